@@ -1,0 +1,76 @@
+"""Small frozen values that the rooms of `models` hand to each other, and that the door hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+class Features(NamedTuple):
+    """What a base network gives for a batch of photos."""
+
+    deep: Float[Tensor, "images deep_channels h16 w16"]
+    """Last encoder map, stride 16."""
+    fine: Float[Tensor, "images fine_channels h8 w8"]
+    """Encoder and decoder maps at stride 8."""
+    logits: Float[Tensor, "images classes h2 w2"]
+    """The base's own class logits, at the stride the network ends at."""
+
+
+class PhotoSource(Protocol):
+    """A gallery, read photo by photo as it is needed, never whole."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One id a photo, in a fixed order."""
+        ...
+
+    def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo, EXIF-upright RGB in [0, 255]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a personalisation is. `fraction` of the whole job lies in [0, 1] and never falls."""
+
+    stage: str
+    step: int
+    steps: int
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the guard decided, without a label: whether the personal model may serve its user."""
+
+    accepted: bool
+    code: str
+    sentence: str
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"accepted": self.accepted, "code": self.code, "sentence": self.sentence, "figures": self.figures}
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One photo's result at the photo's own size."""
+
+    labels: UInt8[np.ndarray, "height width"]
+    """Class ids."""
+    confidence: Float[np.ndarray, "height width"]
+    """Probability of the class shown, in [0, 1]."""
+
+
+class Cancelled(Exception):
+    """`should_stop` turned true; nothing was produced."""
+
+
+class ModelFileError(ValueError):
+    """A model file does not fit: wrong format, version, base, shape or name. Says which."""
