@@ -1,0 +1,1 @@
+"""The demonstration: a sample album, the whole job through the REST API, and the report of it."""
