@@ -1,0 +1,1 @@
+"""HTTP and the contract shared with the workers. Imports no torch and no numpy, ever."""

@@ -1,0 +1,189 @@
+"""Errors that this service means to give, each with a status, a stable code and what to do about it.
+
+    AppError
+    ├── Unauthorized          401  no, wrong, expired or revoked token
+    ├── Forbidden             403  a user token asked for what only a service token may do
+    ├── NotFound              404  unknown id, or somebody else's
+    │   └── MaskNotReady      404  no mask yet; names the job that will make it
+    ├── Conflict              409  the state does not allow it
+    │   ├── GalleryEmpty
+    │   └── GalleryTooSmall
+    ├── BadRequest            400  the body cannot be read
+    ├── PayloadTooLarge       413
+    ├── UnsupportedMediaType  415
+    ├── Unprocessable         422  the body was read and makes no sense
+    │   ├── MalformedCursor
+    │   └── IdempotencyConflict
+    ├── SegmentationFailed    500  a worker could not segment this photo
+    ├── Unavailable           503  something the service stands on is missing
+    └── NotInTime             504  the bound passed; names the job that goes on
+
+    SchemaTooNew                   the database was made by a newer version (no HTTP: refuses to start)
+    LeaseLost                      a worker wrote with a stale lease (no HTTP: the worker drops its work)
+    BlobNotFound                   the blob store does not hold this key
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AppError(Exception):
+    """An answer that is not the one hoped for: HTTP status, stable code, one sentence for a person."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self, code: str, detail: str, *, headers: dict[str, str] | None = None, extra: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra or {}
+
+
+class Unauthorized(AppError):
+    """No token, or one that is wrong, expired or revoked."""
+
+    status = 401
+    title = "Not authenticated"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="personalseg"'})
+
+
+class Forbidden(AppError):
+    """A user token asked for what only a service token may do."""
+
+    status = 403
+    title = "Not allowed"
+
+
+class NotFound(AppError):
+    """Unknown id, or somebody else's: the two look the same on purpose."""
+
+    status = 404
+    title = "Not found"
+
+
+class MaskNotReady(NotFound):
+    """No mask of this photo by this model yet."""
+
+    def __init__(self, detail: str, job_url: str | None) -> None:
+        super().__init__("mask_not_ready", detail, extra={"job": job_url})
+
+
+class Conflict(AppError):
+    """The state of the resource does not allow the request."""
+
+    status = 409
+    title = "Conflict"
+
+
+class GalleryEmpty(Conflict):
+    """There is no photo to work on."""
+
+    def __init__(self) -> None:
+        super().__init__("gallery_empty", "This user has no photos. Upload some first.")
+
+
+class GalleryTooSmall(Conflict):
+    """Too few photos to adapt to."""
+
+    def __init__(self, held: int, needed: int) -> None:
+        detail = f"Adapting needs at least {needed} photos; this user has {held}. Upload {needed - held} more."
+        super().__init__("gallery_too_small", detail, extra={"images": held, "needed": needed})
+
+
+class BadRequest(AppError):
+    """The request cannot be read."""
+
+    status = 400
+    title = "Bad request"
+
+
+class PayloadTooLarge(AppError):
+    """More bytes than the service takes."""
+
+    status = 413
+    title = "Too large"
+
+
+class UnsupportedMediaType(AppError):
+    """A kind of content that this route does not take."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
+class Unprocessable(AppError):
+    """The request was read and makes no sense."""
+
+    status = 422
+    title = "Unprocessable"
+
+
+class MalformedCursor(Unprocessable):
+    """A cursor that this service did not give."""
+
+    def __init__(self) -> None:
+        super().__init__("bad_cursor", "The cursor was not given by this service. Start again without one.")
+
+
+class IdempotencyConflict(Unprocessable):
+    """The same Idempotency-Key with another body."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "idempotency_conflict", "This Idempotency-Key came before with another body. Use a new key for a new request."
+        )
+
+
+class SegmentationFailed(AppError):
+    """A worker could not segment the photo."""
+
+    status = 500
+    title = "Segmentation failed"
+
+
+class Unavailable(AppError):
+    """Something that the service stands on is missing."""
+
+    status = 503
+    title = "Not available"
+
+
+class NotInTime(AppError):
+    """The bound passed; the job goes on."""
+
+    status = 504
+    title = "Not in time"
+
+
+class SchemaTooNew(Exception):
+    """The database is of a revision that this version does not know."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(
+            f"The database is of revision {revision}, which this version of personalseg does not know: "
+            "it was made by a newer version. Install that version, or use another data folder."
+        )
+        self.revision = revision
+
+
+class LeaseLost(Exception):
+    """The job has another owner now, or has ended; nothing was written."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"The lease on job {job_id} is stale.")
+        self.job_id = job_id
+
+
+class BlobNotFound(Exception):
+    """The blob store does not hold this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"There is no blob {key!r}.")
+        self.key = key

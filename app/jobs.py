@@ -1,0 +1,295 @@
+"""The job row's life: queued → running (lease, attempt, progress) → succeeded | refused | failed | cancelled.
+
+No function here commits: the caller's transaction (`with database.write() as session:`) is the unit, so that a worker
+can save its result and close the job at once. Each change is one UPDATE whose WHERE holds the state it relies on, so
+that of two racing processes one finds nothing to change. Everything that a worker writes carries the fencing token of
+its lease: after another process took the job over, the late writer gets `LeaseLost` and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from app.clock import utc_now
+from app.errors import LeaseLost
+from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
+
+MAX_ATTEMPTS = 3
+RING_AGAIN_SECONDS = 15.0
+ENDED_STATUSES = tuple(status for status in JobStatus if status not in ACTIVE_STATUSES)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on one job until `expires_at`; `token` is the fencing token."""
+
+    job_id: str
+    owner: str
+    token: int
+    expires_at: datetime
+    lease_seconds: float
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What a heartbeat learnt: whether the lease still holds, and whether somebody wants the job to stop."""
+
+    alive: bool
+    cancel_requested: bool
+
+
+@dataclass(frozen=True)
+class Due:
+    """A job that a worker should be told of."""
+
+    job_id: str
+    kind: JobKind
+
+
+def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Lease | None:
+    """Take a queued job, or one whose lease has expired; None when it is not to be had.
+
+    Counts the attempt before any computing. A job that has used up its attempts, or whose cancelling nobody lived to
+    see, is closed here instead.
+    """
+    now = utc_now()
+    _close_abandoned(session, now, Job.id == job_id)
+    expires_at = now + timedelta(seconds=lease_seconds)
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, _claimable(now))
+        .values(
+            status=JobStatus.RUNNING,
+            attempt=Job.attempt + 1,
+            lease_owner=owner,
+            lease_token=Job.lease_token + 1,
+            lease_expires_at=expires_at,
+            started_at=func.coalesce(Job.started_at, now, type_=Job.started_at.type),
+            revision=Job.revision + 1,
+        )
+        .returning(Job.lease_token)
+    )
+    token = session.execute(statement, execution_options=_DIRECT).scalar_one_or_none()
+    return None if token is None else Lease(job_id, owner, token, expires_at, lease_seconds)
+
+
+def heartbeat(session: Session, lease: Lease) -> Heartbeat:
+    """Hold the lease for another `lease_seconds`; never raises for a lost one."""
+    statement = (
+        update(Job)
+        .where(_held(lease))
+        .values(lease_expires_at=utc_now() + timedelta(seconds=lease.lease_seconds))
+        .returning(Job.cancel_requested)
+    )
+    cancel_requested = session.execute(statement, execution_options=_DIRECT).scalar_one_or_none()
+    return Heartbeat(alive=cancel_requested is not None, cancel_requested=bool(cancel_requested))
+
+
+def report_progress(
+    session: Session, lease: Lease, *, stage: str, step: int, steps: int, percent: float, eta_seconds: float | None
+) -> None:
+    """Write where the job is; `percent` (0–100) never falls, and a new stage opens a line of the timeline."""
+    bounded = min(100.0, max(0.0, percent))
+    _write(
+        session,
+        lease,
+        stage=stage,
+        step=step,
+        steps=steps,
+        percent=case((Job.percent > bounded, Job.percent), else_=bounded),
+        eta_seconds=eta_seconds,
+        timeline=_with_stage(_timeline(session, lease), stage, utc_now()),
+    )
+
+
+def pin_model_version(session: Session, lease: Lease, version: int) -> None:
+    """Write which model this job uses or made; 0 is the base."""
+    _write(session, lease, model_version=version)
+
+
+def succeed(
+    session: Session, lease: Lease, *, report: dict[str, Any] | None = None, model_version: int | None = None
+) -> None:
+    """Close the job as done."""
+    pinned = {} if model_version is None else {"model_version": model_version}
+    _finish(session, lease, JobStatus.SUCCEEDED, report=report, percent=100.0, **pinned)
+
+
+def refuse(session: Session, lease: Lease, *, code: str, reason: str, report: dict[str, Any] | None = None) -> None:
+    """Close an adaptation whose guard kept the base; `reason` is a sentence for the user."""
+    _finish(
+        session, lease, JobStatus.REFUSED, error_code=code, error_reason=reason, report=report, percent=100.0
+    )
+
+
+def fail(session: Session, lease: Lease, *, code: str, reason: str, report: dict[str, Any] | None = None) -> None:
+    """Close the job as failed; `reason` is a sentence for the user."""
+    _finish(session, lease, JobStatus.FAILED, error_code=code, error_reason=reason, report=report)
+
+
+def cancel(session: Session, lease: Lease) -> None:
+    """Close the job because somebody asked for it."""
+    _finish(session, lease, JobStatus.CANCELLED)
+
+
+def hand_back(session: Session, lease: Lease) -> None:
+    """Queue the job again because the worker is asked to stop; this does not count as an attempt."""
+    _write(
+        session,
+        lease,
+        status=JobStatus.QUEUED,
+        attempt=Job.attempt - 1,
+        lease_owner=None,
+        lease_expires_at=None,
+        rung_at=None,
+    )
+
+
+def request_cancel(session: Session, job: Job) -> None:
+    """Cancel a queued job at once; ask the worker of a running one to stop. An ended job stays as it is."""
+    now = utc_now()
+    is_queued = Job.status == JobStatus.QUEUED
+    statement = (
+        update(Job)
+        .where(Job.id == job.id, Job.status.in_(ACTIVE_STATUSES))
+        .values(
+            cancel_requested=True,
+            status=case((is_queued, JobStatus.CANCELLED.value), else_=Job.status),
+            finished_at=case((is_queued, now), else_=Job.finished_at),
+            revision=Job.revision + 1,
+        )
+    )
+    session.execute(statement, execution_options=_DIRECT)
+    session.refresh(job)
+
+
+def queue_position(session: Session, job: Job) -> int | None:
+    """1 for the next job of its kind, and so on; None when the job is not queued."""
+    if job.status != JobStatus.QUEUED:
+        return None
+    ahead = select(func.count()).where(Job.kind == job.kind, Job.status == JobStatus.QUEUED, Job.id < job.id)
+    return 1 + session.execute(ahead).scalar_one()
+
+
+def due(session: Session, now: datetime, *, ring_again_seconds: float = RING_AGAIN_SECONDS) -> list[Due]:
+    """The jobs that a worker should be told of: queued ones and expired leases, not told of in the last seconds.
+
+    Marks them as told in the same transaction, so that two sweepers do not ring for one job; closes what has no future.
+    """
+    _close_abandoned(session, now)
+    statement = (
+        update(Job)
+        .where(
+            _claimable(now),
+            or_(Job.rung_at.is_(None), Job.rung_at < now - timedelta(seconds=ring_again_seconds)),
+        )
+        .values(rung_at=now)
+        .returning(Job.id, Job.kind)
+    )
+    return _sorted_due(session.execute(statement, execution_options=_DIRECT).tuples().all())
+
+
+def dependents(session: Session, job_id: str) -> list[Due]:
+    """The queued jobs that waited for this one; ring for them when it has ended."""
+    statement = select(Job.id, Job.kind).where(Job.depends_on == job_id, Job.status == JobStatus.QUEUED)
+    return _sorted_due(session.execute(statement).tuples().all())
+
+
+# The rows are changed in the database only; objects that the session holds are refreshed by whoever needs them.
+_DIRECT = {"synchronize_session": False}
+
+
+def _sorted_due(rows: Sequence[tuple[str, str]]) -> list[Due]:
+    return [Due(job_id, JobKind(kind)) for job_id, kind in sorted(rows)]
+
+
+def _claimable(now: datetime) -> ColumnElement[bool]:
+    return and_(
+        or_(Job.status == JobStatus.QUEUED, _expired(now)),
+        Job.attempt < MAX_ATTEMPTS,
+        Job.cancel_requested.is_(False),
+        ~_waits_for_another(),
+    )
+
+
+def _expired(now: datetime) -> ColumnElement[bool]:
+    return and_(Job.status == JobStatus.RUNNING, Job.lease_expires_at < now)
+
+
+def _waits_for_another() -> ColumnElement[bool]:
+    first = aliased(Job)
+    return exists().where(first.id == Job.depends_on, first.status.in_(ACTIVE_STATUSES)).correlate(Job)
+
+
+def _close_abandoned(session: Session, now: datetime, *only: ColumnElement[bool]) -> None:
+    cancelled = update(Job).where(_expired(now), Job.cancel_requested.is_(True), *only)
+    died = update(Job).where(
+        or_(_expired(now), Job.status == JobStatus.QUEUED), Job.attempt >= MAX_ATTEMPTS, *only
+    )
+    closed = {"finished_at": now, "lease_owner": None, "lease_expires_at": None, "revision": Job.revision + 1}
+    session.execute(cancelled.values(status=JobStatus.CANCELLED, **closed), execution_options=_DIRECT)
+    session.execute(
+        died.values(
+            status=JobStatus.FAILED,
+            error_code="worker_died",
+            error_reason=f"The worker stopped without a word {MAX_ATTEMPTS} times while it was on this job.",
+            **closed,
+        ),
+        execution_options=_DIRECT,
+    )
+
+
+def _held(lease: Lease) -> ColumnElement[bool]:
+    return and_(
+        Job.id == lease.job_id,
+        Job.status == JobStatus.RUNNING,
+        Job.lease_token == lease.token,
+        Job.lease_owner == lease.owner,
+    )
+
+
+def _write(session: Session, lease: Lease, **values: Any) -> None:
+    statement = update(Job).where(_held(lease)).values(revision=Job.revision + 1, **values).returning(Job.id)
+    if session.execute(statement, execution_options=_DIRECT).scalar_one_or_none() is None:
+        raise LeaseLost(lease.job_id)
+
+
+def _finish(session: Session, lease: Lease, status: JobStatus, **values: Any) -> None:
+    now = utc_now()
+    _write(
+        session,
+        lease,
+        status=status,
+        finished_at=now,
+        eta_seconds=None,
+        lease_owner=None,
+        lease_expires_at=None,
+        timeline=_with_last_closed(_timeline(session, lease), now),
+        **values,
+    )
+
+
+def _timeline(session: Session, lease: Lease) -> list[dict[str, Any]]:
+    held = session.execute(select(Job.timeline).where(_held(lease))).scalar_one_or_none()
+    if held is None:
+        raise LeaseLost(lease.job_id)
+    return held
+
+
+def _with_stage(timeline: list[dict[str, Any]], stage: str, now: datetime) -> list[dict[str, Any]]:
+    if timeline and timeline[-1]["stage"] == stage and timeline[-1]["finished_at"] is None:
+        return timeline
+    opened = {"stage": stage, "started_at": now.isoformat(), "finished_at": None}
+    return [*_with_last_closed(timeline, now), opened]
+
+
+def _with_last_closed(timeline: list[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:
+    if not timeline or timeline[-1]["finished_at"] is not None:
+        return timeline
+    return [*timeline[:-1], {**timeline[-1], "finished_at": now.isoformat()}]

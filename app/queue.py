@@ -1,0 +1,55 @@
+"""The doorbell: tells the workers of a job over Redis. The job row is the truth, so a lost ring loses no job."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import dramatiq
+import redis
+import structlog
+from dramatiq.brokers.redis import RedisBroker
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from app.tables import JobKind
+
+ACTOR_OF_KIND = {JobKind.ADAPTATION: "adapt", JobKind.SEGMENTATION: "segment"}
+_CONNECT_TIMEOUT_SECONDS = 1.0
+_REPLY_TIMEOUT_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+def enqueue(redis_url: str, kind: str, job_id: str) -> bool:
+    """Ring for one job, after its row is committed; False (and a warning) when Redis does not answer.
+
+    The message names queue and actor, so that the actor's code need not be imported here; its argument is the job id.
+    """
+    job_kind = JobKind(kind)
+    message: dramatiq.Message[Any] = dramatiq.Message(
+        queue_name=job_kind.value, actor_name=ACTOR_OF_KIND[job_kind], args=(job_id,), kwargs={}, options={}
+    )
+    try:
+        _broker(redis_url).enqueue(message)
+    except (redis.RedisError, dramatiq.errors.ConnectionError, OSError) as error:
+        log.warning("queue.not_rung", job_id=job_id, kind=job_kind.value, error=str(error))
+        return False
+    return True
+
+
+def ping(redis_url: str) -> None:
+    """Raise redis.RedisError when Redis does not answer."""
+    _broker(redis_url).client.ping()
+
+
+@lru_cache(maxsize=8)
+def _broker(redis_url: str) -> RedisBroker:
+    # No middleware and no maintenance: this side only sends. A Redis that is down must not hold up a request.
+    client = redis.Redis.from_url(
+        redis_url,
+        socket_connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+        socket_timeout=_REPLY_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return RedisBroker(client=client, middleware=[], maintenance_chance=0)

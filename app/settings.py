@@ -1,0 +1,70 @@
+"""Every setting of the service: one frozen object, read from `PERSONALSEG_…` environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEBIBYTE = 1024 * 1024
+
+
+def _default_database_url(fields: dict[str, Any]) -> str:
+    return f"sqlite:///{Path(fields['data_dir']).absolute() / 'personalseg.sqlite3'}"
+
+
+def _default_storage_url(fields: dict[str, Any]) -> str:
+    return f"file://{Path(fields['data_dir']).absolute() / 'blobs'}"
+
+
+class Settings(BaseSettings):
+    """The service's settings; the unit is in the name. The README's table is made from the descriptions."""
+
+    model_config = SettingsConfigDict(env_prefix="PERSONALSEG_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(Path("./data"), description="Folder of the database, the blobs and the service token.")
+    database_url: str = Field(
+        default_factory=_default_database_url,
+        description="SQLAlchemy URL; `sqlite:///…` or `postgresql+psycopg://…`. Default: SQLite in the data folder.",
+    )
+    storage_url: str = Field(
+        default_factory=_default_storage_url,
+        description="fsspec URL of the blob store. Default: `blobs/` in the data folder.",
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Redis of the queue: `redis://…`, or `unix:///path` for a socket."
+    )
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on.")
+    log_level: str = Field("INFO", description="Least severe level that is logged.")
+    log_json: bool = Field(False, description="Log one JSON object per line instead of text for people.")
+
+    default_base: str = Field("espnetv2", description="Base model used while no worker has registered a default one.")
+    lease_seconds: float = Field(30.0, gt=0, description="A worker that is silent for this long loses its job.")
+    heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that it is alive.")
+    sweep_seconds: float = Field(5.0, gt=0, description="How often a worker looks for jobs that nobody was told of.")
+    worker_fresh_seconds: float = Field(30.0, gt=0, description="A worker heard from within this time counts as alive.")
+
+    adaptation_budget_seconds: float = Field(240.0, gt=0, description="Wall-clock budget of one adaptation.")
+    max_adaptation_budget_seconds: float = Field(3600.0, gt=0, description="Largest budget that a request may ask for.")
+    min_gallery_images: int = Field(2, ge=1, description="Fewest photos with which an adaptation may start.")
+    stale_gallery_share: float = Field(
+        0.2, gt=0, le=1, description="Share of newer photos at which `adapt: auto` adapts again."
+    )
+
+    max_upload_file_bytes: int = Field(64 * MEBIBYTE, gt=0, description="Largest photo file.")
+    max_image_pixels: int = Field(
+        100_000_000, gt=0, le=178_000_000, description="Most pixels of a photo, checked before it is decoded."
+    )
+    max_batch_files: int = Field(10_000, gt=0, description="Most files of one upload request.")
+    max_segmentation_images: int = Field(10_000, gt=0, description="Most photos of one segmentation job.")
+    decoding_threads: int = Field(2, ge=1, description="Photos that the API decodes at the same time.")
+    max_rle_pixels: int = Field(25_000_000, gt=0, description="Most pixels of a mask given as `rle`.")
+
+    max_wait_seconds: float = Field(30.0, gt=0, description="Longest `wait` of a segmentation request.")
+    segment_wait_seconds: float = Field(25.0, gt=0, description="How long `POST /segment` waits before it answers 504.")
+    idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    events_interval_seconds: float = Field(0.25, ge=0.25, description="Shortest time between two server-sent events.")
+    events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")

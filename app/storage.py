@@ -1,0 +1,158 @@
+"""Blobs over fsspec: a local folder by default, an object store by setting.
+
+A blob is whole or absent: on a local disk it is written under a temporary name, fsynced and renamed.
+The keys of one user all start with `users/{user_id}/`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from app.errors import BlobNotFound
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+def user_prefix(user_id: str) -> str:
+    """Where everything of one user lies."""
+    return f"users/{user_id}"
+
+
+def photo_key(user_id: str, sha256: str) -> str:
+    """An original, as it was uploaded."""
+    return f"{user_prefix(user_id)}/photos/{sha256}"
+
+
+def model_key(user_id: str, version: int, sha256: str) -> str:
+    """A personal model's safetensors file."""
+    return f"{user_prefix(user_id)}/models/{version}-{sha256}.safetensors"
+
+
+def labels_key(user_id: str, image_id: str, base: str, version: int) -> str:
+    """A mask: palette PNG of the photo's own upright size."""
+    return f"{user_prefix(user_id)}/masks/{image_id}/{base}-v{version}.labels.png"
+
+
+def confidence_key(user_id: str, image_id: str, base: str, version: int) -> str:
+    """A mask's confidence: 8-bit grey PNG, 255 = certain."""
+    return f"{user_prefix(user_id)}/masks/{image_id}/{base}-v{version}.confidence.png"
+
+
+class Storage:
+    """The blob store behind one fsspec URL."""
+
+    def __init__(self, url: str) -> None:
+        filesystem, root = fsspec.core.url_to_fs(url)
+        self._filesystem = filesystem
+        self._root = str(root).rstrip("/")
+        self._is_local = isinstance(filesystem, LocalFileSystem)
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        """Store these bytes under `key`, replacing what was there."""
+        with self._writing(key) as target:
+            target.write(data)
+
+    def put_file(self, key: str, source: Path) -> None:
+        """Store a local file's bytes under `key`, replacing what was there."""
+        with source.open("rb") as stream, self._writing(key) as target:
+            shutil.copyfileobj(stream, target, _CHUNK_BYTES)
+
+    def get_bytes(self, key: str) -> bytes:
+        """The whole blob; raises BlobNotFound."""
+        with self.open(key) as stream:
+            return stream.read()
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[IO[bytes]]:
+        """The blob as a seekable stream; raises BlobNotFound."""
+        try:
+            stream = self._filesystem.open(self._path(key), "rb")
+        except FileNotFoundError as error:
+            raise BlobNotFound(key) from error
+        with stream:
+            yield cast("IO[bytes]", stream)
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        """The blob piece by piece; raises BlobNotFound at the first one."""
+        with self.open(key) as stream:
+            while piece := stream.read(_CHUNK_BYTES):
+                yield piece
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a blob under `key`."""
+        return bool(self._filesystem.isfile(self._path(key)))
+
+    def delete(self, key: str) -> None:
+        """Remove the blob; no error when there is none."""
+        with suppress(FileNotFoundError):
+            self._filesystem.rm_file(self._path(key))
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove every blob below `prefix`; returns how many there were."""
+        path = self._path(prefix)
+        if not self._filesystem.exists(path):
+            return 0
+        count = len(self._filesystem.find(path))
+        self._filesystem.rm(path, recursive=True)
+        return count
+
+    def check(self) -> None:
+        """Write, read and remove a small blob; raises OSError when the store does not work."""
+        key = f"checks/{secrets.token_hex(8)}"
+        self.put_bytes(key, b"ok")
+        try:
+            if self.get_bytes(key) != b"ok":
+                raise OSError("the blob store gave back other bytes than it was given")
+        finally:
+            self.delete(key)
+
+    def _path(self, key: str) -> str:
+        parts = key.split("/")
+        if not key or any(part in ("", ".", "..") or "\0" in part or "\\" in part for part in parts):
+            raise ValueError(f"{key!r} is not a blob key")
+        return f"{self._root}/{key}"
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[IO[bytes]]:
+        path = self._path(key)
+        if self._is_local:
+            with _whole_or_absent(Path(path)) as target:
+                yield target
+        else:
+            # Object stores show an upload only when it is complete.
+            stream: Any = self._filesystem.open(path, "wb")
+            with stream:
+                yield stream
+
+
+@contextmanager
+def _whole_or_absent(path: Path) -> Iterator[IO[bytes]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(8)}.part")
+    try:
+        with temporary.open("wb") as target:
+            yield target
+            target.flush()
+            os.fsync(target.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this a power cut can forget the rename although the bytes are on the disk.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
