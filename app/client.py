@@ -57,7 +57,7 @@ LONGEST_POLL_SECONDS = 5.0
 ENDED = frozenset({"succeeded", "refused", "failed", "cancelled"})
 
 
-# Errors ------------------------------------------------------------------------------------------------------------------
+# Errors ---------------------------------------------------------------------------------------------------------------
 
 
 class ClientError(Exception):
@@ -85,7 +85,9 @@ class BadAnswer(ClientError):
 class ApiError(ClientError):
     """The API refused the request; `problem` is its whole problem+json document."""
 
-    def __init__(self, code: str, title: str, detail: str = "", status: int = 0, problem: JsonObject | None = None) -> None:
+    def __init__(
+        self, code: str, title: str, detail: str = "", status: int = 0, problem: JsonObject | None = None
+    ) -> None:
         super().__init__(code, title, detail, status)
         self.problem = problem or {}
 
@@ -127,7 +129,9 @@ class WaitTimedOut(ClientError):
     """The job is still going on; it was not cancelled."""
 
     def __init__(self, job: Job, seconds: float) -> None:
-        super().__init__("wait_timed_out", "Still not done", f"Job {job.id} is still {job.status} after {seconds:.0f} s.")
+        super().__init__(
+            "wait_timed_out", "Still not done", f"Job {job.id} is still {job.status} after {seconds:.0f} s."
+        )
         self.job = job
 
 
@@ -272,7 +276,7 @@ class UploadResult:
 DocumentT = TypeVar("DocumentT", bound=Document)
 
 
-# The client --------------------------------------------------------------------------------------------------------------
+# The client -----------------------------------------------------------------------------------------------------------
 
 
 class Client:
@@ -318,7 +322,9 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -352,7 +358,9 @@ class Client:
     def classes(self, base: str | None = None) -> list[ClassInfo]:
         """Class ids, names and colours of a base (by default the default one)."""
         query = {} if base is None else {"base": base}
-        return [_parse(ClassInfo, entry) for entry in _entries(self._json("GET", "/v1/classes", params=query), "classes")]
+        return [
+            _parse(ClassInfo, entry) for entry in _entries(self._json("GET", "/v1/classes", params=query), "classes")
+        ]
 
     # Photos
 
@@ -388,7 +396,9 @@ class Client:
         """The gallery, a page fetched when it is needed."""
         cursor: str | None = None
         while True:
-            query: dict[str, str | int] = {"limit": page_size} if cursor is None else {"limit": page_size, "cursor": cursor}
+            query: dict[str, str | int] = (
+                {"limit": page_size} if cursor is None else {"limit": page_size, "cursor": cursor}
+            )
             page = self._json("GET", self._path("images"), params=query)
             yield from (_parse(Image, entry) for entry in _entries(page, "items"))
             cursor = page.get("next_cursor") if isinstance(page, dict) else None
@@ -421,7 +431,11 @@ class Client:
         wait_seconds: float = 0,
     ) -> Job:
         """Segment photos with the personal model, the base (`"base"`) or a version."""
-        body: JsonObject = {"image_ids": image_ids if image_ids == "all" else list(image_ids), "model": model, "adapt": adapt}
+        body: JsonObject = {
+            "image_ids": image_ids if image_ids == "all" else list(image_ids),
+            "model": model,
+            "adapt": adapt,
+        }
         if base is not None:
             body["base"] = base
         if wait_seconds:
@@ -522,7 +536,9 @@ class Client:
 
         answers = _entries(_body(self._attempts(attempt, retry=True)), "results")
         if len(answers) != len(paths):
-            raise BadAnswer("bad_answer", "Bad answer", f"{len(paths)} files were sent, {len(answers)} results came back.")
+            raise BadAnswer(
+                "bad_answer", "Bad answer", f"{len(paths)} files were sent, {len(answers)} results came back."
+            )
         return [_upload_result(path, answer) for path, answer in zip(paths, answers, strict=True)]
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
@@ -548,11 +564,11 @@ class Client:
                 pause_seconds = max(backoff_seconds, _retry_after(answer) or 0)
             left -= 1
             # Jitter keeps many clients from coming back at the same instant.
-            self._sleep(min(pause_seconds, LONGEST_BACKOFF_SECONDS) * random.uniform(0.8, 1.0))
+            self._sleep(min(pause_seconds, LONGEST_BACKOFF_SECONDS) * random.uniform(0.8, 1.0))  # noqa: S311
             backoff_seconds *= 2
 
 
-# Answers -----------------------------------------------------------------------------------------------------------------
+# Answers --------------------------------------------------------------------------------------------------------------
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
@@ -567,7 +583,9 @@ def _error_of(answer: httpx.Response) -> ClientError:
     except ValueError:
         problem = None
     if not isinstance(problem, dict) or "code" not in problem:
-        detail = f"The server answered {answer.status_code} without saying why; is {answer.url} a personalseg deployment?"
+        detail = (
+            f"The server answered {answer.status_code} without saying why; is {answer.url} a personalseg deployment?"
+        )
         return BadAnswer("bad_answer", "Bad answer", detail, answer.status_code)
     fallback = ServerFailed if answer.status_code >= 500 else InvalidRequest
     kind = _ERROR_OF_STATUS.get(answer.status_code, fallback)
@@ -577,14 +595,18 @@ def _error_of(answer: httpx.Response) -> ClientError:
 
 def _no_answer(base_url: str, error: httpx.TransportError) -> ConnectionFailed:
     what = "took too long to answer" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
-    return ConnectionFailed("no_answer", "No answer", f"The server at {base_url} {what} ({error or type(error).__name__}).")
+    return ConnectionFailed(
+        "no_answer", "No answer", f"The server at {base_url} {what} ({error or type(error).__name__})."
+    )
 
 
 def _body(answer: httpx.Response) -> Any:
     try:
         return answer.json()
     except ValueError as error:
-        raise BadAnswer("bad_answer", "Bad answer", f"{answer.url} did not answer with JSON.", answer.status_code) from error
+        raise BadAnswer(
+            "bad_answer", "Bad answer", f"{answer.url} did not answer with JSON.", answer.status_code
+        ) from error
 
 
 def _parse(kind: type[DocumentT], document: Any) -> DocumentT:
@@ -593,7 +615,9 @@ def _parse(kind: type[DocumentT], document: Any) -> DocumentT:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BadAnswer("bad_answer", "Bad answer", f"The server's {kind.__name__} is not understood: {where}: {first['msg']}.") from error
+        raise BadAnswer(
+            "bad_answer", "Bad answer", f"The server's {kind.__name__} is not understood: {where}: {first['msg']}."
+        ) from error
 
 
 def _entries(document: Any, key: str) -> list[Any]:
@@ -633,7 +657,7 @@ def _retry_after(answer: httpx.Response) -> float | None:
         return None
 
 
-# Files -------------------------------------------------------------------------------------------------------------------
+# Files ----------------------------------------------------------------------------------------------------------------
 
 
 def _batches(paths: Iterable[Path], most_files: int, most_bytes: int) -> Iterator[list[Path]]:

@@ -41,7 +41,7 @@ class Shot:
     edits: tuple[Edit, ...] = ()
 
 
-# Edits: each takes and returns an RGB picture. ---------------------------------------------------------------------------
+# Edits: each takes and returns an RGB picture. ------------------------------------------------------------------------
 
 
 def crop(left: float, top: float, right: float, bottom: float) -> Edit:
@@ -100,7 +100,8 @@ def grain(seed: int, strength: float) -> Edit:
 
     def edit(image: Image.Image) -> Image.Image:
         width, height = image.size
-        noise = Image.frombytes("RGB", image.size, random.Random(seed).randbytes(width * height * 3))
+        values = random.Random(seed).randbytes(width * height * 3)  # noqa: S311 (noise, not a secret)
+        noise = Image.frombytes("RGB", image.size, values)
         # Added around its mean, so that the picture grows no lighter.
         noise = noise.point([round((value - 128) * strength + 128) for value in range(256)] * 3)
         return ImageChops.add(image, noise, scale=1, offset=-128)

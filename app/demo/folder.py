@@ -1,0 +1,168 @@
+"""The two folders of a demonstration: the photos that come in, and `out/`, which is replaced as a whole or left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from app.demo.errors import DemoError
+from app.demo.result import MADE_BY
+
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".heic", ".heif", ".hif", ".tif", ".tiff"}
+    | {".gif", ".bmp", ".avif", ".jp2", ".dng", ".cr2", ".nef", ".arw"}
+)
+"""What looks like an image. Also kinds that the service does not take: a person wants to see them listed, not skipped."""
+LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that an operating system leaves in any folder."""
+
+
+# Photos ---------------------------------------------------------------------------------------------------------------
+
+
+def find_photos(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
+    """Every image-looking file below `folder`, sorted; hidden ones and everything under `leave_out` are skipped.
+
+    Raises:
+        DemoError: no such folder, or nothing in it looks like a photo.
+    """
+    if not folder.is_dir():
+        raise DemoError(f"{folder} is not a folder: give a folder of photos, or nothing for the sample album.")
+    unwanted = leave_out.resolve() if leave_out is not None else None
+    found = sorted(_walk(folder, unwanted))
+    if not found:
+        raise DemoError(
+            f"No photo was found in {folder}: give a folder that holds JPEG, PNG, WebP, HEIC or TIFF files."
+        )
+    return found
+
+
+def _walk(folder: Path, unwanted: Path | None) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != unwanted]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
+                yield here / name
+
+
+def mask_names(photos: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+    """The relative path of each photo's mask: `trip/a.jpg` → `trip/a.png`.
+
+    Photos of one folder that share their stem (`a.jpg` and `a.png`) keep their full names (`a.jpg.png`, `a.png.png`), so that
+    none overwrites another; upper and lower case count as the same, as they do on many file systems.
+    """
+    names = {photo: photo.with_name(f"{photo.stem}.png") for photo in photos}
+    while True:
+        uses = Counter(str(name).casefold() for name in names.values())
+        clashing = [
+            photo
+            for photo, name in names.items()
+            if uses[str(name).casefold()] > 1 and name.name != f"{photo.name}.png"
+        ]
+        if not clashing:
+            return names
+        names.update({photo: photo.with_name(f"{photo.name}.png") for photo in clashing})
+
+
+# The out folder -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def fresh_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place when the block ends well, and vanishes when it does not.
+
+    So `out` never holds a half-written result or a mixture of two runs.
+
+    Raises:
+        DemoError: `out` is something that must not be replaced, or cannot be written.
+    """
+    out = out.resolve()
+    require_replaceable(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        working = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        working.chmod(0o777 & ~_umask())
+    except OSError as error:
+        raise DemoError(
+            f"The results cannot be written to {out} ({error.strerror}): give another place with --out."
+        ) from error
+    try:
+        yield working
+        _take_place(working, out)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
+def require_replaceable(out: Path) -> None:
+    """Check that `out` is missing, empty, or the untouched result of an earlier demo.
+
+    Raises:
+        DemoError: it holds anything else.
+    """
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir():
+        raise DemoError(f"{out} is a file: give another place for the results with --out.")
+    stranger = _stranger(out)
+    if stranger is not None:
+        raise DemoError(
+            f"{out} holds {stranger}, which is not from an earlier demo: move it away or choose another --out."
+        )
+
+
+def _stranger(out: Path) -> str | None:
+    """The relative path of a file in `out` that no demo wrote; None where there is none."""
+    ours = _written_before(out)
+    for parent, _, files in os.walk(out):
+        for name in sorted(files):
+            relative = (Path(parent) / name).relative_to(out).as_posix()
+            if name not in LITTER and relative not in ours:
+                return relative
+    return None
+
+
+def _written_before(out: Path) -> set[str]:
+    """The files that the earlier demo says it wrote, by its own report."""
+    try:
+        report = json.loads((out / "report.json").read_text("utf-8"))
+        if report["made_by"] != MADE_BY:
+            return set()
+        masks = {photo[key] for photo in report["photos"] for key in ("personal_mask", "base_mask", "overlay")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return masks | {"report.json", "report.html"}
+
+
+def _take_place(working: Path, out: Path) -> None:
+    """Swap the finished folder in; the earlier one is put aside first and comes back should the swap fail."""
+    aside = working.with_name(f"{working.name}-old")
+    try:
+        if out.exists():
+            out.rename(aside)
+        try:
+            working.rename(out)
+        except OSError:
+            if aside.exists():
+                aside.rename(out)
+            raise
+    except OSError as error:
+        raise DemoError(
+            f"The results could not be put at {out} ({error.strerror}): give another place with --out."
+        ) from error
+    finally:
+        if out.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The process's file-creation mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,356 @@
+"""report.html: one file that needs nothing else — inline style, thumbnails inside it, no script, no address elsewhere.
+
+It is written photo by photo, so that a folder of hundreds needs no more memory than one. Thumbnails grow smaller with the
+number of photos, and beyond `MOST_PICTURED` only those that changed the most are pictured, so that a browser can still open it.
+Everything that comes from a photo's name or from the server is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import TextIO
+from urllib.parse import quote
+
+from app.demo.result import ClassInfo, ClassShare, DemoResult, Photo, Rejected, Stage, Verdict
+from app.demo.style import STYLE
+
+MOST_PICTURED = 500
+STRIP_PICTURES = 10
+STRIP_PIXELS = 88
+OPEN_PHOTOS = 60
+"""Groups are shown open until so many photos have been shown; the rest open with a click."""
+LEGEND_SMALLEST_SHARE = 0.001
+THUMBNAIL_PIXELS = ((80, 480), (250, 360), (MOST_PICTURED, 256))
+"""Up to so many photos: the longer side of each thumbnail, in pixels."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A photo's pictures as `data:` addresses, all of one size in pixels; None where this computer cannot decode the photo."""
+
+    original: str
+    base: str
+    personal: str
+    width: int
+    height: int
+
+
+PictureMaker = Callable[[Photo, int], Pictures | None]
+"""(photo, longer side in pixels) → its pictures."""
+StripMaker = Callable[[Photo, int], str | None]
+"""(photo, longer side in pixels) → the original alone, as a `data:` address."""
+
+
+def write_report(file: TextIO, result: DemoResult, pictures: PictureMaker, strip: StripMaker) -> None:
+    """Write the whole document, asking for each photo's pictures when it is its turn."""
+    for part in _document(result, pictures, strip):
+        file.write(part)
+
+
+def thumbnail_pixels(photo_count: int) -> int:
+    """The longer side of the thumbnails of a report on so many photos."""
+    return next((pixels for most, pixels in THUMBNAIL_PIXELS if photo_count <= most), THUMBNAIL_PIXELS[-1][1])
+
+
+def _document(result: DemoResult, pictures: PictureMaker, strip: StripMaker) -> Iterator[str]:
+    yield "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+    yield "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+    yield f"<title>personalseg: {escape(result.source)}</title><style>{STYLE}</style></head><body><main>"
+    yield from _head(result)
+    yield from _problems(result)
+    yield "<div class='columns'>"
+    yield _section("What took the time", _timeline(result.steps))
+    if result.stages:
+        yield _section("Inside the adaptation", _timeline(result.stages))
+    yield "</div>"
+    yield _section("Classes over all photos", _class_table(result))
+    yield from _photos(result, pictures, strip)
+    yield _footer(result)
+    yield "</main></body></html>\n"
+
+
+# The head -------------------------------------------------------------------------------------------------------------
+
+
+def _head(result: DemoResult) -> Iterator[str]:
+    yield f"<h1>Personal segmentation of {escape(result.source)}</h1>"
+    yield f"<p class='soft'>{escape(moment(result.made_at))} · personalseg {escape(result.version)} · base model {escape(result.base)}</p>"
+    yield _verdict(result.verdict)
+    yield "<div class='tiles'>"
+    yield _tile(str(len(result.photos)), "photo segmented" if len(result.photos) == 1 else "photos segmented")
+    yield _tile(str(result.group_count()), "group found" if result.group_count() == 1 else "groups found")
+    yield _tile(percent(result.changed_share), "of all pixels changed class")
+    yield _tile(str(_changed_photos(result)), "photos with a changed mask")
+    yield _tile(duration(result.seconds), "in all")
+    yield "</div>"
+
+
+def _changed_photos(result: DemoResult) -> int:
+    return sum(1 for photo in result.photos if photo.changed_share > 0)
+
+
+def _verdict(verdict: Verdict | None) -> str:
+    if verdict is None:
+        kind, badge, sentence = (
+            "bad",
+            "No adaptation",
+            "The adaptation did not end; the masks are those of the base model.",
+        )
+    elif verdict.accepted:
+        kind, badge, sentence = "", "Personal model in use", verdict.sentence
+    else:
+        kind, badge, sentence = "kept", "Base model kept", verdict.sentence
+    figures = _figures(verdict) if verdict is not None else ""
+    note = (
+        "<p class='soft small' style='margin-top:12px'>The base and the personal masks below are therefore the same.</p>"
+        if kind
+        else ""
+    )
+    return (
+        f"<section class='card verdict {kind}'><span class='badge'>{badge}</span>"
+        f"<p class='sentence'>{escape(sentence)}</p>{figures}{note}</section>"
+    )
+
+
+def _figures(verdict: Verdict) -> str:
+    pairs = "".join(
+        f"<div><dt>{escape(plain(name))}</dt><dd>{escape(number(value))}</dd></div>"
+        for name, value in verdict.figures.items()
+    )
+    return f"<dl class='figures'>{pairs}</dl>" if pairs else ""
+
+
+def _tile(value: str, label: str) -> str:
+    return f"<div class='card tile'><b>{escape(value)}</b><span class='soft small'>{escape(label)}</span></div>"
+
+
+def _problems(result: DemoResult) -> Iterator[str]:
+    if result.problems:
+        entries = "".join(f"<li>{escape(problem)}</li>" for problem in result.problems)
+        yield f"<section class='card verdict bad'><span class='badge'>What went wrong</span><ul>{entries}</ul></section>"
+    if result.rejected:
+        yield _rejected(result.rejected)
+
+
+def _rejected(rejected: Sequence[Rejected]) -> str:
+    entries = "".join(
+        f"<li><b>{escape(entry.path)}</b> — {escape(entry.reason)} <code>{escape(entry.code)}</code></li>"
+        for entry in rejected
+    )
+    count = f"{len(rejected)} file was" if len(rejected) == 1 else f"{len(rejected)} files were"
+    opened = " open" if len(rejected) <= 12 else ""
+    return (
+        f"<details class='card plain group' style='margin-top:16px'{opened}><summary><b>{count} not taken</b></summary>"
+        f"<ul class='files'>{entries}</ul></details>"
+    )
+
+
+# Time and classes -----------------------------------------------------------------------------------------------------
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2><div class='card'>{body}</div></section>"
+
+
+def _timeline(stages: Sequence[Stage]) -> str:
+    """One row per stage; its bar begins where the one before ended."""
+    total = sum(stage.seconds for stage in stages) or 1.0
+    rows = []
+    start = 0.0
+    for stage in stages:
+        style = f"left:{100 * start / total:.2f}%;width:{100 * stage.seconds / total:.2f}%"
+        rows.append(
+            f"<span>{escape(plain(stage.name))}</span><span class='track'><i style='{style}'></i></span>"
+            f"<span class='number'>{duration(stage.seconds)}</span>"
+        )
+        start += stage.seconds
+    return f"<div class='rows'>{''.join(rows)}</div>"
+
+
+def _class_table(result: DemoResult) -> str:
+    personal = {entry.id: entry.share for entry in result.area_shares("personal")}
+    base = {entry.id: entry.share for entry in result.area_shares("base")}
+    if not personal and not base:
+        return "<p class='soft'>No photo was segmented.</p>"
+    intro = "<p class='soft small'>Mean share of a photo's area: base (pale) → personal (full).</p>"
+    return intro + f"<div class='rows'>{_paired_rows(base, personal, result.classes)}</div>"
+
+
+def _paired_rows(base: dict[int, float], personal: dict[int, float], classes: Sequence[ClassInfo]) -> str:
+    """A row per class with the base's bar above the personal model's, largest first; slivers are left out."""
+    order = sorted(base.keys() | personal.keys(), key=lambda index: -max(base.get(index, 0), personal.get(index, 0)))
+    known = {entry.id: entry for entry in classes}
+    rows = []
+    for index in order:
+        before, after = base.get(index, 0.0), personal.get(index, 0.0)
+        if max(before, after) < LEGEND_SMALLEST_SHARE:
+            continue
+        entry = known.get(index, ClassInfo(index, f"class {index}", (127, 127, 127)))
+        colour = "rgb({},{},{})".format(*entry.color)
+        change = percent(after) if percent(before) == percent(after) else f"{percent(before)} → {percent(after)}"
+        rows.append(
+            f"<span><span class='dot' style='background:{colour}'></span>{escape(entry.name)}</span>"
+            f"<span class='pair'>{_bar(before, colour)}{_bar(after, colour)}</span><span class='number'>{change}</span>"
+        )
+    return "".join(rows)
+
+
+def _bar(share: float, colour: str) -> str:
+    # Black, the background's colour in the VOC palette, would vanish on a dark page.
+    fill = "var(--soft)" if colour == "rgb(0,0,0)" else colour
+    bar = f"<i style='left:0;width:{100 * share:.2f}%;background:{fill}'></i>" if share > 0 else ""
+    return f"<span class='track'>{bar}</span>"
+
+
+# Photos ---------------------------------------------------------------------------------------------------------------
+
+
+def _photos(result: DemoResult, pictures: PictureMaker, strip: StripMaker) -> Iterator[str]:
+    if not result.photos:
+        return
+    pictured = _pictured(result.photos)
+    pixels = thumbnail_pixels(len(result.photos))
+    yield f"<h2>Groups and photos</h2><p class='soft small'>{_photos_intro(result, len(pictured))}</p>"
+    shown = 0
+    for index, members in result.groups().items():
+        yield _group_head(index, members, strip, opened=shown < OPEN_PHOTOS)
+        for photo in members:
+            if photo.path in pictured:
+                yield from _photo(photo, result, pictures(photo, pixels))
+        yield from _unpictured([photo for photo in members if photo.path not in pictured])
+        yield "</div></details>"
+        shown += len(members)
+
+
+def _pictured(photos: Sequence[Photo]) -> set[str]:
+    ranked = sorted(photos, key=lambda photo: (-photo.changed_share, photo.path))
+    return {photo.path for photo in ranked[:MOST_PICTURED]}
+
+
+def _photos_intro(result: DemoResult, pictured: int) -> str:
+    text = "The model saw these photos as groups of similar ones; photos of a group lend each other context."
+    if pictured < len(result.photos):
+        text += (
+            f" Pictures are shown for the {pictured} photos that changed the most; the masks of all are in the folder."
+        )
+    return escape(text)
+
+
+def _group_head(index: int | None, members: Sequence[Photo], strip: StripMaker, *, opened: bool) -> str:
+    title = "Photos without a group" if index is None else f"Group {index + 1}"
+    count = "1 photo" if len(members) == 1 else f"{len(members)} photos"
+    changed = sum(photo.changed_share for photo in members) / len(members)
+    more = f"<span class='soft small'>+{len(members) - STRIP_PICTURES}</span>" if len(members) > STRIP_PICTURES else ""
+    thumbnails = (strip(photo, STRIP_PIXELS) for photo in members[:STRIP_PICTURES])
+    images = "".join(f"<img alt='' loading='lazy' decoding='async' src='{source}'>" for source in thumbnails if source)
+    return (
+        f"<details class='card group'{' open' if opened else ''}><summary><b>{title}</b>"
+        f"<span class='soft small'>{count} · {percent(changed)} of pixels changed</span>"
+        f"<span class='strip'>{images}{more}</span></summary><div class='inside'>"
+    )
+
+
+def _photo(photo: Photo, result: DemoResult, pictures: Pictures | None) -> Iterator[str]:
+    yield f"<article class='photo'><header><h3>{escape(photo.path)}</h3>"
+    yield f"<span class='soft small'>{photo.width} × {photo.height} pixels · {_changed_words(photo, result)}</span></header>"
+    yield _triple(photo, pictures)
+    base, personal = _shares(photo.base_classes), _shares(photo.personal_classes)
+    yield f"<div class='rows legend'>{_paired_rows(base, personal, result.classes)}</div></article>"
+
+
+def _changed_words(photo: Photo, result: DemoResult) -> str:
+    if photo.changed_share > 0:
+        return f"<b>{percent(photo.changed_share)}</b> of pixels changed class"
+    return "no pixel changed" if result.verdict is not None and result.verdict.accepted else "the base's mask is kept"
+
+
+def _shares(classes: Iterable[ClassShare]) -> dict[int, float]:
+    return {entry.id: entry.share for entry in classes}
+
+
+def _triple(photo: Photo, pictures: Pictures | None) -> str:
+    if pictures is None:
+        return (
+            "<div class='missing'><span>This computer cannot show the photo. Masks: "
+            f"{_link(photo.base_mask, 'base')} · {_link(photo.personal_mask, 'personal')}</span></div>"
+        )
+    name = escape(photo.path)
+    figures = (
+        _figure(pictures.original, pictures, f"{name}, the photo", "Photo", ""),
+        _figure(pictures.base, pictures, f"{name}, the base's classes", "Base", _link(photo.base_mask, "mask")),
+        _figure(
+            pictures.personal, pictures, f"{name}, the personal classes", "Personal", _link(photo.personal_mask, "mask")
+        ),
+    )
+    return f"<div class='triple'>{''.join(figures)}</div>"
+
+
+def _figure(source: str, pictures: Pictures, alt: str, caption: str, link: str) -> str:
+    """`alt` and `link` are already escaped."""
+    size = f"width='{pictures.width}' height='{pictures.height}'"
+    return (
+        f"<figure><img {size} alt='{alt}' loading='lazy' decoding='async' src='{source}'>"
+        f"<figcaption><span>{escape(caption)}</span>{link}</figcaption></figure>"
+    )
+
+
+def _link(relative: str, text: str) -> str:
+    return f"<a href='./{escape(quote(relative))}'>{escape(text)}</a>"
+
+
+def _unpictured(photos: Sequence[Photo]) -> Iterator[str]:
+    if not photos:
+        return
+    yield f"<details class='plain'><summary>{len(photos)} more, without pictures</summary><ul class='files'>"
+    for photo in photos:
+        yield f"<li>{_link(photo.personal_mask, photo.path)} — {percent(photo.changed_share)} changed</li>"
+    yield "</ul></details>"
+
+
+def _footer(result: DemoResult) -> str:
+    classes = f"{len(result.classes)} classes. " if result.classes else ""
+    return (
+        f"<footer>{classes}Masks are palette PNGs at the photo's own size: <code>masks/personal</code>, <code>masks/base</code>; "
+        "<code>overlays</code> shows the personal ones over the photos; <code>report.json</code> holds all figures.</footer>"
+    )
+
+
+# Words and numbers ----------------------------------------------------------------------------------------------------
+
+
+def plain(name: str) -> str:
+    """`self_training` → `Self training`."""
+    words = name.replace("_", " ").replace("-", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as text; small but not nothing stays visible."""
+    if 0 < share < 0.001:
+        return "under 0.1\N{NO-BREAK SPACE}%"
+    text = "0" if share <= 0 else "100" if share >= 0.9995 else f"{100 * share:.1f}"
+    return f"{text}\N{NO-BREAK SPACE}%"
+
+
+def moment(iso: str) -> str:
+    """An ISO 8601 time in UTC as people read it."""
+    return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as text."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+def number(value: object) -> str:
+    """A figure of the verdict, to three significant digits."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)
