@@ -1,10 +1,12 @@
 """`personalseg`: what people type.
 
-Exit codes: 0 fine · 1 a step failed · 2 the request itself cannot be done (bad folder, port in use, wrong option) · 130 Ctrl-C.
+Exit codes: 0 fine · 1 a step failed · 2 the request itself cannot be done (bad folder, port in use, wrong option) ·
+130 Ctrl-C.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
@@ -93,26 +95,35 @@ def demo(
 ) -> None:
     """Adapt to a folder of photos and show base and personal masks side by side.
 
-    Starts the whole service in a temporary folder, does everything through its REST API, writes OUT/report.html, stops it again.
+    Starts the whole service in a temporary folder, does everything through its REST API, writes OUT/report.html and
+    stops it again.
     """
     from app import local
 
+    # Ended from outside, the demo must still stop its children: SIGTERM is taken like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     try:
         check_request(photos, out)
-        with tempfile.TemporaryDirectory(prefix="personalseg-demo-") as data_dir:
-            console.print("Starting the service …")
-            with local.Deployment(Path(data_dir), quiet=True) as deployment:
-                code = run_demo(
-                    photos,
-                    out,
-                    base_url=deployment.base_url,
-                    service_token=deployment.service_token,
-                    options=Options(budget_seconds, base, seed),
-                    console=console,
-                )
+        with (
+            tempfile.TemporaryDirectory(prefix="personalseg-demo-", ignore_cleanup_errors=True) as data_dir,
+            console.status("Starting the service …") as status,
+            local.Deployment(Path(data_dir), quiet=True) as deployment,
+        ):
+            status.stop()  # the progress bars take the terminal over
+            code = run_demo(
+                photos,
+                out,
+                base_url=deployment.base_url,
+                service_token=deployment.service_token,
+                options=Options(budget_seconds, base, seed),
+                console=console,
+            )
     except (DemoError, local.LocalError) as error:
         _stop(str(error))
+    except KeyboardInterrupt:
+        _errors().print("Stopped; nothing was written.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     raise typer.Exit(code)
 
 

@@ -37,7 +37,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 JsonObject = dict[str, Any]
 JobKind = Literal["adaptation", "segmentation"]
@@ -61,7 +61,7 @@ ENDED = frozenset({"succeeded", "refused", "failed", "cancelled"})
 
 
 class ClientError(Exception):
-    """Anything the client raises. `code` is stable and meant for programs, `detail` for people; `status` is 0 without an answer."""
+    """Anything the client raises: `code` is for programs; `detail` is for people; `status` is 0 without answer."""
 
     def __init__(self, code: str, title: str, detail: str = "", status: int = 0) -> None:
         super().__init__(detail or title)
@@ -145,7 +145,7 @@ _ERROR_OF_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-# Documents: what the API answers. Unknown fields are kept out of the way, so that a newer server still works. -----------
+# Documents: what the API answers. Unknown fields are ignored, so that a newer server still works. ---------------------
 
 
 class Document(BaseModel):
@@ -171,13 +171,6 @@ class Image(Document):
     width: int = 0
     height: int = 0
     group_index: int | None = None
-
-
-class JobError(Document):
-    """Why a job failed."""
-
-    code: str
-    reason: str = ""
 
 
 class Item(Document):
@@ -217,6 +210,15 @@ class Job(Document):
     report: JsonObject | None = None
     timeline: tuple[Span, ...] = ()
     items: tuple[Item, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_error(cls, document: Any) -> Any:
+        """Take `error: {code, reason}` as the two fields that it is."""
+        error = document.get("error") if isinstance(document, dict) else None
+        if not isinstance(error, dict):
+            return document
+        return {"error_code": error.get("code"), "error_reason": error.get("reason"), **document}
 
     @property
     def ended(self) -> bool:
@@ -332,7 +334,7 @@ class Client:
         self._http.close()
 
     def for_user(self, user: User) -> Client:
-        """A client that acts as this user: with the user's own token where the answer carried one, else with the present token."""
+        """A client that acts as this user: with the user's own token where it is known, else with the present one."""
         token = user.token or self._http.headers["Authorization"].removeprefix("Bearer ")
         return Client(
             self.base_url,
@@ -349,7 +351,7 @@ class Client:
     def create_user(self, external_id: str | None = None) -> User:
         """Make a user (service token only); its token is in the answer, this once."""
         body = {} if external_id is None else {"external_id": external_id}
-        return _parse(User, _flat_user(self._json("POST", "/v1/users", json=body)))
+        return _parse(User, self._json("POST", "/v1/users", json=body))
 
     def bases(self) -> list[BaseInfo]:
         """The base models."""
@@ -480,7 +482,7 @@ class Client:
     # Masks and models
 
     def mask(self, image_id: str, *, model: ModelChoice = "personal", format: MaskFormat = "png") -> bytes:
-        """A PNG at the photo's own upright size: class ids as a palette, the overlay, or the confidence (255 = certain).
+        """A PNG at the photo's own upright size: class ids as a palette, overlay, or confidence (255 = certain).
 
         Raises:
             NotFound: `mask_not_ready`: segment the photo first.
@@ -512,10 +514,10 @@ class Client:
         return "/".join(("/v1/users", self.user_id, *parts))
 
     def _as_job(self, document: Any, kind: str) -> Job:
-        return _parse(Job, _flat_job(document, kind))
+        return _parse(Job, _with_kind(document, kind))
 
     def _upload_batch(self, batch: Sequence[Path]) -> list[UploadResult]:
-        """Send a batch; where the whole request is too large, its files one by one, so that only the culprit is rejected."""
+        """Send a batch; where the whole request is too large, its files one by one: only the culprit is rejected."""
         readable = [path for path in batch if _is_readable(path)]
         try:
             sent = dict(zip(readable, self._post_files(readable), strict=True)) if readable else {}
@@ -630,11 +632,7 @@ def _entries(document: Any, key: str) -> list[Any]:
     return found
 
 
-def _flat_user(document: Any) -> Any:
-    return document
-
-
-def _flat_job(document: Any, kind: str) -> Any:
+def _with_kind(document: Any, kind: str) -> Any:
     return {"kind": kind, **document} if isinstance(document, dict) else document
 
 

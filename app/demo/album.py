@@ -1,8 +1,8 @@
 """The sample album of `personalseg demo`: photographs that ship inside PyPI packages, with everyday variations.
 
-Nothing is downloaded: each source is a file inside an installed wheel (scikit-image, scikit-learn, matplotlib). The variations
-are what one person's photos really differ by — nearer or farther, evening, lamp light, haze, a moved camera, a mirrored
-selfie — and every one is deterministic, so that two runs of the demo adapt to the same pixels.
+Nothing is downloaded: each source is a file inside an installed wheel (scikit-image, scikit-learn, matplotlib). The
+variations are what one person's photos really differ by — nearer or farther, evening, lamp light, haze, a moved camera,
+a mirrored selfie — and every one is deterministic, so that two runs of the demo adapt to the same pixels.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def render(shot: Shot) -> Image.Image:
 
 
 def locate(source: Source) -> Path:
-    """The source's file inside the installed package, without importing the package (scikit-image alone takes a second).
+    """The source's file inside the installed package, without importing the package (which may take a second).
 
     Raises:
         DemoError: the package is not installed, or a release of it no longer carries the photograph.
@@ -205,6 +205,6 @@ def locate(source: Source) -> Path:
         if path.is_file():
             return path
     raise DemoError(
-        f"The sample album needs the photograph {source.path} of the package {source.package}, which is not installed here: "
+        f"The sample album needs the photograph {source.path} of the package {source.package}, which is not here: "
         "run `pip install 'personalseg[demo]'`, or give a folder of your own photos."
     )

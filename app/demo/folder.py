@@ -1,4 +1,4 @@
-"""The two folders of a demonstration: the photos that come in, and `out/`, which is replaced as a whole or left alone."""
+"""The two folders of a demonstration: the photos that come in, and `out/`, replaced as a whole or left alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".heic", ".heif", ".hif", ".tif", ".tiff"}
     | {".gif", ".bmp", ".avif", ".jp2", ".dng", ".cr2", ".nef", ".arw"}
 )
-"""What looks like an image. Also kinds that the service does not take: a person wants to see them listed, not skipped."""
+"""What looks like an image; also kinds that the service does not take, which are to be listed, not skipped."""
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that an operating system leaves in any folder."""
 
@@ -55,8 +55,8 @@ def _walk(folder: Path, unwanted: Path | None) -> Iterator[Path]:
 def mask_names(photos: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
     """The relative path of each photo's mask: `trip/a.jpg` → `trip/a.png`.
 
-    Photos of one folder that share their stem (`a.jpg` and `a.png`) keep their full names (`a.jpg.png`, `a.png.png`), so that
-    none overwrites another; upper and lower case count as the same, as they do on many file systems.
+    Photos of one folder that share their stem (`a.jpg` and `a.png`) keep their full names (`a.jpg.png`, `a.png.png`),
+    so that none overwrites another; upper and lower case count as the same, as they do on many file systems.
     """
     names = {photo: photo.with_name(f"{photo.stem}.png") for photo in photos}
     while True:

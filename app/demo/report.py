@@ -1,8 +1,8 @@
 """report.html: one file that needs nothing else — inline style, thumbnails inside it, no script, no address elsewhere.
 
-It is written photo by photo, so that a folder of hundreds needs no more memory than one. Thumbnails grow smaller with the
-number of photos, and beyond `MOST_PICTURED` only those that changed the most are pictured, so that a browser can still open it.
-Everything that comes from a photo's name or from the server is escaped.
+It is written photo by photo, so that a folder of hundreds needs no more memory than one. Thumbnails grow smaller with
+the number of photos, and beyond `MOST_PICTURED` only those that changed the most are pictured, so that a browser can
+still open it. Everything that comes from a photo's name or from the server is escaped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ THUMBNAIL_PIXELS = ((80, 480), (250, 360), (MOST_PICTURED, 256))
 
 @dataclass(frozen=True)
 class Pictures:
-    """A photo's pictures as `data:` addresses, all of one size in pixels; None where this computer cannot decode the photo."""
+    """A photo's pictures as `data:` addresses, all of one size in pixels."""
 
     original: str
     base: str
@@ -77,7 +77,8 @@ def _document(result: DemoResult, pictures: PictureMaker, strip: StripMaker) -> 
 
 def _head(result: DemoResult) -> Iterator[str]:
     yield f"<h1>Personal segmentation of {escape(result.source)}</h1>"
-    yield f"<p class='soft'>{escape(moment(result.made_at))} · personalseg {escape(result.version)} · base model {escape(result.base)}</p>"
+    facts = f"{moment(result.made_at)} · personalseg {result.version} · base model {result.base}"
+    yield f"<p class='soft'>{escape(facts)}</p>"
     yield _verdict(result.verdict)
     yield "<div class='tiles'>"
     yield _tile(str(len(result.photos)), "photo segmented" if len(result.photos) == 1 else "photos segmented")
@@ -105,9 +106,7 @@ def _verdict(verdict: Verdict | None) -> str:
         kind, badge, sentence = "kept", "Base model kept", verdict.sentence
     figures = _figures(verdict) if verdict is not None else ""
     note = (
-        "<p class='soft small' style='margin-top:12px'>The base and the personal masks below are therefore the same.</p>"
-        if kind
-        else ""
+        "<p class='soft small note'>The base and the personal masks below are therefore the same.</p>" if kind else ""
     )
     return (
         f"<section class='card verdict {kind}'><span class='badge'>{badge}</span>"
@@ -130,7 +129,8 @@ def _tile(value: str, label: str) -> str:
 def _problems(result: DemoResult) -> Iterator[str]:
     if result.problems:
         entries = "".join(f"<li>{escape(problem)}</li>" for problem in result.problems)
-        yield f"<section class='card verdict bad'><span class='badge'>What went wrong</span><ul>{entries}</ul></section>"
+        yield "<section class='card verdict bad'><span class='badge'>What went wrong</span>"
+        yield f"<ul>{entries}</ul></section>"
     if result.rejected:
         yield _rejected(result.rejected)
 
@@ -255,7 +255,8 @@ def _group_head(index: int | None, members: Sequence[Photo], strip: StripMaker, 
 
 def _photo(photo: Photo, result: DemoResult, pictures: Pictures | None) -> Iterator[str]:
     yield f"<article class='photo'><header><h3>{escape(photo.path)}</h3>"
-    yield f"<span class='soft small'>{photo.width} × {photo.height} pixels · {_changed_words(photo, result)}</span></header>"
+    size = f"{photo.width} × {photo.height} pixels"
+    yield f"<span class='soft small'>{size} · {_changed_words(photo, result)}</span></header>"
     yield _triple(photo, pictures)
     base, personal = _shares(photo.base_classes), _shares(photo.personal_classes)
     yield f"<div class='rows legend'>{_paired_rows(base, personal, result.classes)}</div></article>"
@@ -313,8 +314,9 @@ def _unpictured(photos: Sequence[Photo]) -> Iterator[str]:
 def _footer(result: DemoResult) -> str:
     classes = f"{len(result.classes)} classes. " if result.classes else ""
     return (
-        f"<footer>{classes}Masks are palette PNGs at the photo's own size: <code>masks/personal</code>, <code>masks/base</code>; "
-        "<code>overlays</code> shows the personal ones over the photos; <code>report.json</code> holds all figures.</footer>"
+        f"<footer>{classes}Masks are palette PNGs at the photo's own size: <code>masks/personal</code>, "
+        "<code>masks/base</code>; <code>overlays</code> shows the personal ones over the photos; "
+        "<code>report.json</code> holds all figures.</footer>"
     )
 
 

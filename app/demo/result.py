@@ -1,4 +1,4 @@
-"""What a demonstration found out: plain frozen values, between the run (which fills them) and the report (which shows them)."""
+"""What a demonstration found out: plain frozen values that the run fills and the report shows."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo and its masks. All paths are relative and use `/`: `path` to the photo folder, the others to the out folder."""
+    """One photo and its masks. Paths use `/`; `path` is relative to the photo folder, the others to the out folder."""
 
     path: str
     image_id: str

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 
 from app.client import BaseInfo, Client, ClientError, Job, UploadResult
 from app.demo import pictures
@@ -30,6 +31,8 @@ ModelName = Literal["personal", "base"]
 
 EXIT_FINE = 0
 EXIT_FAILED = 1
+SERVICE_RETRIES = 10
+"""With the client's pauses: nearly a minute."""
 SAMPLE_ALBUM = "the sample album"
 
 
@@ -97,15 +100,27 @@ def run_demo(
     """
     console = console or Console()
     try:
-        with _photo_folder(photos) as folder, fresh_folder(out) as working, Client(base_url, service_token) as service:
+        with (
+            _photo_folder(photos) as folder,
+            fresh_folder(out) as working,
+            _service(base_url, service_token) as service,
+        ):
             paths = find_photos(folder, leave_out=out)
             source = SAMPLE_ALBUM if photos is None else photos.resolve().name
             result = _perform(service, folder, paths, working, source, options or Options(), View(console))
     except ClientError as error:
-        console.print(f"[bold red]The demo stopped:[/] {error.detail}", highlight=False)
+        console.print(f"[bold red]The demo stopped:[/] {escape(error.detail)}", highlight=False)
+        return EXIT_FAILED
+    except OSError as error:
+        console.print(f"[bold red]The demo stopped:[/] {escape(str(error))}", highlight=False)
         return EXIT_FAILED
     View(console).summary(result, out)
     return EXIT_FAILED if result.problems or not result.photos else EXIT_FINE
+
+
+def _service(base_url: str, token: str) -> Client:
+    """A patient client: a deployment that has just started has no worker yet (503)."""
+    return Client(base_url, token, retries=SERVICE_RETRIES)
 
 
 @contextmanager
@@ -230,7 +245,7 @@ def _fetch_all(
 def _fetch(
     client: Client, entry: _Sent, name: PurePosixPath, base: BaseInfo, group: int | None, accepted: bool, working: Path
 ) -> Photo:
-    """Fetch a photo's masks and overlay, and measure them. Where the base was kept, its mask is also the personal one."""
+    """Fetch a photo's masks and overlay, and measure them; a base that was kept makes the personal mask too."""
     chosen: ModelName = "personal" if accepted else "base"
     base_path = _save(working, PurePosixPath("masks/base") / name, client.mask(entry.image_id, model="base"))
     personal_path = _save(working, PurePosixPath("masks/personal") / name, client.mask(entry.image_id, model=chosen))
@@ -364,7 +379,8 @@ def _write(result: DemoResult, folder: Path, working: Path, view: View) -> None:
             return None
         base = pictures.lay_over(image, pictures.open_labels(working / photo.base_mask), result.classes)
         personal = pictures.lay_over(image, pictures.open_labels(working / photo.personal_mask), result.classes)
-        return Pictures(*map(pictures.data_uri, (image, base, personal)), image.width, image.height)
+        uris = [pictures.data_uri(picture) for picture in (image, base, personal)]
+        return Pictures(uris[0], uris[1], uris[2], image.width, image.height)
 
     counting = view.counting("Writing the report", len(result.photos)) if result.photos else nullcontext(lambda: None)
     with counting as advance, (working / "report.html").open("w", encoding="utf-8") as file:

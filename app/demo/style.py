@@ -1,4 +1,4 @@
-"""The style sheet of report.html. Inline, without any resource from elsewhere; light and dark follow the reader's system."""
+"""The style sheet of report.html: inline, no resource from elsewhere; light and dark follow the reader's system."""
 
 STYLE = """
 :root {
@@ -10,7 +10,8 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #10151b; --card: #19212a; --ink: #e6ebf1; --soft: #9aa8b7; --line: #2b3642; --track: #26303b;
-    --accent: #4fd1c0; --accent-soft: #12393a; --kept: #f4b860; --kept-soft: #3a2c12; --bad: #ff9b8e; --bad-soft: #431d19;
+    --accent: #4fd1c0; --accent-soft: #12393a; --kept: #f4b860; --kept-soft: #3a2c12;
+    --bad: #ff9b8e; --bad-soft: #431d19;
     --bar: #5aa9c7;
   }
 }
@@ -37,6 +38,7 @@ a { color: var(--accent); }
 }
 .kept .badge { background: var(--kept-soft); color: var(--kept); }
 .bad .badge { background: var(--bad-soft); color: var(--bad); }
+.verdict .note { margin: 12px 0 0; }
 .verdict .sentence { font-size: 18px; line-height: 1.4; margin: 10px 0 0; max-width: 75ch; }
 .figures { display: flex; flex-wrap: wrap; gap: 6px 24px; margin: 14px 0 0; }
 .figures div { display: flex; gap: 6px; font-size: 13px; }

@@ -1,0 +1,55 @@
+"""`personalseg`: bad requests are one sentence and exit code 2, before anything is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def personalseg(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "400", "NO_COLOR": "1", "TERM": "dumb", **environment},
+        check=False,
+    )
+
+
+def test_version() -> None:
+    done = personalseg("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("personalseg 0.")
+
+
+@pytest.mark.parametrize("command", [(), ("demo",), ("serve",)])
+def test_help_tells_the_commands(command: tuple[str, ...]) -> None:
+    done = personalseg(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_bad_folders_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "thesis.docx").write_text("precious")
+    for arguments, sentence in (
+        (("demo", str(tmp_path / "missing")), "is not a folder"),
+        (("demo", str(tmp_path)), "No photo was found"),
+        (("demo", "--out", str(tmp_path)), "thesis.docx, which is not from an earlier demo"),
+    ):
+        done = personalseg(*arguments)
+        assert done.returncode == 2
+        assert sentence in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert done.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_a_bad_setting_is_one_sentence() -> None:
+    done = personalseg("serve", PERSONALSEG_PORT="a lot")
+    assert done.returncode == 2
+    assert "PERSONALSEG_PORT" in done.stderr
+    assert done.stderr.count("\n") == 1

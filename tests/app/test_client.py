@@ -1,0 +1,340 @@
+"""The client's promises: errors as a tree, retries where they are safe, uploads that are bounded and spoil nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.client import (
+    ApiError,
+    BadAnswer,
+    Client,
+    ClientError,
+    Conflict,
+    ConnectionFailed,
+    InvalidRequest,
+    Job,
+    JobFailed,
+    NotAuthorized,
+    NotFound,
+    ServerFailed,
+    TooLarge,
+    UploadResult,
+    User,
+    WaitTimedOut,
+)
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def client_of(handler: Handler, pauses: list[float] | None = None, **options: Any) -> Client:
+    sleep = pauses.append if pauses is not None else (lambda seconds: None)
+    transport = httpx.MockTransport(handler)
+    return Client("http://test", "pseg_usr_x", user_id="u1", transport=transport, sleep=sleep, **options)
+
+
+def problem(status: int, code: str, detail: str = "Do this instead.") -> httpx.Response:
+    body = {"type": "about:blank", "title": "Title", "status": status, "detail": detail, "code": code}
+    return httpx.Response(status, json=body, headers={"content-type": "application/problem+json"})
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidRequest),
+        (401, NotAuthorized),
+        (403, NotAuthorized),
+        (404, NotFound),
+        (409, Conflict),
+        (413, TooLarge),
+        (415, InvalidRequest),
+        (422, InvalidRequest),
+        (429, InvalidRequest),
+        (500, ServerFailed),
+        (503, ServerFailed),
+        (507, TooLarge),
+    ],
+)
+def test_each_status_has_its_error(status: int, kind: type[ApiError]) -> None:
+    with pytest.raises(kind) as caught:
+        client_of(lambda request: problem(status, "some_code")).adapt()
+    error = caught.value
+    assert (error.code, error.title, error.detail, error.status) == ("some_code", "Title", "Do this instead.", status)
+    assert error.problem["type"] == "about:blank"
+    assert isinstance(error, ClientError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(502, text="<html>Bad gateway</html>"),
+        httpx.Response(404, json={"detail": "Not Found"}),
+        httpx.Response(200, text="hello"),
+        httpx.Response(200, json={"unexpected": 1}),
+        httpx.Response(200, json=[1, 2]),
+    ],
+)
+def test_a_foreign_answer_is_a_bad_answer(answer: httpx.Response) -> None:
+    with pytest.raises(BadAnswer):
+        client_of(lambda request: answer).job("adaptation", "j1")
+
+
+def test_a_gallery_method_without_user_says_what_to_do() -> None:
+    client = Client("http://test", "t", transport=httpx.MockTransport(lambda request: httpx.Response(200)))
+    with pytest.raises(ValueError, match="for_user"):
+        client.adapt()
+
+
+# Retries
+
+
+def test_get_is_retried_on_503_and_lost_connections_with_growing_pauses() -> None:
+    answers: list[httpx.Response | Exception] = [
+        httpx.ConnectError("refused"),
+        problem(503, "no_worker_yet"),
+        httpx.ReadError("reset"),
+        httpx.Response(200, json={"items": [{"name": "espnetv2"}]}),
+    ]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    pauses: list[float] = []
+    assert [base.name for base in client_of(handler, pauses).bases()] == ["espnetv2"]
+    assert len(pauses) == 3
+    assert pauses == sorted(pauses)
+
+
+def test_retry_after_is_honoured() -> None:
+    answers = [
+        httpx.Response(503, json={"code": "no_worker_yet"}, headers={"Retry-After": "3"}),
+        httpx.Response(200, json={"items": []}),
+    ]
+    pauses: list[float] = []
+    client_of(lambda request: answers.pop(0), pauses).bases()
+    assert 2.4 <= pauses[0] <= 3
+
+
+def test_retries_end() -> None:
+    requests: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        raise httpx.ConnectTimeout("slow")
+
+    with pytest.raises(ConnectionFailed, match="took too long") as caught:
+        client_of(handler, retries=3).bases()
+    assert len(requests) == 4
+    assert caught.value.status == 0
+
+
+@pytest.mark.parametrize("call", [lambda client: client.adapt(), lambda client: client.segment()])
+def test_starting_a_job_is_never_repeated(call: Callable[[Client], Job]) -> None:
+    requests: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        raise httpx.ReadTimeout("no answer")
+
+    with pytest.raises(ConnectionFailed):
+        call(client_of(handler))
+    assert len(requests) == 1
+
+
+# Requests
+
+
+def test_for_user_uses_the_users_own_token_and_id() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append((request.url.path, request.headers["Authorization"]))
+        return httpx.Response(200, json={"id": "u7", "token": "pseg_usr_y", "items": []})
+
+    service = Client("http://test/", "pseg_svc_x", transport=httpx.MockTransport(handler))
+    mine = service.for_user(service.create_user("me"))
+    mine.models()
+    service.for_user(User(id="u8")).models()
+    assert seen == [
+        ("/v1/users", "Bearer pseg_svc_x"),
+        ("/v1/users/u7/models", "Bearer pseg_usr_y"),
+        ("/v1/users/u8/models", "Bearer pseg_svc_x"),
+    ]
+
+
+def test_segment_and_mask_ask_for_what_was_wanted() -> None:
+    bodies: list[Any] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            bodies.append(json.loads(request.content))
+            return httpx.Response(202, json={"id": "j1", "status": "queued"})
+        bodies.append(dict(request.url.params))
+        return httpx.Response(200, content=b"png")
+
+    client = client_of(handler)
+    assert client.segment(["i1", "i2"], model=3, adapt="auto", wait_seconds=2).kind == "segmentation"
+    assert client.mask("i1", model="base", format="confidence") == b"png"
+    assert bodies[0] == {"image_ids": ["i1", "i2"], "model": 3, "adapt": "auto", "wait": 2}
+    assert bodies[1] == {"model": "base", "format": "confidence"}
+
+
+def test_the_gallery_is_paged_lazily() -> None:
+    asked: list[str | None] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        cursor = request.url.params.get("cursor")
+        asked.append(cursor)
+        following = {None: "c1", "c1": "c2", "c2": None}[cursor]
+        return httpx.Response(200, json={"items": [{"id": f"after-{cursor}"}], "next_cursor": following})
+
+    images = client_of(handler).iter_images()
+    assert next(images).id == "after-None"
+    assert asked == [None]
+    assert [image.id for image in images] == ["after-c1", "after-c2"]
+
+
+# Waiting
+
+
+def job_answers(*states: dict[str, Any]) -> Handler:
+    left = list(states)
+    return lambda request: httpx.Response(200, json={"id": "j1", **(left.pop(0) if len(left) > 1 else left[0])})
+
+
+def test_wait_reports_every_document_and_returns_the_last() -> None:
+    seen: list[tuple[str, float | None]] = []
+    client = client_of(
+        job_answers({"status": "queued"}, {"status": "running", "percent": 40.0}, {"status": "refused", "percent": 100})
+    )
+    job = client.wait(
+        Job(id="j1", kind="adaptation", status="queued"), lambda job: seen.append((job.status, job.percent))
+    )
+    assert seen == [("queued", None), ("running", 40.0), ("refused", 100.0)]
+    assert job.require_success() is job
+
+
+def test_wait_gives_up_when_told_to() -> None:
+    client = client_of(job_answers({"status": "running"}))
+    with pytest.raises(WaitTimedOut) as caught:
+        client.wait(Job(id="j1", kind="adaptation", status="queued"), timeout_seconds=0)
+    assert caught.value.job.status == "running"
+
+
+def test_a_failed_job_raises_its_own_code_and_reason() -> None:
+    job = Job.model_validate(
+        {"id": "j1", "kind": "adaptation", "status": "failed", "error": {"code": "worker_died", "reason": "It died."}}
+    )
+    with pytest.raises(JobFailed, match="It died") as caught:
+        job.require_success()
+    assert caught.value.code == "worker_died"
+
+
+# Uploads
+
+
+class Uploads:
+    """Answers upload requests file by file and remembers the file names of each."""
+
+    def __init__(self, reject: str = "", too_large: str = "") -> None:
+        self.requests: list[list[str]] = []
+        self._reject = reject
+        self._too_large = too_large
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        parts = request.read().split(b'filename="')[1:]
+        names = [part.split(b'"')[0].decode() for part in parts]
+        self.requests.append(names)
+        if self._too_large in names:
+            return problem(413, "request_too_large")
+        return httpx.Response(200, json={"results": [self._entry(name) for name in names]})
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        if name == self._reject:
+            return {"filename": name, "status": "rejected", "code": "not_an_image", "reason": "No image."}
+        return {"filename": name, "status": "stored", "image_id": f"id-{name}"}
+
+
+def files(folder: Path, sizes: dict[str, int]) -> list[Path]:
+    for name, size in sizes.items():
+        (folder / name).write_bytes(b"x" * size)
+    return [folder / name for name in sizes]
+
+
+def test_uploads_are_bounded_in_files_and_bytes(tmp_path: Path) -> None:
+    paths = files(tmp_path, {"a": 10, "b": 10, "c": 10, "d": 95, "e": 200, "f": 0})
+    server = Uploads()
+    results = client_of(server).upload(paths, batch_files=2, batch_bytes=100)
+    assert server.requests == [["a", "b"], ["c"], ["d"], ["e"], ["f"]]
+    assert [result.image_id for result in results] == ["id-a", "id-b", "id-c", "id-d", "id-e", "id-f"]
+
+
+def test_a_bad_file_spoils_no_other(tmp_path: Path) -> None:
+    paths = files(tmp_path, {"a": 1, "bad": 1, "c": 1})
+    paths.insert(1, tmp_path / "missing")
+    seen: list[UploadResult] = []
+    results = client_of(Uploads(reject="bad")).upload(paths, on_result=seen.append)
+    assert [result.status for result in results] == ["stored", "rejected", "rejected", "stored"]
+    assert [result.code for result in results] == [None, "unreadable_file", "not_an_image", None]
+    assert seen == results
+
+
+def test_a_batch_that_is_too_large_is_sent_one_by_one(tmp_path: Path) -> None:
+    paths = files(tmp_path, {"a": 1, "huge": 1, "c": 1})
+    results = client_of(Uploads(too_large="huge")).upload(paths)
+    assert [(result.path.name, result.status) for result in results] == [
+        ("a", "stored"),
+        ("huge", "rejected"),
+        ("c", "stored"),
+    ]
+    assert results[1].code == "request_too_large"
+
+
+def test_a_lost_upload_is_sent_again_whole(tmp_path: Path) -> None:
+    paths = files(tmp_path, {"a": 5, "b": 5})
+    server = Uploads()
+    lost = [True]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        answer = server(request)
+        if lost.pop() if lost else False:
+            raise httpx.ReadError("reset")
+        return answer
+
+    assert [result.status for result in client_of(handler).upload(paths)] == ["stored", "stored"]
+    assert server.requests == [["a", "b"], ["a", "b"]]
+
+
+def test_paths_are_taken_lazily(tmp_path: Path) -> None:
+    paths = files(tmp_path, {name: 1 for name in "abcdef"})
+    taken: list[str] = []
+    server = Uploads()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert len(taken) <= 2 * (len(server.requests) + 1) + 1
+        return server(request)
+
+    def lazily() -> Any:
+        for path in paths:
+            taken.append(path.name)
+            yield path
+
+    assert len(client_of(handler).upload(lazily(), batch_files=2)) == 6
+
+
+def test_the_client_imports_neither_torch_nor_numpy() -> None:
+    code = "import app.client, app.cli, sys; assert not {'torch', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
