@@ -1,1 +1,24 @@
-"""The method: tensors in, tensors out."""
+"""The method: photos in, masks out. The door of this room: `load_base`, `personalize`, `segment`.
+
+>>> base = load_base("espnetv2")                      # doctest: +SKIP
+>>> result = personalize(base, photos)                # photos: a PhotoSource
+>>> segment(base, photo, result.model).labels         # (H, W) uint8
+"""
+
+from models.bases.registry import Base, BaseInfo, available_bases, default_base, load_base
+from models.checkpoints import PersonalModel, load_personal
+from models.config import GuardLimits, PersonalizeConfig
+from models.inference import segment
+from models.personalize import Personalization, personalize
+from models.types import Cancelled, ModelFileError, PhotoSource, Progress, Segmentation, Verdict
+
+
+def save_personal(model: PersonalModel) -> bytes:
+    """The personal model's file content (safetensors); `load_personal` reads it."""
+    return model.stored
+
+
+__all__ = [
+    "Base", "BaseInfo", "Cancelled", "GuardLimits", "ModelFileError", "PersonalModel", "Personalization", "PersonalizeConfig", "PhotoSource",
+    "Progress", "Segmentation", "Verdict", "available_bases", "default_base", "load_base", "load_personal", "personalize", "save_personal", "segment",
+]  # fmt: skip

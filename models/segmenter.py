@@ -35,9 +35,19 @@ class Segmenter(nn.Module):
     ) -> Output:
         """Arguments as for `InterImageContext.forward`; `features.logits` are the base's own, without context."""
         features: Features = self.base(x)
+        return Output(self.with_context(features, groups, bank, visible), features)
+
+    def with_context(
+        self,
+        features: Features,
+        groups: Int[Tensor, " images"] | None = None,
+        bank: Float[Tensor, "remembered channels"] | None = None,
+        visible: Bool[Tensor, "images proxies"] | None = None,
+    ) -> Float[Tensor, "images classes h2 w2"]:
+        """The logits for features that the base has given already."""
         correction = self.context(features, groups, bank, visible)
         size = (features.logits.shape[2], features.logits.shape[3])
-        return Output(features.logits + F.interpolate(correction, size, mode="bilinear", align_corners=False), features)
+        return features.logits + F.interpolate(correction, size, mode="bilinear", align_corners=False)
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

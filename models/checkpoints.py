@@ -1,0 +1,149 @@
+"""A personal model: what differs from the base, and the user's context bank, in one safetensors file.
+
+Format `personalseg-delta-1`. Tensors: `delta` int8 (all changes of the base's matrices and kernels, in the base's own order, one scale
+per output channel in `scales`, fp32), `vectors` fp16 (changes of one-dimensional parameters), `bank` fp16 (remembered class proxies, one
+row each), `bank_group` int32 (each row's group), `centres` fp16 (the groups' centres). Batch-norm statistics never change and are not stored.
+A delta is small beside the weight it changes, so 8 bits lose nothing that can be measured; the guard judges the model as stored.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from models.bases.registry import Base
+from models.grouping import nearest_group
+from models.segmenter import Segmenter
+from models.types import ModelFileError
+
+FORMAT = "personalseg-delta-1"
+INT8_MAX = 127
+STORED = {"delta": torch.int8, "scales": torch.float32, "vectors": torch.float16, "bank": torch.float16, "bank_group": torch.int32, "centres": torch.float16}
+
+
+@dataclass(frozen=True)
+class ContextBank:
+    """Class proxies of some photos of each group, so that one photo alone is segmented with its user's context."""
+
+    proxies: Float[Tensor, "remembered channels"]
+    group: Int[Tensor, " remembered"]
+    centres: Float[np.ndarray, "groups channels"]
+
+    def of(self, group: int) -> Float[Tensor, "remembered channels"]:
+        """The proxies of one group."""
+        return self.proxies[self.group == group]
+
+    def nearest(self, descriptor: Float[np.ndarray, " channels"]) -> int:
+        """The group of a photo by its description."""
+        return nearest_group(descriptor, self.centres)
+
+
+@dataclass(frozen=True)
+class PersonalModel:
+    """A user's segmenter, ready to run: a new value beside the base, which stays as it was."""
+
+    base_name: str
+    segmenter: Segmenter
+    bank: ContextBank
+    stored: bytes
+    """The file's content."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it holds, in bytes."""
+        held = sum(tensor.nbytes for tensor in self.segmenter.state_dict().values())
+        return held + self.bank.proxies.nbytes + self.bank.centres.nbytes + len(self.stored)
+
+
+def _changeable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    yield from module.named_parameters()
+
+
+def _layout(module: nn.Module) -> str:
+    """Hash of the base's parameter names and shapes: a delta fits this order and no other."""
+    text = ";".join(f"{name}:{tuple(value.shape)}" for name, value in _changeable(module))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_delta(base: Base, adapted: Segmenter, bank: ContextBank) -> bytes:
+    """The personal model file: quantised changes from the base, and the bank. Raises ModelFileError where a weight is not finite."""
+    deltas, scales, vectors = [], [], []
+    for (name, before), (_, after) in zip(_changeable(base.segmenter), _changeable(adapted), strict=True):
+        change = (after - before).detach().float().cpu()
+        if not torch.isfinite(change).all():
+            raise ModelFileError(f"{name} of the adapted model is not finite")
+        if change.dim() == 1:
+            vectors.append(change.to(torch.float16))
+            continue
+        rows = change.flatten(1)
+        scale = rows.abs().amax(1).clamp(min=1e-12) / INT8_MAX
+        deltas.append((rows / scale[:, None]).round().to(torch.int8).flatten())
+        scales.append(scale)
+    tensors = {
+        "delta": torch.cat(deltas), "scales": torch.cat(scales), "vectors": torch.cat(vectors),
+        "bank": bank.proxies.to(torch.float16).contiguous(), "bank_group": bank.group.to(torch.int32).contiguous(),
+        "centres": torch.from_numpy(bank.centres).to(torch.float16),
+    }  # fmt: skip
+    metadata = {"format": FORMAT, "base": base.info.name, "base_sha256": base.info.sha256, "layout": _layout(base.segmenter)}
+    return save_safetensors(tensors, metadata=metadata)
+
+
+def load_personal(data: bytes, base: Base) -> PersonalModel:
+    """The personal model a file holds, on `base`'s device. Raises ModelFileError where anything does not fit."""
+    _check_metadata(_metadata(data), base)
+    try:
+        tensors = load_safetensors(data)
+    except Exception as error:
+        raise ModelFileError(f"not a safetensors file: {error}") from error
+    if {name: value.dtype for name, value in tensors.items()} != STORED:
+        raise ModelFileError(f"tensors {sorted(tensors)} are not those of {FORMAT}")
+    segmenter = copy.deepcopy(base.segmenter)
+    _apply(segmenter, tensors)
+    bank = ContextBank(tensors["bank"].float().to(base.device), tensors["bank_group"].to(base.device), tensors["centres"].float().numpy())
+    if bank.proxies.dim() != 2 or bank.proxies.shape[1] != segmenter.context.channels or len(bank.group) != len(bank.proxies):
+        raise ModelFileError(f"context bank of shape {tuple(bank.proxies.shape)} does not fit the base")
+    return PersonalModel(base.info.name, segmenter.eval().requires_grad_(False), bank, data)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The header's metadata; safetensors starts with its header's length (8 bytes, little-endian) and the header as JSON."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        return dict(header.get("__metadata__", {}))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ModelFileError(f"not a safetensors file: {error}") from error
+
+
+def _check_metadata(metadata: dict[str, str], base: Base) -> None:
+    wanted = {"format": FORMAT, "base": base.info.name, "base_sha256": base.info.sha256, "layout": _layout(base.segmenter)}
+    for name, value in wanted.items():
+        if metadata.get(name) != value:
+            raise ModelFileError(f"the file's {name} is {metadata.get(name)!r}, this base needs {value!r}")
+
+
+@torch.no_grad()
+def _apply(segmenter: Segmenter, tensors: dict[str, Tensor]) -> None:
+    parameters = [parameter for _, parameter in _changeable(segmenter)]
+    matrices, vectors = [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() == 1]
+    wanted = {"delta": sum(p.numel() for p in matrices), "scales": sum(p.shape[0] for p in matrices), "vectors": sum(p.numel() for p in vectors)}
+    for name, count in wanted.items():
+        if tensors[name].numel() != count:
+            raise ModelFileError(f"{name} holds {tensors[name].numel()} values, the base needs {count}")
+    changes = tensors["delta"].split([p.numel() for p in matrices])
+    scales = tensors["scales"].split([p.shape[0] for p in matrices])
+    for parameter, change, scale in zip(matrices, changes, scales, strict=True):
+        rows = change.float().view(parameter.shape[0], -1) * scale[:, None]
+        parameter.add_(rows.view(parameter.shape).to(parameter.device))
+    for parameter, vector in zip(vectors, tensors["vectors"].split([p.numel() for p in vectors]), strict=True):
+        parameter.add_(vector.float().to(parameter.device))

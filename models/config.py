@@ -1,0 +1,54 @@
+"""The numbers of a personalisation. Each cites its source or says that it is ours."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PersonalizeConfig:
+    """How to adapt a base to a gallery. Sides in pixels, times in seconds, shares in [0, 1]."""
+
+    budget_seconds: float = 240.0
+    """Wall-clock bound of the whole personalisation; at the bound the best state so far goes to the guard."""
+    seed: int = 0
+
+    group_size: int = 8  # METHOD, "Grouping": about 8 photos a group
+    describe_side: int = 224  # ours: photos are grouped on small copies
+    describe_share: float = 0.25  # ours: at most this share of the budget goes into looking at the gallery
+    max_training_photos: int = 160  # ours: an even draw over the groups of a larger gallery
+
+    scales: tuple[float, ...] = (0.75, 1.0, 1.25)  # ours: pseudo labels average these multiples of the base's side, each also flipped
+    label_share: float = 0.45  # ours: pseudo labels may take at most this share of the budget
+    keep_share: float = 0.6  # METHOD, step 2: the easiest 60 %, here of each class's pixels (CBST, arXiv 1810.07911, section 4)
+
+    epochs: int = 4  # ours
+    learning_rate: float = 5e-5  # ours: AdamW; 1e-4 harmed some galleries
+    auxiliary_weight: float = 0.4  # METHOD, step 1
+    gradient_norm: float = 5.0  # ours
+
+    remembered_photos: int = 4  # ours: photos of each group whose class proxies the context bank keeps
+    guard_photos: int = 48  # ours: photos the guard looks at
+    guard_share: float = 0.12  # ours: share of the budget that training leaves to the guard
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """When the guard refuses. Tuned without the reported photos on galleries of the tuning half of `voc2012/val` (docs/decisions/0003)."""
+
+    confident: float = 0.9
+    """A pixel counts as one that the base is sure of from this probability on."""
+    min_confident_agreement: float = 0.93
+    """Share of those pixels that must keep their class."""
+    collapse_from_share: float = 0.01
+    """A class that covers at least this share of the gallery …"""
+    collapse_to_ratio: float = 0.2
+    """… must keep at least this ratio of its pixels."""
+    max_background_share: float = 0.995
+    """A personal model may not call more than this share of the gallery background where the base did not."""
+    max_consistency_drop: float = 0.02
+    """Agreement of a photo's prediction with that of its mirror image may fall by this much."""

@@ -1,0 +1,107 @@
+"""The guard: label-free checks that keep a personal model or refuse it, with a sentence that its user understands.
+
+First version. It compares the base and the personal model on photos of the gallery: do the pixels that the base is sure of keep their class,
+does every class that the gallery shows survive, do predictions stay the same under mirroring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.config import GuardLimits
+from models.labels import BACKGROUND
+from models.types import Verdict
+
+
+@dataclass
+class Comparison:
+    """Running counts over the photos looked at."""
+
+    classes: int
+    confident_limit: float
+
+    def __post_init__(self) -> None:
+        self.confident = self.kept = self.pixels = 0
+        self.consistent_before = self.consistent_after = self.changed = 0
+        self.area_before = np.zeros(self.classes, dtype=np.int64)
+        self.area_after = np.zeros(self.classes, dtype=np.int64)
+        self.entropy_before = self.entropy_after = 0.0
+
+    def add(self, before: Views, after: Views) -> None:
+        """Adds a batch's views by the base and by the personal model."""
+        confidence, base_label = before.probabilities.max(1)
+        personal_label = after.probabilities.argmax(1)
+        sure = confidence >= self.confident_limit
+        self.confident += int(sure.sum())
+        self.kept += int((sure & (base_label == personal_label)).sum())
+        self.pixels += base_label.numel()
+        self.changed += int((base_label != personal_label).sum())
+        self.consistent_before += int((base_label == before.mirrored).sum())
+        self.consistent_after += int((personal_label == after.mirrored).sum())
+        self.area_before += torch.bincount(base_label.flatten(), minlength=self.classes).cpu().numpy()
+        self.area_after += torch.bincount(personal_label.flatten(), minlength=self.classes).cpu().numpy()
+        self.entropy_before += float(_entropy(before.probabilities).sum())
+        self.entropy_after += float(_entropy(after.probabilities).sum())
+
+    def figures(self) -> dict[str, float]:
+        """All in [0, 1] but the entropies (nats per pixel)."""
+        pixels = max(1, self.pixels)
+        return {
+            "confident_agreement": self.kept / max(1, self.confident),
+            "confident_share": self.confident / pixels,
+            "changed_share": self.changed / pixels,
+            "consistency_before": self.consistent_before / pixels,
+            "consistency_after": self.consistent_after / pixels,
+            "background_before": float(self.area_before[BACKGROUND]) / pixels,
+            "background_after": float(self.area_after[BACKGROUND]) / pixels,
+            "entropy_before": self.entropy_before / pixels,
+            "entropy_after": self.entropy_after / pixels,
+        }
+
+    def collapsed(self, limits: GuardLimits) -> list[int]:
+        """Classes of a real share of the gallery that the personal model all but stopped seeing."""
+        large = self.area_before >= limits.collapse_from_share * max(1, self.pixels)
+        gone = self.area_after < limits.collapse_to_ratio * self.area_before
+        return [int(index) for index in np.flatnonzero(large & gone)]
+
+
+@dataclass(frozen=True)
+class Views:
+    """A model's prediction for a batch, and its most likely classes from the mirrored photos, mirrored back."""
+
+    probabilities: Float[Tensor, "images classes h w"]
+    mirrored: Tensor
+
+
+def views(forward: Callable[[Tensor], Tensor], x: Float[Tensor, "images 3 h w"]) -> Views:
+    """Both views of a batch by `forward` (input to logits)."""
+    return Views(forward(x).softmax(1), forward(x.flip(3)).flip(3).argmax(1))
+
+
+def _entropy(probabilities: Float[Tensor, "images classes h w"]) -> Float[Tensor, "images h w"]:
+    return -(probabilities * probabilities.clamp(min=1e-9).log()).sum(1)
+
+
+def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:
+    """The verdict on a personal model from its comparison with the base."""
+    figures = comparison.figures()
+    if collapsed := comparison.collapsed(limits):
+        names = ", ".join(class_names[index] for index in collapsed)
+        return Verdict(False, "class_collapse", f"Kept the base model, because the personal one all but stopped seeing: {names}.", figures)
+    if figures["background_after"] > limits.max_background_share >= figures["background_before"]:
+        return Verdict(False, "background_collapse", "Kept the base model, because the personal one calls nearly everything background.", figures)
+    if figures["confident_agreement"] < limits.min_confident_agreement:
+        share = f"{100 * (1 - figures['confident_agreement']):.1f} %"
+        return Verdict(False, "drifted", f"Kept the base model, because the personal one changed {share} of the pixels that the base is sure of.", figures)
+    drop = figures["consistency_before"] - figures["consistency_after"]
+    if drop > limits.max_consistency_drop:
+        return Verdict(False, "inconsistent", f"Kept the base model, because the personal one agrees {100 * drop:.1f} points less with itself on mirrored photos.", figures)
+    kept, changed = f"{100 * figures['confident_agreement']:.1f} %", f"{100 * figures['changed_share']:.1f} %"
+    sentence = f"The personal model is in use: it keeps {kept} of what the base is sure of and changes {changed} of all pixels."
+    return Verdict(True, "accepted", sentence, figures)

@@ -1,0 +1,63 @@
+"""One photo to its mask, with the base alone or with a personal model, at the photo's own size and in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from models.bases.registry import Base
+from models.checkpoints import PersonalModel
+from models.gallery import network_input
+from models.grouping import describe
+from models.preprocess import shrink
+from models.types import Features, Segmentation
+
+STRIP_VALUES = 32 * 2**20  # ours: class scores held at once while enlarging, so that a 100-megapixel photo costs no more than a small one
+
+
+@torch.inference_mode()
+def segment(base: Base, photo: UInt8[np.ndarray, "height width 3"], personal: PersonalModel | None = None, *, group: int | None = None) -> Segmentation:
+    """The mask of an EXIF-upright RGB photo, by one plain pass.
+
+    `group`: the photo's group in the user's gallery, where known; otherwise the nearest one. Raises ValueError where `personal` belongs to another base.
+    """
+    x = network_input(shrink(photo, base.info.side)[None], base.info.side, base.device)
+    if personal is None:
+        logits = base.segmenter(x).logits
+    elif personal.base_name != base.info.name:
+        raise ValueError(f"the personal model belongs to base {personal.base_name}, not {base.info.name}")
+    else:
+        logits = _with_bank(personal, personal.segmenter.base(x), group)
+    labels, confidence = enlarge_labels(logits[0].float().cpu(), (photo.shape[0], photo.shape[1]))
+    return Segmentation(labels.numpy(), confidence.numpy())
+
+
+def _with_bank(personal: PersonalModel, features: Features, group: int | None) -> Float[Tensor, "1 classes h w"]:
+    if group is None or group >= len(personal.bank.centres):
+        group = personal.bank.nearest(describe(features.deep)[0])
+    return personal.segmenter.with_context(features, bank=personal.bank.of(group))
+
+
+def enlarge_labels(
+    logits: Float[Tensor, "classes h w"], size: tuple[int, int]
+) -> tuple[UInt8[Tensor, "height width"], Float[Tensor, "height width"]]:
+    """Bilinear enlargement to `size`, most likely class and its probability; the same as `preprocess.enlarge` + softmax + max, strip by strip."""
+    height, width = size
+    wide = F.interpolate(logits[None], (logits.shape[1], width), mode="bilinear", align_corners=False)[0]  # (K, h, W)
+    rows = (torch.arange(height) + 0.5) * logits.shape[1] / height - 0.5
+    rows = rows.clamp(0, logits.shape[1] - 1)
+    above = rows.floor().long()
+    below = (above + 1).clamp(max=logits.shape[1] - 1)
+    fraction = (rows - above)[None, :, None]
+    labels = torch.empty(size, dtype=torch.uint8)
+    confidence = torch.empty(size, dtype=torch.float32)
+    strip = max(1, STRIP_VALUES // (width * logits.shape[0]))
+    for top in range(0, height, strip):
+        part = slice(top, min(height, top + strip))
+        scores = torch.lerp(wide[:, above[part]], wide[:, below[part]], fraction[:, part])
+        best = scores.softmax(0).max(0)
+        labels[part], confidence[part] = best.indices.to(torch.uint8), best.values
+    return labels, confidence

@@ -1,0 +1,63 @@
+"""Labels for an unlabelled gallery: averaged predictions, of which each class keeps its most confident pixels (METHOD, step 2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from models.gallery import network_input, snap
+from models.labels import IGNORE
+from models.segmenter import Segmenter
+
+
+class Prediction(NamedTuple):
+    """An averaged prediction for a batch of photos, at the stride of the base's logits."""
+
+    labels: UInt8[Tensor, "images h w"]
+    confidence: Float[Tensor, "images h w"]
+    """Averaged probability of the label, in [0, 1], fp16."""
+
+
+def average_predictions(
+    segmenter: Segmenter, pixels: UInt8[Tensor, "images 3 h w"], *, side: int, scales: tuple[float, ...], device: torch.device
+) -> Float[Tensor, "images classes h2 w2"]:
+    """Mean class probabilities of a group's photos over scales and mirror images, each pass with the group's context."""
+    size = (side // 2, side // 2)
+    total = torch.zeros(1, device=device)
+    for scale in scales:
+        x = network_input(pixels, snap(side * scale), device)
+        for flipped in (False, True):
+            logits = segmenter(x.flip(3) if flipped else x).logits
+            logits = logits.flip(3) if flipped else logits
+            total = total + F.interpolate(logits, size, mode="bilinear", align_corners=False).softmax(1)
+    return total / (2 * len(scales))
+
+
+def most_likely(probabilities: Float[Tensor, "images classes h w"]) -> Prediction:
+    """The most likely class of each pixel, and how likely it is."""
+    confidence, labels = probabilities.max(1)
+    return Prediction(labels.to(torch.uint8).cpu(), confidence.to(torch.float16).cpu())
+
+
+def class_thresholds(prediction: Prediction, classes: int, keep_share: float) -> Float[Tensor, " classes"]:
+    """Per class, the confidence that `keep_share` of the gallery's pixels of that class reach (CBST, arXiv 1810.07911, section 4.2).
+
+    A class that no pixel was given has threshold infinity.
+    """
+    thresholds = torch.full((classes,), float("inf"))
+    for index in range(classes):
+        scores = prediction.confidence[prediction.labels == index]
+        if scores.numel():
+            rank = min(scores.numel() - 1, int((1 - keep_share) * scores.numel()))
+            thresholds[index] = scores.float().kthvalue(rank + 1).values
+    return thresholds
+
+
+def select(prediction: Prediction, thresholds: Float[Tensor, " classes"]) -> Int64[Tensor, "images h w"]:
+    """The label where its confidence reaches the class's threshold, IGNORE elsewhere."""
+    labels = prediction.labels.long()
+    return torch.where(prediction.confidence.float() >= thresholds[labels], labels, IGNORE)

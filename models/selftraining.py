@@ -1,0 +1,105 @@
+"""Self-training on pseudo labels (METHOD, step 2): from the base, gently, batch-norm statistics frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from models.augment import jitter_color, maybe_flip
+from models.config import PersonalizeConfig
+from models.gallery import resize_batch
+from models.grouping import group_batches
+from models.losses import masked_cross_entropy
+from models.preprocess import normalize
+from models.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What is learned from: small copies of the photos, their pseudo labels and groups."""
+
+    pixels: UInt8[Tensor, "photos 3 h w"]
+    labels: Int64[Tensor, "photos h2 w2"]
+    groups: Int64[np.ndarray, " photos"]
+    side: int
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """How it went. `losses` is the mean loss of each epoch begun, in nats."""
+
+    steps: int
+    planned_steps: int
+    losses: tuple[float, ...]
+
+
+def self_train(
+    segmenter: Segmenter,
+    data: TrainingSet,
+    config: PersonalizeConfig,
+    *,
+    device: torch.device,
+    out_of_time: Callable[[], bool],
+    on_step: Callable[[int, int], None],
+) -> TrainingLog:
+    """Changes `segmenter` in place. Stops early, keeping what it has learned, where `out_of_time` turns true."""
+    segmenter.eval().requires_grad_(True)  # eval: batch-norm statistics stay, no dropout
+    optimizer = torch.optim.AdamW(segmenter.parameters(), lr=config.learning_rate)
+    schedule = [
+        (epoch, batch)
+        for epoch in range(config.epochs)
+        for batch in group_batches(data.groups, size=config.group_size, rng=np.random.default_rng([config.seed, epoch]))
+    ]
+    losses: list[list[float]] = []
+    done = 0
+    for done, (epoch, batch) in enumerate(schedule):
+        if out_of_time():
+            break
+        if epoch == len(losses):
+            losses.append([])
+        rng = np.random.default_rng([config.seed, epoch, done])
+        losses[epoch].append(_step(segmenter, optimizer, data, batch, config, rng, device))
+        on_step(done + 1, len(schedule))
+    else:
+        done = len(schedule)
+    segmenter.requires_grad_(False)
+    return TrainingLog(done, len(schedule), tuple(float(np.mean(epoch_losses)) for epoch_losses in losses))
+
+
+def _step(
+    segmenter: Segmenter,
+    optimizer: torch.optim.Optimizer,
+    data: TrainingSet,
+    batch: Sequence[int],
+    config: PersonalizeConfig,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> float:
+    x, labels = _augmented(data, batch, rng)
+    output = segmenter(normalize(x).to(device))
+    target = labels.to(device)
+    loss = _loss_at(output.logits, target) + config.auxiliary_weight * _loss_at(output.features.logits, target)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(segmenter.parameters(), config.gradient_norm)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def _loss_at(logits: Float[Tensor, "images classes h w"], labels: Int64[Tensor, "images h2 w2"]) -> Tensor:
+    """The loss at the labels' own size."""
+    return masked_cross_entropy(F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False), labels)
+
+
+def _augmented(
+    data: TrainingSet, batch: Sequence[int], rng: np.random.Generator
+) -> tuple[Float[Tensor, "images 3 side side"], Int64[Tensor, "images h2 w2"]]:
+    pixels = resize_batch(data.pixels[list(batch)], data.side).float()
+    pairs = [maybe_flip(jitter_color(photo, rng), data.labels[index], rng) for photo, index in zip(pixels, batch, strict=True)]
+    return torch.stack([photo for photo, _ in pairs]), torch.stack([labels for _, labels in pairs])
