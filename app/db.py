@@ -106,7 +106,7 @@ def current_revision(url: str) -> str | None:
     engine = make_engine(url)
     try:
         with engine.connect() as connection:
-            return _revision_of(connection)
+            return revision_of(connection)
     finally:
         engine.dispose()
 
@@ -114,7 +114,7 @@ def current_revision(url: str) -> str | None:
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to `revision`; creates it when it is empty. Raises SchemaTooNew for an unknown one."""
     with _migrating(url) as (connection, config):
-        _refuse_unknown(_revision_of(connection))
+        _refuse_unknown(revision_of(connection))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
@@ -138,7 +138,8 @@ def _migrating(url: str) -> Iterator[tuple[Connection, Config]]:
         engine.dispose()
 
 
-def _revision_of(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """The revision that the database of this connection is at."""
     return MigrationContext.configure(connection).get_current_revision()
 
 

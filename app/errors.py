@@ -1,26 +1,26 @@
 """Errors that this service means to give, each with a status, a stable code and what to do about it.
 
-    AppError
-    ├── Unauthorized          401  no, wrong, expired or revoked token
-    ├── Forbidden             403  a user token asked for what only a service token may do
-    ├── NotFound              404  unknown id, or somebody else's
-    │   └── MaskNotReady      404  no mask yet; names the job that will make it
-    ├── Conflict              409  the state does not allow it
-    │   ├── GalleryEmpty
-    │   └── GalleryTooSmall
-    ├── BadRequest            400  the body cannot be read
-    ├── PayloadTooLarge       413
-    ├── UnsupportedMediaType  415
-    ├── Unprocessable         422  the body was read and makes no sense
-    │   ├── MalformedCursor
-    │   └── IdempotencyConflict
-    ├── SegmentationFailed    500  a worker could not segment this photo
-    ├── Unavailable           503  something the service stands on is missing
-    └── NotInTime             504  the bound passed; names the job that goes on
+AppError
+├── Unauthorized          401  no, wrong, expired or revoked token
+├── Forbidden             403  a user token asked for what only a service token may do
+├── NotFound              404  unknown id, or somebody else's
+│   └── MaskNotReady      404  no mask yet; names the job that will make it
+├── Conflict              409  the state does not allow it
+│   ├── GalleryEmpty
+│   └── GalleryTooSmall
+├── BadRequest            400  the body cannot be read
+├── PayloadTooLarge       413
+├── UnsupportedMediaType  415
+├── Unprocessable         422  the body was read and makes no sense
+│   ├── MalformedCursor
+│   └── IdempotencyConflict
+├── SegmentationFailed    500  a worker could not segment this photo
+├── Unavailable           503  something the service stands on is missing
+└── NotInTime             504  the bound passed; names the job that goes on
 
-    SchemaTooNew                   the database was made by a newer version (no HTTP: refuses to start)
-    LeaseLost                      a worker wrote with a stale lease (no HTTP: the worker drops its work)
-    BlobNotFound                   the blob store does not hold this key
+SchemaTooNew                   the database was made by a newer version (no HTTP: refuses to start)
+LeaseLost                      a worker wrote with a stale lease (no HTTP: the worker drops its work)
+BlobNotFound                   the blob store does not hold this key
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ class IdempotencyConflict(Unprocessable):
 
     def __init__(self) -> None:
         super().__init__(
-            "idempotency_conflict", "This Idempotency-Key came before with another body. Use a new key for a new request."
+            "idempotency_conflict",
+            "This Idempotency-Key came before with another body. Use a new key for a new request.",
         )
 
 

@@ -123,9 +123,7 @@ def succeed(
 
 def refuse(session: Session, lease: Lease, *, code: str, reason: str, report: dict[str, Any] | None = None) -> None:
     """Close an adaptation whose guard kept the base; `reason` is a sentence for the user."""
-    _finish(
-        session, lease, JobStatus.REFUSED, error_code=code, error_reason=reason, report=report, percent=100.0
-    )
+    _finish(session, lease, JobStatus.REFUSED, error_code=code, error_reason=reason, report=report, percent=100.0)
 
 
 def fail(session: Session, lease: Lease, *, code: str, reason: str, report: dict[str, Any] | None = None) -> None:
@@ -149,6 +147,20 @@ def hand_back(session: Session, lease: Lease) -> None:
         lease_expires_at=None,
         rung_at=None,
     )
+
+
+def expire_leases_of(session: Session, owner_prefix: str) -> int:
+    """End the leases of workers that are known to be dead, so that nobody waits for them to run out; returns how many.
+
+    `owner_prefix` is the beginning of `lease_owner`, which starts with `hostname:pid:`.
+    """
+    statement = (
+        update(Job)
+        .where(Job.status == JobStatus.RUNNING, Job.lease_owner.startswith(owner_prefix, autoescape=True))
+        .values(lease_expires_at=utc_now() - timedelta(seconds=1), rung_at=None)
+        .returning(Job.id)
+    )
+    return len(session.execute(statement, execution_options=_DIRECT).all())
 
 
 def request_cancel(session: Session, job: Job) -> None:
@@ -229,9 +241,7 @@ def _waits_for_another() -> ColumnElement[bool]:
 
 def _close_abandoned(session: Session, now: datetime, *only: ColumnElement[bool]) -> None:
     cancelled = update(Job).where(_expired(now), Job.cancel_requested.is_(True), *only)
-    died = update(Job).where(
-        or_(_expired(now), Job.status == JobStatus.QUEUED), Job.attempt >= MAX_ATTEMPTS, *only
-    )
+    died = update(Job).where(or_(_expired(now), Job.status == JobStatus.QUEUED), Job.attempt >= MAX_ATTEMPTS, *only)
     closed = {"finished_at": now, "lease_owner": None, "lease_expires_at": None, "revision": Job.revision + 1}
     session.execute(cancelled.values(status=JobStatus.CANCELLED, **closed), execution_options=_DIRECT)
     session.execute(
@@ -276,7 +286,7 @@ def _finish(session: Session, lease: Lease, status: JobStatus, **values: Any) ->
 
 
 def _timeline(session: Session, lease: Lease) -> list[dict[str, Any]]:
-    held = session.execute(select(Job.timeline).where(_held(lease))).scalar_one_or_none()
+    held: list[dict[str, Any]] | None = session.scalars(select(Job.timeline).where(_held(lease))).one_or_none()
     if held is None:
         raise LeaseLost(lease.job_id)
     return held

@@ -52,4 +52,4 @@ def _broker(redis_url: str) -> RedisBroker:
         socket_timeout=_REPLY_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 1),
     )
-    return RedisBroker(client=client, middleware=[], maintenance_chance=0)
+    return RedisBroker(client=client, middleware=[], maintenance_chance=0)  # type: ignore[no-untyped-call]

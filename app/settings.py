@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that it is alive.")
     sweep_seconds: float = Field(5.0, gt=0, description="How often a worker looks for jobs that nobody was told of.")
     worker_fresh_seconds: float = Field(30.0, gt=0, description="A worker heard from within this time counts as alive.")
+    device: str = Field("auto", description="Where the workers compute: `auto`, `cpu`, `cuda`, `cuda:1`, …")
+    model_cache_bytes: int = Field(
+        512 * MEBIBYTE, gt=0, description="Memory of one worker for the personal models that it used last."
+    )
 
     adaptation_budget_seconds: float = Field(240.0, gt=0, description="Wall-clock budget of one adaptation.")
     max_adaptation_budget_seconds: float = Field(3600.0, gt=0, description="Largest budget that a request may ask for.")
@@ -67,4 +71,6 @@ class Settings(BaseSettings):
     segment_wait_seconds: float = Field(25.0, gt=0, description="How long `POST /segment` waits before it answers 504.")
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     events_interval_seconds: float = Field(0.25, ge=0.25, description="Shortest time between two server-sent events.")
-    events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")
+    events_heartbeat_seconds: float = Field(
+        15.0, gt=0, description="Silence after which an event stream says it lives."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -99,7 +99,7 @@ class Table(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime(),
         dict[str, Any]: JSON(none_as_null=True),
         list[Any]: JSON(none_as_null=True),
@@ -211,9 +211,7 @@ class SegmentationItem(Table):
 
     __tablename__ = "segmentation_items"
     job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    image_id: Mapped[str] = mapped_column(
-        Id, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True
-    )
+    image_id: Mapped[str] = mapped_column(Id, ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True)
     position: Mapped[int]
     status: Mapped[str] = mapped_column(String(16), default=ItemStatus.PENDING)
     error_code: Mapped[str | None] = mapped_column(String(64))

@@ -1,0 +1,1 @@
+"""Adaptation jobs: a user's own model from a user's photos."""

@@ -1,0 +1,122 @@
+"""What can be done with adaptations."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import idempotency, jobs, queue
+from app.adaptations import repository
+from app.adaptations.schemas import AdaptationDocument, AdaptationPage, NewAdaptation
+from app.catalog import service as catalog
+from app.db import Database
+from app.deps import Wiring
+from app.errors import GalleryEmpty, GalleryTooSmall, Unprocessable
+from app.images import repository as image_repository
+from app.job_documents import cancel_job, find_job, job_fields
+from app.pagination import decode_cursor, encode_cursor
+from app.personal_models import repository as model_repository
+from app.settings import Settings
+from app.tables import Job, JobKind
+
+_ROUTE = "adaptations"
+
+
+def start(wiring: Wiring, user_id: str, wish: NewAdaptation, key: str | None) -> AdaptationDocument:
+    """Queue an adaptation, or return the one that is under way; raises GalleryEmpty, GalleryTooSmall."""
+    try:
+        document = _start_once(wiring, user_id, wish, key)
+    except IntegrityError:
+        # Another request was faster; on the second try its job is there to be returned.
+        document = _start_once(wiring, user_id, wish, key)
+    if not document.has_ended:
+        queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, document.id)
+    return document
+
+
+def _start_once(wiring: Wiring, user_id: str, wish: NewAdaptation, key: str | None) -> AdaptationDocument:
+    with wiring.database.write() as session:
+        earlier = idempotency.recall(session, wiring.settings, user_id, _ROUTE, key, wish)
+        if earlier is not None:
+            return document_of(session, find_job(session, user_id, JobKind.ADAPTATION, earlier))
+        job = ensure(session, wiring.settings, user_id, wish)
+        idempotency.remember(session, user_id, _ROUTE, key, wish, job.id)
+        session.flush()
+        return document_of(session, job)
+
+
+def ensure(session: Session, settings: Settings, user_id: str, wish: NewAdaptation) -> Job:
+    """The user's queued or running adaptation; a new one where there is none."""
+    under_way = repository.active(session, user_id)
+    if under_way is not None:
+        return under_way
+    require_gallery(settings, image_repository.count(session, user_id))
+    job = Job(
+        user_id=user_id,
+        kind=JobKind.ADAPTATION,
+        base=catalog.resolve(session, settings, wish.base),
+        request={"budget_seconds": _budget_seconds(settings, wish), "seed": wish.seed},
+    )
+    session.add(job)
+    session.flush()
+    return job
+
+
+def require_gallery(settings: Settings, held: int) -> None:
+    """Raise GalleryEmpty or GalleryTooSmall when there are too few photos to adapt to."""
+    if held == 0:
+        raise GalleryEmpty
+    if held < settings.min_gallery_images:
+        raise GalleryTooSmall(held, settings.min_gallery_images)
+
+
+def _budget_seconds(settings: Settings, wish: NewAdaptation) -> float:
+    wanted = settings.adaptation_budget_seconds if wish.budget_seconds is None else wish.budget_seconds
+    most = settings.max_adaptation_budget_seconds
+    if wanted > most:
+        raise Unprocessable("budget_too_large", f"budget_seconds is at most {most:g} here.")
+    return wanted
+
+
+def is_stale(session: Session, settings: Settings, user_id: str) -> bool:
+    """Whether `adapt: auto` should adapt: no model yet, or a large share of the gallery is newer than the model."""
+    model = model_repository.active(session, user_id)
+    seen_at = repository.gallery_seen_at(session, user_id, None if model is None else model.job_id)
+    if seen_at is None and model is not None:
+        seen_at = model.created_at
+    if seen_at is None:
+        return True
+    newer = image_repository.count(session, user_id, newer_than=seen_at)
+    return newer >= settings.stale_gallery_share * max(1, image_repository.count(session, user_id))
+
+
+def read(database: Database, user_id: str, job_id: str) -> AdaptationDocument:
+    """The adaptation as it stands; raises NotFound."""
+    with database.read() as session:
+        return document_of(session, find_job(session, user_id, JobKind.ADAPTATION, job_id))
+
+
+def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> AdaptationPage:
+    """One page of adaptations, newest first; raises MalformedCursor."""
+    before = decode_cursor(cursor)
+    with database.read() as session:
+        found = repository.page(session, user_id, JobKind.ADAPTATION, before=before, limit=limit + 1)
+        items = [document_of(session, job) for job in found[:limit]]
+    return AdaptationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
+
+
+def cancel(wiring: Wiring, user_id: str, job_id: str) -> AdaptationDocument:
+    """Ask it to stop; whatever waited for it goes on with the model there is. Raises NotFound."""
+    cancel_job(wiring.database, user_id, JobKind.ADAPTATION, job_id)
+    document = read(wiring.database, user_id, job_id)
+    if document.has_ended:
+        with wiring.database.read() as session:
+            waiting = jobs.dependents(session, job_id)
+        for due in waiting:
+            queue.enqueue(wiring.settings.redis_url, due.kind, due.job_id)
+    return document
+
+
+def document_of(session: Session, job: Job) -> AdaptationDocument:
+    """The adaptation as the API shows it."""
+    return AdaptationDocument.model_validate(job_fields(session, job))

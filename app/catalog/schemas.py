@@ -1,0 +1,39 @@
+"""What bases and classes look like from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class ClassDocument(BaseModel):
+    """One class of a base; its id is the value in the mask."""
+
+    id: int
+    name: str
+    color: tuple[int, int, int] = Field(description="Red, green, blue, each 0–255.")
+
+
+class ClassList(BaseModel):
+    """The classes of one base."""
+
+    base: str
+    items: list[ClassDocument]
+
+
+class BaseDocument(BaseModel):
+    """A base model."""
+
+    name: str
+    title: str
+    licence: str
+    is_default: bool
+    scores: dict[str, Any]
+    classes: list[ClassDocument]
+
+
+class BaseList(BaseModel):
+    """The base models available."""
+
+    items: list[BaseDocument]

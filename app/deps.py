@@ -1,0 +1,99 @@
+"""What routes ask for, as `Annotated` dependencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+import anyio
+from fastapi import Depends, Header, Path, Query, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import select
+
+from app import auth
+from app.auth import Principal
+from app.db import Database
+from app.errors import Forbidden, NotFound, Unauthorized
+from app.settings import Settings
+from app.storage import Storage
+from app.tables import User
+
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What one running API stands on; made once, in `app.main`."""
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    # Decoding a photo takes memory in proportion to its pixels, so few of them happen at a time.
+    decoding: anyio.CapacityLimiter
+
+
+_bearer = HTTPBearer(auto_error=False, description="A service token (`pseg_svc_…`) or a user's own (`pseg_usr_…`).")
+
+
+def get_wiring(request: Request) -> Wiring:
+    """The wiring of the application that serves this request."""
+    wiring = request.app.state.wiring
+    assert isinstance(wiring, Wiring)
+    return wiring
+
+
+WiringDep = Annotated[Wiring, Depends(get_wiring)]
+
+
+def get_principal(
+    wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Principal:
+    """Who is calling; raises Unauthorized."""
+    if credentials is None:
+        raise Unauthorized("Send a token: `Authorization: Bearer <token>`.")
+    return auth.authenticate(wiring.database, credentials.credentials)
+
+
+PrincipalDep = Annotated[Principal, Depends(get_principal)]
+
+
+def get_service(principal: PrincipalDep) -> Principal:
+    """The caller, who must hold a service token."""
+    if not principal.is_service:
+        raise Forbidden("service_token_needed", "Only a service token may do this.")
+    return principal
+
+
+ServiceDep = Annotated[Principal, Depends(get_service)]
+
+
+def get_visible_user_id(principal: PrincipalDep, user_id: Annotated[UUID, Path()]) -> str:
+    """The user id of the path, when the caller may act for it; a foreign one looks like an unknown one."""
+    wanted = str(user_id)
+    if not principal.may_act_for(wanted):
+        raise user_not_found()
+    return wanted
+
+
+def get_current_user_id(wiring: WiringDep, user_id: Annotated[str, Depends(get_visible_user_id)]) -> str:
+    """The id of an existing user for whom the caller may act; raises NotFound."""
+    with wiring.database.read() as session:
+        found = session.execute(select(User.id).where(User.id == user_id, User.erased_at.is_(None))).first()
+    if found is None:
+        raise user_not_found()
+    return user_id
+
+
+def user_not_found() -> NotFound:
+    """The one answer for an unknown and a foreign user."""
+    return NotFound("user_not_found", "There is no such user.")
+
+
+CurrentUserId = Annotated[str, Depends(get_current_user_id)]
+VisibleUserId = Annotated[str, Depends(get_visible_user_id)]
+IdempotencyKeyHeader = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, description="Remembered for 24 hours.")
+]
+PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most entries of the page.")]
+PageCursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]

@@ -1,0 +1,1 @@
+"""Photos: upload, gallery, content, thumbnails."""

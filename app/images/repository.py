@@ -1,0 +1,63 @@
+"""Queries on photos; every one is of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.tables import Image, Mask
+
+_IDS_PER_QUERY = 500  # SQLite bounds the number of parameters
+
+
+def get(session: Session, user_id: str, image_id: str) -> Image | None:
+    """One photo of the user."""
+    return session.execute(select(Image).where(Image.user_id == user_id, Image.id == image_id)).scalar_one_or_none()
+
+
+def id_of_content(session: Session, user_id: str, sha256: str) -> str | None:
+    """The user's photo with these very bytes."""
+    return session.execute(
+        select(Image.id).where(Image.user_id == user_id, Image.sha256 == sha256)
+    ).scalar_one_or_none()
+
+
+def page(session: Session, user_id: str, *, after: str, limit: int) -> Sequence[Image]:
+    """Up to `limit` photos that arrived after this id."""
+    statement = select(Image).where(Image.user_id == user_id, Image.id > after).order_by(Image.id).limit(limit)
+    return session.scalars(statement).all()
+
+
+def all_ids(session: Session, user_id: str, *, limit: int) -> Sequence[str]:
+    """The ids of the gallery in order of arrival, at most `limit`."""
+    return session.scalars(select(Image.id).where(Image.user_id == user_id).order_by(Image.id).limit(limit)).all()
+
+
+def existing_ids(session: Session, user_id: str, image_ids: Sequence[str]) -> set[str]:
+    """Those of the ids that are the user's photos."""
+    found: set[str] = set()
+    for start in range(0, len(image_ids), _IDS_PER_QUERY):
+        some = image_ids[start : start + _IDS_PER_QUERY]
+        found.update(session.scalars(select(Image.id).where(Image.user_id == user_id, Image.id.in_(some))))
+    return found
+
+
+def count(session: Session, user_id: str, *, newer_than: datetime | None = None) -> int:
+    """How many photos the user has, or how many arrived after a time."""
+    statement = select(func.count()).where(Image.user_id == user_id)
+    if newer_than is not None:
+        statement = statement.where(Image.created_at > newer_than)
+    return session.execute(statement).scalar_one()
+
+
+def masks(session: Session, user_id: str, image_id: str) -> Sequence[Mask]:
+    """Every mask of the photo."""
+    return session.scalars(select(Mask).where(Mask.user_id == user_id, Mask.image_id == image_id)).all()
+
+
+def delete_image(session: Session, user_id: str, image_id: str) -> None:
+    """Remove the photo's row; its masks and its places in jobs go with it."""
+    session.execute(delete(Image).where(Image.user_id == user_id, Image.id == image_id))

@@ -1,0 +1,151 @@
+"""What can be done with photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from sqlalchemy.exc import IntegrityError
+
+from app.db import Database
+from app.deps import Wiring
+from app.errors import BlobNotFound, NotFound
+from app.images import repository
+from app.images.inspection import PhotoFacts, PhotoRejected, inspect_photo
+from app.images.multipart import ReceivedFile
+from app.images.rendering import thumbnail
+from app.images.schemas import ImageDocument, ImagePage, UploadResult
+from app.pagination import decode_cursor, encode_cursor
+from app.storage import Storage, photo_key
+from app.tables import Image
+
+
+def store(wiring: Wiring, user_id: str, received: ReceivedFile) -> UploadResult:
+    """Store one received file, or say why not; its temporary file is gone afterwards."""
+    try:
+        image_id, is_new = store_photo(wiring, user_id, received)
+    except PhotoRejected as rejection:
+        return rejected(received.filename, rejection.code, rejection.reason)
+    finally:
+        received.path.unlink(missing_ok=True)
+    return UploadResult(filename=received.filename, status="stored" if is_new else "duplicate", image_id=image_id)
+
+
+def rejected(filename: str, code: str, reason: str) -> UploadResult:
+    """The answer for a file that was not taken."""
+    return UploadResult(filename=filename, status="rejected", code=code, reason=reason)
+
+
+def store_photo(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, bool]:
+    """The photo's id, and whether it is new; raises PhotoRejected."""
+    limit = wiring.settings.max_upload_file_bytes
+    if received.is_too_large:
+        raise PhotoRejected("file_too_large", f"The file has {received.byte_size} bytes; at most {limit} are taken.")
+    known = _known(wiring.database, user_id, received.sha256)
+    if known is not None:
+        return known, False
+    facts = inspect_photo(received.path, max_pixels=wiring.settings.max_image_pixels)
+    wiring.storage.put_file(photo_key(user_id, received.sha256), received.path)
+    return _insert(wiring.database, user_id, received, facts)
+
+
+def _known(database: Database, user_id: str, sha256: str) -> str | None:
+    with database.read() as session:
+        return repository.id_of_content(session, user_id, sha256)
+
+
+def _insert(database: Database, user_id: str, received: ReceivedFile, facts: PhotoFacts) -> tuple[str, bool]:
+    image = Image(
+        user_id=user_id,
+        sha256=received.sha256,
+        filename=received.filename,
+        media_type=facts.media_type,
+        byte_size=received.byte_size,
+        width=facts.width,
+        height=facts.height,
+        taken_at=facts.taken_at,
+    )
+    try:
+        with database.write() as session:
+            session.add(image)
+    except IntegrityError:
+        # Another request stored the same bytes at the same time, or the user was erased meanwhile.
+        twin = _known(database, user_id, received.sha256)
+        if twin is None:
+            raise
+        return twin, False
+    return image.id, True
+
+
+def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> ImagePage:
+    """One page of the gallery; raises MalformedCursor."""
+    after = decode_cursor(cursor)
+    with database.read() as session:
+        found = repository.page(session, user_id, after=after, limit=limit + 1)
+    shown = found[:limit]
+    next_cursor = encode_cursor(shown[-1].id) if len(found) > limit else None
+    return ImagePage(items=[document(image) for image in shown], next_cursor=next_cursor)
+
+
+def require(database: Database, user_id: str, image_id: str) -> Image:
+    """The user's photo; raises NotFound."""
+    with database.read() as session:
+        image = repository.get(session, user_id, image_id)
+    if image is None:
+        raise image_not_found()
+    return image
+
+
+def image_not_found(image_id: str | None = None) -> NotFound:
+    """The one answer for an unknown and a foreign photo."""
+    extra = {} if image_id is None else {"image_id": image_id}
+    return NotFound("image_not_found", "This user has no such photo.", extra=extra)
+
+
+def delete(database: Database, storage: Storage, user_id: str, image_id: str) -> None:
+    """Remove a photo and its masks; raises NotFound."""
+    with database.write() as session:
+        image = repository.get(session, user_id, image_id)
+        if image is None:
+            raise image_not_found()
+        keys = [photo_key(user_id, image.sha256)]
+        for mask in repository.masks(session, user_id, image_id):
+            keys += [mask.labels_key, mask.confidence_key]
+        repository.delete_image(session, user_id, image_id)
+    # The rows go first: a crash in between leaves a blob without a row, never a row without its blob.
+    for key in keys:
+        with suppress(FileNotFoundError):
+            storage.delete(key)
+
+
+def content(storage: Storage, image: Image) -> Iterator[bytes]:
+    """The photo as it was uploaded, piece by piece; raises NotFound when its blob is gone."""
+    key = photo_key(image.user_id, image.sha256)
+    if not storage.exists(key):
+        raise NotFound("photo_missing", "The photo's file is no longer there.")
+    return storage.chunks(key)
+
+
+def small(storage: Storage, image: Image, max_side: int) -> bytes:
+    """The photo's thumbnail; raises NotFound when its blob is gone."""
+    try:
+        with storage.open(photo_key(image.user_id, image.sha256)) as stream:
+            return thumbnail(stream, max_side=max_side)
+    except BlobNotFound as error:
+        raise NotFound("photo_missing", "The photo's file is no longer there.") from error
+
+
+def document(image: Image) -> ImageDocument:
+    """The photo as the API shows it."""
+    return ImageDocument(
+        id=image.id,
+        filename=image.filename,
+        sha256=image.sha256,
+        media_type=image.media_type,
+        byte_size=image.byte_size,
+        width=image.width,
+        height=image.height,
+        taken_at=image.taken_at,
+        group_index=image.group_index,
+        created_at=image.created_at,
+    )

@@ -1,0 +1,181 @@
+"""A job as the API shows it: the document, its headers, waiting for its end, its stream of events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.db import Database
+from app.errors import NotFound
+from app.settings import Settings
+from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
+
+_POLL_SECONDS = 0.1
+_RETRY_AFTER_SECONDS = {JobStatus.QUEUED.value: 2, JobStatus.RUNNING.value: 1}
+
+
+class Span(BaseModel):
+    """One stage of a job's life."""
+
+    stage: str
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class JobLinks(BaseModel):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    cancel: str
+
+
+class JobDocument(BaseModel):
+    """A job, as it stands."""
+
+    id: str
+    kind: JobKind
+    status: JobStatus
+    queue_position: int | None = Field(description="1 = next; only while queued.")
+    stage: str | None
+    step: int
+    steps: int
+    percent: float = Field(description="0–100; never falls.")
+    eta_seconds: float | None
+    attempt: int
+    cancel_requested: bool
+    base: str
+    model_version: int | None = Field(description="The version that the job made or used; 0 is the base.")
+    error_code: str | None
+    error_reason: str | None
+    report: dict[str, Any] | None
+    timeline: list[Span]
+    revision: int = Field(description="Grows with every change; the id of the event of that state.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: JobLinks
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status not in ACTIVE_STATUSES
+
+
+DocumentT = TypeVar("DocumentT", bound=JobDocument)
+
+
+def job_url(job: Job) -> str:
+    """Where the job is polled."""
+    return f"/v1/users/{job.user_id}/{job.kind}s/{job.id}"
+
+
+_SHOWN_COLUMNS = (
+    *("id", "kind", "status", "stage", "step", "steps", "percent", "eta_seconds", "attempt", "cancel_requested"),
+    *("base", "model_version", "error_code", "error_reason", "report", "timeline", "revision"),
+    *("created_at", "started_at", "finished_at"),
+)
+
+
+def job_fields(session: Session, job: Job) -> dict[str, Any]:
+    """What every kind of job shows."""
+    url = job_url(job)
+    return {
+        **{name: getattr(job, name) for name in _SHOWN_COLUMNS},
+        "queue_position": jobs.queue_position(session, job),
+        "links": {"self": url, "events": f"{url}/events", "cancel": f"{url}/cancel"},
+    }
+
+
+def find_job(session: Session, user_id: str, kind: JobKind, job_id: str) -> Job:
+    """The user's job of this kind; raises NotFound."""
+    job = session.execute(
+        select(Job).where(Job.user_id == user_id, Job.kind == kind, Job.id == job_id)
+    ).scalar_one_or_none()
+    if job is None:
+        raise NotFound("job_not_found", f"This user has no such {kind}.")
+    return job
+
+
+def job_headers(document: JobDocument) -> dict[str, str]:
+    """`Location` of the job, and `Retry-After` while it is not done."""
+    headers = {"Location": document.links.self, "Cache-Control": "no-store"}
+    seconds = _RETRY_AFTER_SECONDS.get(document.status.value)
+    return headers if seconds is None else headers | {"Retry-After": str(seconds)}
+
+
+async def wait_for_end(read: Callable[[], DocumentT], seconds: float) -> DocumentT:
+    """The document as soon as the job has ended, or as it stands after `seconds`."""
+    deadline = time.monotonic() + seconds
+    document = await anyio.to_thread.run_sync(read)
+    while not document.has_ended and time.monotonic() < deadline:
+        await anyio.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+        document = await anyio.to_thread.run_sync(read)
+    return document
+
+
+async def event_stream(
+    request: Request, settings: Settings, read: Callable[[], JobDocument], last_event_id: str | None
+) -> Response:
+    """The job's documents as server-sent events, each sent when something has changed; ends with the job.
+
+    Who has seen the end already gets 204, which tells a browser to stop connecting again.
+    """
+    document = await anyio.to_thread.run_sync(read)
+    seen = last_event_id == str(document.revision)
+    if seen and document.has_ended:
+        return Response(status_code=204)
+    return StreamingResponse(
+        _events(request, settings, read, document, already_seen=seen),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _events(
+    request: Request,
+    settings: Settings,
+    read: Callable[[], JobDocument],
+    document: JobDocument,
+    *,
+    already_seen: bool,
+) -> AsyncIterator[str]:
+    sent = document if already_seen else None
+    last_word = time.monotonic()
+    while not await request.is_disconnected():
+        if document != sent:
+            yield _event(document)
+            sent, last_word = document, time.monotonic()
+        if document.has_ended:
+            return
+        if time.monotonic() - last_word >= settings.events_heartbeat_seconds:
+            yield ": still here\n\n"
+            last_word = time.monotonic()
+        await anyio.sleep(settings.events_interval_seconds)
+        try:
+            document = await anyio.to_thread.run_sync(read)
+        except NotFound:  # the user was erased
+            return
+
+
+def _event(document: JobDocument) -> str:
+    return f"id: {document.revision}\nevent: job\ndata: {document.model_dump_json()}\n\n"
+
+
+def cancel_job(database: Database, user_id: str, kind: JobKind, job_id: str) -> Job:
+    """Ask the job to stop; an ended one stays as it is. Raises NotFound."""
+    with database.write() as session:
+        job = find_job(session, user_id, kind, job_id)
+        jobs.request_cancel(session, job)
+    return job

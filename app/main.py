@@ -1,0 +1,109 @@
+"""`create_app`: the one place that wires the API. Importing this does nothing but define."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import anyio
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+
+from app import health
+from app.adaptations import routes as adaptations
+from app.catalog import routes as catalog
+from app.db import Database
+from app.deps import Wiring
+from app.ids import new_id
+from app.images import routes as images
+from app.log import configure_logging
+from app.masks import routes as masks
+from app.personal_models import routes as personal_models
+from app.problems import install_handlers
+from app.segmentations import routes as segmentations
+from app.settings import Settings
+from app.storage import Storage
+from app.users import routes as users
+
+_DESCRIPTION = """Segments each user's photos with a model that has adapted itself to that user, without a label.
+
+1. `POST /v1/users` with the service token, then `POST …/images` with a batch of photos.
+2. `POST …/adaptations` and poll, or follow its events, until it ends.
+3. `POST …/segmentations`, then `GET …/images/{image_id}/mask`.
+
+Errors are `application/problem+json` with a stable `code`. Ids are UUIDv7, times are UTC.
+"""
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>personalseg</title>
+<body style="font: 1rem/1.5 system-ui; max-width: 40rem; margin: 4rem auto; padding: 0 1rem">
+<h1>personalseg</h1>
+<p>Segments each user's photos with a model that has adapted itself to that user, without a label.</p>
+<p><a href="/docs">The API and its documentation</a> · <a href="/readyz">Is it ready?</a></p>
+"""
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API on these settings. The database must be migrated (`app.db.upgrade`)."""
+    app = FastAPI(
+        title="personalseg",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.wiring = Wiring(
+        settings=settings,
+        database=Database(settings.database_url),
+        storage=Storage(settings.storage_url),
+        decoding=anyio.CapacityLimiter(settings.decoding_threads),
+    )
+    install_handlers(app)
+    app.middleware("http")(_log_request)
+    for room in (users, images, masks, adaptations, segmentations, personal_models, catalog, health):
+        app.include_router(room.router)
+    app.add_api_route("/", _page, include_in_schema=False, response_class=HTMLResponse)
+    return app
+
+
+def app_factory() -> FastAPI:
+    """For `uvicorn --factory app.main:app_factory`: settings from the environment."""
+    settings = Settings()
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    return create_app(settings)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.wiring.database.close()
+
+
+async def _log_request(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    request_id = new_id()
+    started = time.perf_counter()
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        response = await call_next(request)
+        log.info(
+            "request",
+            method=request.method,
+            path=request.url.path,
+            status=response.status_code,
+            milliseconds=round((time.perf_counter() - started) * 1000, 1),
+        )
+    response.headers["X-Request-Id"] = request_id
+    return response
+
+
+async def _page() -> HTMLResponse:
+    return HTMLResponse(_PAGE)
+
+
+def _version() -> str:
+    try:
+        return version("personalseg")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "0"

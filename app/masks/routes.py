@@ -1,0 +1,67 @@
+"""`/v1/users/{user_id}/images/{image_id}/mask`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from app.conditional import cache_headers, etag_of, not_modified
+from app.deps import CurrentUserId, Wiring, WiringDep
+from app.masks import service
+from app.masks.schemas import MaskDocument, MaskFormat, RleDocument
+from app.problems import problem_responses
+from app.segmentations.schemas import ModelChoice
+from app.tables import Image, Mask
+
+router = APIRouter(prefix="/v1/users/{user_id}/images", tags=["masks"], responses=problem_responses(401, 404, 422))
+
+
+@router.get(
+    "/{image_id}/mask",
+    summary="Fetch a photo's mask",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/png": {}, "application/json": {}}, "model": MaskDocument | RleDocument},
+        304: {"description": "Not modified"},
+    },
+)
+async def get_mask(
+    user_id: CurrentUserId,
+    image_id: UUID,
+    request: Request,
+    wiring: WiringDep,
+    model: Annotated[ModelChoice | None, Query(description="Default: the model in use, else the base.")] = None,
+    format: Annotated[MaskFormat, Query()] = MaskFormat.PNG,
+) -> Response:
+    """`png` (palette of class ids, the photo's own upright size), `overlay`, `confidence`, `json`, `rle` (COCO).
+
+    `X-Model-Version` says which model made it (0 = base). 404 `mask_not_ready` names the job that will make it.
+    """
+    image, mask = await anyio.to_thread.run_sync(service.find, wiring.database, user_id, str(image_id), model)
+    etag = etag_of(mask.id, format.value)
+    fresh = not_modified(request, etag)
+    if fresh is not None:
+        return fresh
+    response = await anyio.to_thread.run_sync(render, wiring, image, mask, format, limiter=wiring.decoding)
+    response.headers.update(cache_headers(etag) | {"X-Model-Version": str(mask.model_version)})
+    return response
+
+
+def render(wiring: Wiring, image: Image, mask: Mask, wanted: MaskFormat) -> Response:
+    """The mask as a response in this format."""
+    storage = wiring.storage
+    if wanted is MaskFormat.JSON:
+        return JSONResponse(service.document(image, mask).model_dump(mode="json"))
+    if wanted is MaskFormat.RLE:
+        max_pixels = wiring.settings.max_rle_pixels
+        document = service.rle_document(storage, image, mask, max_pixels=max_pixels)
+        return JSONResponse(document.model_dump(mode="json"))
+    if wanted is MaskFormat.OVERLAY:
+        return Response(service.overlay_png(storage, image, mask), media_type="image/png")
+    if wanted is MaskFormat.CONFIDENCE:
+        return Response(service.confidence_png(storage, mask), media_type="image/png")
+    return Response(service.labels_png(storage, mask), media_type="image/png")

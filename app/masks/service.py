@@ -1,0 +1,140 @@
+"""Finds the mask that is asked for, and gives it in the form that is asked for."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Literal
+
+from PIL import Image as Picture
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.errors import BlobNotFound, MaskNotReady, NotFound, Unprocessable
+from app.images.rendering import upright_rgb
+from app.images.service import require as require_image
+from app.job_documents import job_url
+from app.masks import repository
+from app.masks.rle import encode_classes
+from app.masks.schemas import MaskClass, MaskDocument, Rle, RleDocument, RleSegment
+from app.personal_models import repository as model_repository
+from app.personal_models import service as models_service
+from app.segmentations import repository as segmentation_repository
+from app.storage import Storage, photo_key
+from app.tables import Image, Mask
+
+ModelChoice = Literal["personal", "base"] | int | None
+_OVERLAY_ALPHA = 150
+_BACKGROUND = 0
+_FAST_PNG = 1  # zlib's level: an overlay is looked at once
+
+
+def find(database: Database, user_id: str, image_id: str, choice: ModelChoice) -> tuple[Image, Mask]:
+    """The photo and its mask; without a choice, the mask of the model in use, else the base's.
+
+    Raises NotFound for the photo or the version, MaskNotReady where the mask is still to be made.
+    """
+    image = require_image(database, user_id, image_id)
+    with database.read() as session:
+        mask = _chosen(session, user_id, image_id, choice)
+        job = None if mask else segmentation_repository.pending_job_of(session, user_id, image_id)
+    if mask is None:
+        detail = "There is no mask of this photo by this model yet. "
+        detail += "A job is making one." if job else "Start a segmentation first."
+        raise MaskNotReady(detail, None if job is None else job_url(job))
+    return image, mask
+
+
+def _chosen(session: Session, user_id: str, image_id: str, choice: ModelChoice) -> Mask | None:
+    if choice == "base":
+        return repository.newest(session, user_id, image_id, version=0)
+    if isinstance(choice, int):
+        version = models_service.require(session, user_id, choice)
+        return repository.newest(session, user_id, image_id, version=version.version, base=version.base)
+    active = model_repository.active(session, user_id)
+    if active is not None:
+        mask = repository.newest(session, user_id, image_id, version=active.version, base=active.base)
+        # Whoever asks for the personal mask by name is not given the base's in its stead.
+        if mask is not None or choice == "personal":
+            return mask
+    return repository.newest(session, user_id, image_id, version=0)
+
+
+def labels_png(storage: Storage, mask: Mask) -> bytes:
+    """The palette PNG: class ids as pixel values, at the photo's own upright size."""
+    return _blob(storage, mask.labels_key)
+
+
+def confidence_png(storage: Storage, mask: Mask) -> bytes:
+    """The 8-bit grey PNG; 255 = certain."""
+    return _blob(storage, mask.confidence_key)
+
+
+def overlay_png(storage: Storage, image: Image, mask: Mask) -> bytes:
+    """The photo with its classes laid over it; the background shows the photo alone."""
+    labels = _labels(storage, mask)
+    with _opened_photo(storage, image) as stream:
+        photo = upright_rgb(stream)
+    alpha = _values(labels).point([0 if value == _BACKGROUND else _OVERLAY_ALPHA for value in range(256)])
+    photo.paste(labels.convert("RGB"), mask=alpha)
+    target = io.BytesIO()
+    photo.save(target, "PNG", compress_level=_FAST_PNG)
+    return target.getvalue()
+
+
+def document(image: Image, mask: Mask) -> MaskDocument:
+    """The mask in numbers."""
+    return MaskDocument(
+        image_id=image.id,
+        model_version=mask.model_version,
+        base=mask.base,
+        width=image.width,
+        height=image.height,
+        classes=_classes(mask),
+        created_at=mask.created_at,
+    )
+
+
+def rle_document(storage: Storage, image: Image, mask: Mask, *, max_pixels: int) -> RleDocument:
+    """The mask as COCO run lengths; raises Unprocessable for a photo with more than `max_pixels`."""
+    if image.width * image.height > max_pixels:
+        raise Unprocessable("format_not_supported", f"`rle` is given up to {max_pixels} pixels; use `png`.")
+    classes = _classes(mask)
+    counts = encode_classes(_values(_labels(storage, mask)), [entry.id for entry in classes])
+    segments = [
+        RleSegment(
+            category_id=entry.id,
+            name=entry.name,
+            segmentation=Rle(size=(image.height, image.width), counts=counts[entry.id]),
+        )
+        for entry in classes
+    ]
+    return RleDocument(image_id=image.id, model_version=mask.model_version, base=mask.base, segments=segments)
+
+
+def _classes(mask: Mask) -> list[MaskClass]:
+    return [MaskClass.model_validate(entry) for entry in mask.classes]
+
+
+def _labels(storage: Storage, mask: Mask) -> Picture.Image:
+    picture = Picture.open(io.BytesIO(_blob(storage, mask.labels_key)))
+    picture.load()
+    return picture
+
+
+def _values(labels: Picture.Image) -> Picture.Image:
+    # A palette picture's bytes are the class ids; seen as grey they can be looked up in a table.
+    return Picture.frombytes("L", labels.size, labels.tobytes())
+
+
+def _blob(storage: Storage, key: str) -> bytes:
+    try:
+        return storage.get_bytes(key)
+    except BlobNotFound as error:
+        raise NotFound("mask_missing", "The mask's file is no longer there. Segment the photo again.") from error
+
+
+def _opened_photo(storage: Storage, image: Image) -> Any:
+    key = photo_key(image.user_id, image.sha256)
+    if not storage.exists(key):
+        raise NotFound("photo_missing", "The photo's file is no longer there.")
+    return storage.open(key)

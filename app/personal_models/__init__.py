@@ -1,0 +1,1 @@
+"""The versions of a user's model."""

@@ -1,0 +1,52 @@
+"""Queries on the versions of a user's model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.tables import Mask, PersonalModel
+
+
+def versions(session: Session, user_id: str) -> Sequence[PersonalModel]:
+    """All versions, newest first."""
+    statement = select(PersonalModel).where(PersonalModel.user_id == user_id).order_by(PersonalModel.version.desc())
+    return session.scalars(statement).all()
+
+
+def get(session: Session, user_id: str, version: int) -> PersonalModel | None:
+    """One version."""
+    return session.execute(
+        select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == version)
+    ).scalar_one_or_none()
+
+
+def active(session: Session, user_id: str) -> PersonalModel | None:
+    """The version in use; None when the user has the base."""
+    return session.execute(
+        select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.active)
+    ).scalar_one_or_none()
+
+
+def deactivate_all(session: Session, user_id: str) -> None:
+    """Put the user back on the base."""
+    session.execute(update(PersonalModel).where(PersonalModel.user_id == user_id).values(active=False))
+
+
+def masks_of(session: Session, user_id: str, model: PersonalModel) -> Sequence[Mask]:
+    """The masks that this version made."""
+    return session.scalars(
+        select(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base)
+    ).all()
+
+
+def delete_with_masks(session: Session, user_id: str, model: PersonalModel) -> None:
+    """Remove the version's row and the rows of its masks."""
+    session.execute(
+        delete(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base)
+    )
+    session.execute(
+        delete(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == model.version)
+    )

@@ -1,0 +1,34 @@
+"""`/v1/users/{user_id}/models`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from app.deps import CurrentUserId, WiringDep
+from app.personal_models import service
+from app.personal_models.schemas import ModelDocument, ModelList
+from app.problems import problem_responses
+
+router = APIRouter(prefix="/v1/users/{user_id}/models", tags=["models"], responses=problem_responses(401, 404, 422))
+
+Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
+
+
+@router.get("", summary="List the versions")
+def list_models(user_id: CurrentUserId, wiring: WiringDep) -> ModelList:
+    """Every version with its report, newest first; at most one is active."""
+    return service.list_versions(wiring.database, user_id)
+
+
+@router.post("/{version}/activate", summary="Use a version")
+def activate_model(user_id: CurrentUserId, version: Version, wiring: WiringDep) -> ModelDocument:
+    """Roll back or forward: new segmentations use this version."""
+    return service.activate(wiring.database, user_id, version)
+
+
+@router.delete("/{version}", status_code=204, summary="Drop a version")
+def delete_model(user_id: CurrentUserId, version: Version, wiring: WiringDep) -> None:
+    """Removes the model and the masks it made. When it was the active one, the user is back on the base."""
+    service.drop(wiring.database, wiring.storage, user_id, version)

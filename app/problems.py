@@ -1,0 +1,110 @@
+"""Errors as RFC 9457 `application/problem+json`: the handlers, and their place in the OpenAPI document."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from app.errors import AppError
+
+MEDIA_TYPE = "application/problem+json"
+_CODE_OF_STATUS = {404: "route_not_found", 405: "method_not_allowed", 413: "too_large"}
+
+log = structlog.get_logger(__name__)
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    location: str = Field(examples=["body.budget_seconds"])
+    message: str
+    type: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. `code` is stable: programs decide by it."""
+
+    model_config = ConfigDict(extra="allow")
+    type: str = Field(examples=["urn:personalseg:problem:gallery_empty"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(examples=["gallery_empty"])
+    errors: list[FieldProblem] | None = None
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route for these statuses."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "model": Problem,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Make every error leave as a problem document."""
+    app.add_exception_handler(AppError, _app_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def problem(
+    status: int, code: str, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
+) -> JSONResponse:
+    """One problem document as a response."""
+    document = {
+        "type": f"urn:personalseg:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **extra,
+    }
+    return JSONResponse(document, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def _app_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AppError)
+    return problem(error.status, error.code, error.title, error.detail, headers=error.headers, **error.extra)
+
+
+def _validation_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {
+            "location": ".".join(str(part) for part in entry["loc"]),
+            "message": str(entry["msg"]),
+            "type": str(entry["type"]),
+        }
+        for entry in error.errors()
+    ]
+    malformed_id = any(entry["loc"][0] == "path" for entry in error.errors())
+    code = "malformed_id" if malformed_id else "validation_failed"
+    detail = "; ".join(f"{entry['location']}: {entry['message']}" for entry in errors[:5])
+    return problem(422, code, "Unprocessable", detail, errors=errors)
+
+
+def _http_exception(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = _CODE_OF_STATUS.get(error.status_code, phrase.lower().replace(" ", "_"))
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, code, phrase, str(error.detail), headers=headers)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("request.failed", method=request.method, path=request.url.path, exc_info=error)
+    detail = "Something went wrong on our side; it has been logged. Trying again later may help."
+    return problem(500, "internal_error", "Internal error", detail)

@@ -1,0 +1,1 @@
+"""Segmentation jobs and the one-photo route."""

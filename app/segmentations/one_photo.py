@@ -1,0 +1,112 @@
+"""One photo in, its mask out: stored, queued, waited for, answered."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from functools import partial
+from typing import Literal
+
+import anyio.to_thread
+from fastapi import Request, Response
+from pydantic import TypeAdapter
+
+from app.deps import Wiring
+from app.errors import (
+    AppError,
+    BadRequest,
+    MaskNotReady,
+    NotInTime,
+    PayloadTooLarge,
+    SegmentationFailed,
+    Unprocessable,
+    UnsupportedMediaType,
+)
+from app.images import service as images
+from app.images.inspection import PhotoRejected
+from app.images.multipart import FileWriter, ReceivedFile, received_files
+from app.job_documents import wait_for_end
+from app.masks import service as masks
+from app.masks.routes import render
+from app.masks.schemas import MaskFormat
+from app.segmentations import service
+from app.segmentations.schemas import NewSegmentation, SegmentationDocument
+from app.tables import ItemStatus, JobStatus
+
+ModelChoice = Literal["personal", "base"] | int
+_ERROR_OF_REJECTION: dict[str, type[AppError]] = {
+    "file_too_large": PayloadTooLarge,
+    "unsupported_format": UnsupportedMediaType,
+}
+_WISH: TypeAdapter[NewSegmentation] = TypeAdapter(NewSegmentation)
+
+
+async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelChoice, wanted: MaskFormat) -> Response:
+    """The mask of the photo in the body, in the format that is wanted; see the route for the errors."""
+    received = await _received(request, wiring.settings.max_upload_file_bytes)
+    image_id = await anyio.to_thread.run_sync(_stored, wiring, user_id, received, limiter=wiring.decoding)
+    choice: ModelChoice = model
+    try:
+        image, mask = await anyio.to_thread.run_sync(masks.find, wiring.database, user_id, image_id, choice)
+    except MaskNotReady:
+        choice = await _made(wiring, user_id, image_id, model)
+        image, mask = await anyio.to_thread.run_sync(masks.find, wiring.database, user_id, image_id, choice)
+    response = await anyio.to_thread.run_sync(render, wiring, image, mask, wanted, limiter=wiring.decoding)
+    model_name = mask.model_version or "base"
+    response.headers["X-Model-Version"] = str(mask.model_version)
+    response.headers["X-Image-Id"] = image_id
+    response.headers["Content-Location"] = f"/v1/users/{user_id}/images/{image_id}/mask?model={model_name}"
+    return response
+
+
+async def _received(request: Request, max_bytes: int) -> ReceivedFile:
+    if not request.headers.get("content-type", "").startswith("multipart/"):
+        return await _raw_body(request, max_bytes)
+    async with aclosing(received_files(request, max_file_bytes=max_bytes)) as files:
+        async for received in files:
+            return received
+    raise Unprocessable("no_files", "The request holds no file.")
+
+
+async def _raw_body(request: Request, max_bytes: int) -> ReceivedFile:
+    writer = FileWriter("photo", max_bytes)
+    try:
+        async for chunk in request.stream():
+            writer.write(chunk)
+    except BaseException:  # also when the caller hangs up
+        writer.abandon()
+        raise
+    return writer.finish()
+
+
+def _stored(wiring: Wiring, user_id: str, received: ReceivedFile) -> str:
+    try:
+        return images.store_photo(wiring, user_id, received)[0]
+    except PhotoRejected as rejection:
+        kind = _ERROR_OF_REJECTION.get(rejection.code, Unprocessable)
+        if rejection.code == "zero_bytes":
+            kind = BadRequest
+        raise kind(rejection.code, rejection.reason) from rejection
+    finally:
+        received.path.unlink(missing_ok=True)
+
+
+async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice) -> ModelChoice:
+    """Make the mask through the queue; returns the model that made it. Raises NotInTime, SegmentationFailed."""
+    wish = _WISH.validate_python({"image_ids": [image_id], "adapt": "never", "model": model})
+    job_id = await anyio.to_thread.run_sync(service.start, wiring, user_id, wish, None)
+    read = partial(service.read, wiring.database, user_id, job_id)
+    document = await wait_for_end(read, wiring.settings.segment_wait_seconds)
+    _require_mask(document)
+    return model if document.model_used is None else document.model_used
+
+
+def _require_mask(document: SegmentationDocument) -> None:
+    link = {"job": document.links.self}
+    if not document.has_ended:
+        raise NotInTime("segmentation_not_in_time", "The mask is not ready yet; its job goes on.", extra=link)
+    item = document.items[0] if document.items else None
+    if document.status == JobStatus.SUCCEEDED and item is not None and item.status == ItemStatus.DONE:
+        return
+    code = (item.error_code if item else None) or document.error_code or "segmentation_failed"
+    reason = (item.error_reason if item else None) or document.error_reason or f"The job was {document.status}."
+    raise SegmentationFailed(code, reason, extra=link)

@@ -1,0 +1,48 @@
+"""Queries on segmentations and their photos; every one is of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from app.tables import ACTIVE_STATUSES, Image, ItemStatus, Job, JobKind, SegmentationItem
+
+
+def add_items(session: Session, job: Job, image_ids: Sequence[str]) -> None:
+    """Put these photos into the job, in this order."""
+    rows = [
+        {"job_id": job.id, "image_id": image_id, "position": position, "status": ItemStatus.PENDING.value}
+        for position, image_id in enumerate(image_ids)
+    ]
+    session.execute(insert(SegmentationItem), rows)
+
+
+def items(session: Session, user_id: str, job_id: str) -> Sequence[tuple[SegmentationItem, str]]:
+    """The job's photos with their file names, in the order of the request."""
+    statement = (
+        select(SegmentationItem, Image.filename)
+        .join(Image, SegmentationItem.image_id == Image.id)
+        .where(SegmentationItem.job_id == job_id, Image.user_id == user_id)
+        .order_by(SegmentationItem.position)
+    )
+    return session.execute(statement).tuples().all()
+
+
+def pending_job_of(session: Session, user_id: str, image_id: str) -> Job | None:
+    """The newest unfinished segmentation that will make a mask of this photo."""
+    statement = (
+        select(Job)
+        .join(SegmentationItem, SegmentationItem.job_id == Job.id)
+        .where(
+            Job.user_id == user_id,
+            Job.kind == JobKind.SEGMENTATION,
+            Job.status.in_(ACTIVE_STATUSES),
+            SegmentationItem.image_id == image_id,
+            SegmentationItem.status == ItemStatus.PENDING,
+        )
+        .order_by(Job.id.desc())
+        .limit(1)
+    )
+    return session.execute(statement).scalar_one_or_none()

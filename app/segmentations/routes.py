@@ -1,0 +1,129 @@
+"""`/v1/users/{user_id}/segmentations`, and `/v1/users/{user_id}/segment` for one photo."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+import anyio.to_thread
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, WiringDep
+from app.job_documents import event_stream, job_headers, wait_for_end
+from app.masks.schemas import MaskFormat
+from app.pagination import DEFAULT_PAGE
+from app.problems import problem_responses
+from app.segmentations import one_photo, service
+from app.segmentations.schemas import ModelChoice, NewSegmentation, SegmentationDocument, SegmentationPage
+
+router = APIRouter(prefix="/v1/users/{user_id}", tags=["segmentations"], responses=problem_responses(401, 404, 422))
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PHOTO_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/*": _BINARY,
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY["schema"]}}
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "/segmentations",
+    status_code=202,
+    summary="Segment photos",
+    responses={200: {"description": "Done within `wait`", "model": SegmentationDocument}, **problem_responses(409)},
+)
+async def start_segmentation(
+    user_id: CurrentUserId,
+    wiring: WiringDep,
+    response: Response,
+    wish: NewSegmentation,
+    idempotency_key: IdempotencyKeyHeader = None,
+) -> SegmentationDocument:
+    """Queues the job, after an adaptation where `adapt` asks for one. With `wait` the answer is 200 if it ends in time.
+
+    `model: personal` takes the model in use when the work starts; without one (the adaptation was refused, or failed)
+    the base is taken, and `model_used` says so.
+    """
+    job_id = await anyio.to_thread.run_sync(service.start, wiring, user_id, wish, idempotency_key)
+    document = await wait_for_end(partial(service.read, wiring.database, user_id, job_id), wish.wait)
+    response.status_code = 200 if document.has_ended else 202
+    response.headers.update(job_headers(document))
+    return document
+
+
+@router.get("/segmentations", summary="List a user's segmentations")
+def list_segmentations(
+    user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE
+) -> SegmentationPage:
+    """Newest first, without their photos."""
+    return service.page(wiring.database, user_id, cursor=cursor, limit=limit)
+
+
+@router.get("/segmentations/{job_id}", summary="Read a segmentation")
+def get_segmentation(
+    user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response
+) -> SegmentationDocument:
+    """The job as it stands, with one entry per photo."""
+    document = service.read(wiring.database, user_id, str(job_id))
+    response.headers.update(job_headers(document))
+    return document
+
+
+@router.get(
+    "/segmentations/{job_id}/events",
+    summary="Follow a segmentation",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "Ended, and seen to its end"}},
+)
+async def follow_segmentation(
+    user_id: CurrentUserId,
+    job_id: UUID,
+    request: Request,
+    wiring: WiringDep,
+    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+) -> Response:
+    """Server-sent events: the same document whenever it changes, at most four a second."""
+    read = partial(service.read, wiring.database, user_id, str(job_id))
+    return await event_stream(request, wiring.settings, read, last_event_id)
+
+
+@router.post("/segmentations/{job_id}/cancel", status_code=202, summary="Cancel a segmentation")
+def cancel_segmentation(
+    user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response
+) -> SegmentationDocument:
+    """The masks that are made stay."""
+    document = service.cancel(wiring.database, user_id, str(job_id))
+    response.headers.update(job_headers(document))
+    return document
+
+
+@router.post(
+    "/segment",
+    summary="Segment one photo and answer with its mask",
+    openapi_extra=_PHOTO_BODY,
+    response_class=Response,
+    responses={
+        200: {"content": {"image/png": {}, "application/json": {}}},
+        **problem_responses(400, 413, 415, 500, 504),
+    },
+)
+async def segment_one(
+    user_id: CurrentUserId,
+    request: Request,
+    wiring: WiringDep,
+    model: Annotated[ModelChoice, Query()] = "personal",
+    format: Annotated[MaskFormat, Query()] = MaskFormat.PNG,
+) -> Response:
+    """The photo is the body itself (`image/*`) or one multipart file; it joins the gallery when it is new.
+
+    `Content-Location` is the mask's own address. Past the service's bound: 504 with `job`, where it goes on.
+    """
+    return await one_photo.segment(request, wiring, user_id, model, format)

@@ -1,0 +1,60 @@
+"""What segmentations look like from outside."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.job_documents import JobDocument
+from app.tables import ItemStatus
+
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+ModelChoice = Literal["personal", "base"] | Version
+
+
+class NewSegmentation(BaseModel):
+    """A segmentation to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+    image_ids: Annotated[list[UUID], Field(min_length=1)] | Literal["all"] = "all"
+    adapt: Literal["auto", "always", "never"] = Field(
+        "auto", description="`auto` adapts first where the model is missing or a fifth of the gallery is newer."
+    )
+    model: ModelChoice = Field("personal", description="`personal` is the model in use, or the base without one.")
+    base: str | None = Field(None, min_length=1, max_length=64, description="A name of `GET /v1/bases`.")
+    wait: float = Field(0, ge=0, allow_inf_nan=False, description="Seconds to wait for the end before answering.")
+
+
+class SegmentationItemDocument(BaseModel):
+    """One photo of a segmentation."""
+
+    image_id: str
+    filename: str
+    status: ItemStatus
+    error_code: str | None
+    error_reason: str | None
+    mask_url: str | None = Field(description="Where the mask is, once it is done.")
+
+
+class SegmentationDocument(JobDocument):
+    """A segmentation, with one entry per photo."""
+
+    model_used: Literal["base"] | int | None = Field(description="Known from the start of the work on.")
+    depends_on: str | None = Field(description="The adaptation that ends first.")
+    items: list[SegmentationItemDocument]
+
+
+class SegmentationSummary(JobDocument):
+    """A segmentation, without its photos."""
+
+    model_used: Literal["base"] | int | None
+    depends_on: str | None
+
+
+class SegmentationPage(BaseModel):
+    """One page of a user's segmentations, newest first."""
+
+    items: list[SegmentationSummary]
+    next_cursor: str | None

@@ -1,0 +1,179 @@
+"""What can be done with segmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import idempotency, queue
+from app.adaptations import repository as adaptation_repository
+from app.adaptations import service as adaptations
+from app.adaptations.schemas import NewAdaptation
+from app.catalog import service as catalog
+from app.db import Database
+from app.deps import Wiring
+from app.errors import GalleryEmpty, Unprocessable
+from app.images import repository as image_repository
+from app.images.service import image_not_found
+from app.job_documents import cancel_job, find_job, job_fields
+from app.pagination import decode_cursor, encode_cursor
+from app.personal_models import repository as model_repository
+from app.personal_models import service as models_service
+from app.segmentations import repository
+from app.segmentations.schemas import (
+    NewSegmentation,
+    SegmentationDocument,
+    SegmentationItemDocument,
+    SegmentationPage,
+    SegmentationSummary,
+)
+from app.settings import Settings
+from app.tables import ItemStatus, Job, JobKind, SegmentationItem
+
+_ROUTE = "segmentations"
+
+
+@dataclass(frozen=True)
+class _Queued:
+    job_id: str
+    adaptation_id: str | None
+    is_new: bool
+
+
+def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None) -> str:
+    """Queue a segmentation, and before it an adaptation where `adapt` asks for one; returns the job's id.
+
+    Raises GalleryEmpty, GalleryTooSmall (`adapt: always`), NotFound for a photo or a model version, Unprocessable.
+    """
+    try:
+        queued = _start_once(wiring, user_id, wish, key)
+    except IntegrityError:
+        # Another request was faster with the key or with the adaptation; its rows are there to be found now.
+        queued = _start_once(wiring, user_id, wish, key)
+    if queued.adaptation_id is not None:
+        queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, queued.adaptation_id)
+    elif queued.is_new:
+        queue.enqueue(wiring.settings.redis_url, JobKind.SEGMENTATION, queued.job_id)
+    return queued.job_id
+
+
+def _start_once(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None) -> _Queued:
+    settings = wiring.settings
+    if wish.wait > settings.max_wait_seconds:
+        raise Unprocessable("wait_too_long", f"wait is at most {settings.max_wait_seconds:g} seconds.")
+    with wiring.database.write() as session:
+        earlier = idempotency.recall(session, settings, user_id, _ROUTE, key, wish)
+        if earlier is not None:
+            return _Queued(earlier, None, is_new=False)
+        image_ids = _chosen_images(session, settings, user_id, wish)
+        adaptation_id = _adaptation_first(session, settings, user_id, wish)
+        job = Job(
+            user_id=user_id,
+            kind=JobKind.SEGMENTATION,
+            base=_base_of(session, settings, user_id, wish),
+            request={"model": wish.model, "adapt": wish.adapt, "all": wish.image_ids == "all"},
+            depends_on=adaptation_id,
+        )
+        session.add(job)
+        session.flush()
+        repository.add_items(session, job, image_ids)
+        idempotency.remember(session, user_id, _ROUTE, key, wish, job.id)
+        session.flush()
+        return _Queued(job.id, adaptation_id, is_new=True)
+
+
+def _chosen_images(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> Sequence[str]:
+    most = settings.max_segmentation_images
+    if wish.image_ids == "all":
+        chosen = image_repository.all_ids(session, user_id, limit=most + 1)
+        if not chosen:
+            raise GalleryEmpty
+    else:
+        chosen = list(dict.fromkeys(str(image_id) for image_id in wish.image_ids))
+    if len(chosen) > most:
+        raise Unprocessable("too_many_images", f"One segmentation takes at most {most} photos. Name them in parts.")
+    if wish.image_ids != "all":
+        _require_images(session, user_id, chosen)
+    return chosen
+
+
+def _require_images(session: Session, user_id: str, chosen: Sequence[str]) -> None:
+    existing = image_repository.existing_ids(session, user_id, chosen)
+    for image_id in chosen:
+        if image_id not in existing:
+            raise image_not_found(image_id)
+
+
+def _adaptation_first(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> str | None:
+    if wish.adapt == "never" or (wish.adapt == "auto" and not _should_adapt(session, settings, user_id, wish)):
+        return None
+    adaptation_wish = NewAdaptation(budget_seconds=None, base=wish.base, seed=0)
+    return adaptations.ensure(session, settings, user_id, adaptation_wish).id
+
+
+def _should_adapt(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> bool:
+    if wish.model != "personal":
+        return False
+    enough = image_repository.count(session, user_id) >= settings.min_gallery_images
+    under_way = adaptation_repository.active(session, user_id) is not None
+    return (enough or under_way) and adaptations.is_stale(session, settings, user_id)
+
+
+def _base_of(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> str:
+    if isinstance(wish.model, int):
+        return models_service.require(session, user_id, wish.model).base
+    active = model_repository.active(session, user_id) if wish.model == "personal" and wish.base is None else None
+    return catalog.resolve(session, settings, wish.base) if active is None else active.base
+
+
+def read(database: Database, user_id: str, job_id: str) -> SegmentationDocument:
+    """The segmentation as it stands; raises NotFound."""
+    with database.read() as session:
+        job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
+        rows = repository.items(session, user_id, job_id)
+        items = [_item_document(job, item, filename) for item, filename in rows]
+        return SegmentationDocument.model_validate({**_fields(session, job), "items": items})
+
+
+def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> SegmentationPage:
+    """One page of segmentations, newest first; raises MalformedCursor."""
+    before = decode_cursor(cursor)
+    with database.read() as session:
+        found = adaptation_repository.page(session, user_id, JobKind.SEGMENTATION, before=before, limit=limit + 1)
+        items = [SegmentationSummary.model_validate(_fields(session, job)) for job in found[:limit]]
+    return SegmentationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
+
+
+def cancel(database: Database, user_id: str, job_id: str) -> SegmentationDocument:
+    """Ask it to stop; the masks that are made stay. Raises NotFound."""
+    cancel_job(database, user_id, JobKind.SEGMENTATION, job_id)
+    return read(database, user_id, job_id)
+
+
+def _fields(session: Session, job: Job) -> dict[str, Any]:
+    return {
+        **job_fields(session, job),
+        "model_used": _model_name(job.model_version),
+        "depends_on": job.depends_on,
+    }
+
+
+def _model_name(version: int | None) -> Literal["base"] | int | None:
+    return "base" if version == 0 else version
+
+
+def _item_document(job: Job, item: SegmentationItem, filename: str) -> SegmentationItemDocument:
+    is_done = item.status == ItemStatus.DONE and job.model_version is not None
+    mask_url = f"/v1/users/{job.user_id}/images/{item.image_id}/mask?model={_model_name(job.model_version)}"
+    return SegmentationItemDocument(
+        image_id=item.image_id,
+        filename=filename,
+        status=ItemStatus(item.status),
+        error_code=item.error_code,
+        error_reason=item.error_reason,
+        mask_url=mask_url if is_done else None,
+    )

@@ -1,0 +1,66 @@
+"""Queries on users and tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app.tables import ACTIVE_STATUSES, Image, Job, Mask, PersonalModel, Token, User
+
+
+def get(session: Session, user_id: str) -> User | None:
+    """The user, erased or not."""
+    return session.get(User, user_id)
+
+
+def id_of_external(session: Session, external_id: str) -> str | None:
+    """The id of the user whom the application calls this."""
+    return session.execute(select(User.id).where(User.external_id == external_id)).scalar_one_or_none()
+
+
+def gallery_size(session: Session, user_id: str) -> tuple[int, int]:
+    """How many photos the user has, and their bytes."""
+    count, size = session.execute(
+        select(func.count(Image.id), func.coalesce(func.sum(Image.byte_size), 0)).where(Image.user_id == user_id)
+    ).one()
+    return int(count), int(size)
+
+
+def tokens(session: Session, user_id: str) -> list[Token]:
+    """The user's tokens, oldest first."""
+    return list(session.scalars(select(Token).where(Token.user_id == user_id).order_by(Token.id)))
+
+
+def revoke(session: Session, user_id: str, now: datetime, *, token_id: str | None = None) -> int:
+    """Revoke one token of the user, or all; returns how many were valid before."""
+    statement = update(Token).where(Token.user_id == user_id, Token.revoked_at.is_(None))
+    if token_id is not None:
+        statement = statement.where(Token.id == token_id)
+    revoked = session.execute(statement.values(revoked_at=now).returning(Token.id))
+    return len(revoked.all())
+
+
+def has_token(session: Session, user_id: str, token_id: str) -> bool:
+    """Whether this token is the user's."""
+    return session.execute(select(Token.id).where(Token.user_id == user_id, Token.id == token_id)).first() is not None
+
+
+def active_jobs(session: Session, user_id: str) -> list[Job]:
+    """The user's jobs that are queued or running."""
+    return list(session.scalars(select(Job).where(Job.user_id == user_id, Job.status.in_(ACTIVE_STATUSES))))
+
+
+def count_rows(session: Session, user_id: str) -> dict[str, int]:
+    """How many rows of each kind belong to the user."""
+    owners = {"images": Image.user_id, "masks": Mask.user_id, "models": PersonalModel.user_id, "jobs": Job.user_id}
+    return {
+        name: session.execute(select(func.count()).where(owner == user_id)).scalar_one()
+        for name, owner in owners.items()
+    }
+
+
+def delete_everything(session: Session, user_id: str) -> None:
+    """Remove the user's row; the foreign keys take everything else with it."""
+    session.execute(delete(User).where(User.id == user_id))

@@ -1,0 +1,58 @@
+"""`/v1/users` and their tokens."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter, Response
+
+from app.deps import CurrentUserId, ServiceDep, VisibleUserId, WiringDep
+from app.problems import problem_responses
+from app.users import service
+from app.users.schemas import CreatedToken, CreatedUser, Erasure, NewToken, NewUser, TokenList, UserDetails
+
+router = APIRouter(prefix="/v1/users", tags=["users"], responses=problem_responses(401, 422))
+
+
+@router.post("", status_code=201, summary="Make a user", responses=problem_responses(403, 409))
+def create_user(
+    _service: ServiceDep, wiring: WiringDep, response: Response, wish: NewUser | None = None
+) -> CreatedUser:
+    """Needs a service token. The answer carries the user's own token, this once."""
+    created = service.create(wiring.database, wish or NewUser(external_id=None))
+    response.headers["Location"] = f"/v1/users/{created.id}"
+    return created
+
+
+@router.get("/{user_id}", summary="Read a user", responses=problem_responses(404))
+def get_user(user_id: CurrentUserId, wiring: WiringDep) -> UserDetails:
+    """The user, how many photos they have, and which of their models is in use."""
+    return service.details(wiring.database, user_id)
+
+
+@router.delete("/{user_id}", status_code=202, summary="Erase a user", responses=problem_responses(404))
+def erase_user(user_id: VisibleUserId, wiring: WiringDep) -> Erasure:
+    """Stops the user's jobs and removes rows, photos, masks and personal models; answers with what was removed."""
+    return service.erase(wiring.database, wiring.storage, user_id)
+
+
+@router.post("/{user_id}/tokens", status_code=201, summary="Make a token", responses=problem_responses(404))
+def create_token(user_id: CurrentUserId, wiring: WiringDep, wish: NewToken | None = None) -> CreatedToken:
+    """A further token for this user; `revoke_others` makes it a rotation."""
+    return service.create_token(
+        wiring.database, user_id, wish or NewToken(expires_in_seconds=None, revoke_others=False)
+    )
+
+
+@router.get("/{user_id}/tokens", summary="List the tokens", responses=problem_responses(404))
+def list_tokens(user_id: CurrentUserId, wiring: WiringDep) -> TokenList:
+    """The user's tokens, without their secrets."""
+    return service.list_tokens(wiring.database, user_id)
+
+
+@router.delete(
+    "/{user_id}/tokens/{token_id}", status_code=204, summary="Revoke a token", responses=problem_responses(404)
+)
+def revoke_token(user_id: CurrentUserId, token_id: UUID, wiring: WiringDep) -> None:
+    """From the next request on the token is refused."""
+    service.revoke_token(wiring.database, user_id, str(token_id))

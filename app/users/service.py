@@ -1,0 +1,124 @@
+"""What can be done with users and tokens."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy.exc import IntegrityError
+
+from app import auth, jobs
+from app.clock import utc_now
+from app.db import Database
+from app.deps import user_not_found
+from app.errors import Conflict, NotFound
+from app.personal_models import repository as model_repository
+from app.storage import Storage, user_prefix
+from app.tables import Token, User
+from app.users import repository
+from app.users.schemas import (
+    CreatedToken,
+    CreatedUser,
+    Erasure,
+    ErasureReport,
+    NewToken,
+    NewUser,
+    TokenDocument,
+    TokenList,
+    UserDetails,
+)
+
+
+def create(database: Database, wish: NewUser) -> CreatedUser:
+    """Make a user and its first token; raises Conflict when the external id is taken."""
+    try:
+        with database.write() as session:
+            user = User(external_id=wish.external_id)
+            session.add(user)
+            session.flush()
+            token, text = auth.create_token(session, user.id)
+    except IntegrityError as error:
+        raise _external_id_taken(database, wish.external_id or "") from error
+    return CreatedUser(
+        id=user.id, external_id=user.external_id, created_at=user.created_at, token=text, token_id=token.id
+    )
+
+
+def _external_id_taken(database: Database, external_id: str) -> Conflict:
+    with database.read() as session:
+        held_by = repository.id_of_external(session, external_id)
+    return Conflict("external_id_taken", "Another user has this external_id.", extra={"user_id": held_by})
+
+
+def details(database: Database, user_id: str) -> UserDetails:
+    """The user and what the service holds of theirs; raises NotFound."""
+    with database.read() as session:
+        user = repository.get(session, user_id)
+        if user is None:
+            raise user_not_found()
+        images, images_bytes = repository.gallery_size(session, user_id)
+        active = model_repository.active(session, user_id)
+    return UserDetails(
+        id=user.id,
+        external_id=user.external_id,
+        created_at=user.created_at,
+        images=images,
+        images_bytes=images_bytes,
+        active_model_version=None if active is None else active.version,
+    )
+
+
+def erase(database: Database, storage: Storage, user_id: str) -> Erasure:
+    """Remove everything of the user; may be repeated after a crash. Raises NotFound.
+
+    The mark comes first (tokens and routes are dead from there on), then the jobs stop, the blobs go, the rows go last.
+    """
+    with database.write() as session:
+        user = repository.get(session, user_id)
+        if user is None:
+            raise user_not_found()
+        user.erased_at = user.erased_at or utc_now()
+        for job in repository.active_jobs(session, user_id):
+            jobs.request_cancel(session, job)
+        counts = repository.count_rows(session, user_id)
+    blobs = storage.delete_prefix(user_prefix(user_id))
+    with database.write() as session:
+        repository.delete_everything(session, user_id)
+    # A worker that was writing when its job's row went has put its last blobs meanwhile.
+    blobs += storage.delete_prefix(user_prefix(user_id))
+    return Erasure(user_id=user_id, status="succeeded", report=ErasureReport(**counts, blobs=blobs))
+
+
+def create_token(database: Database, user_id: str, wish: NewToken) -> CreatedToken:
+    """A new token for the user; with `revoke_others` the only valid one from here on."""
+    now = utc_now()
+    expires_at = None if wish.expires_in_seconds is None else now + timedelta(seconds=wish.expires_in_seconds)
+    with database.write() as session:
+        if wish.revoke_others:
+            repository.revoke(session, user_id, now)
+        token, text = auth.create_token(session, user_id, expires_at=expires_at)
+    return CreatedToken(**_token_document(token).model_dump(), token=text)
+
+
+def list_tokens(database: Database, user_id: str) -> TokenList:
+    """The user's tokens, without their secrets."""
+    with database.read() as session:
+        return TokenList(items=[_token_document(token) for token in repository.tokens(session, user_id)])
+
+
+def revoke_token(database: Database, user_id: str, token_id: str) -> None:
+    """Make one token invalid; again is harmless. Raises NotFound for a token that is not the user's."""
+    with database.write() as session:
+        if not repository.has_token(session, user_id, token_id):
+            raise NotFound("token_not_found", "This user has no such token.")
+        repository.revoke(session, user_id, utc_now(), token_id=token_id)
+
+
+def _token_document(token: Token) -> TokenDocument:
+    return TokenDocument(
+        id=token.id,
+        prefix=token.prefix,
+        created_at=token.created_at,
+        last_used_at=token.last_used_at,
+        expires_at=token.expires_at,
+        revoked_at=token.revoked_at,
+    )
