@@ -19,6 +19,23 @@ def save_personal(model: PersonalModel) -> bytes:
 
 
 __all__ = [
-    "Base", "BaseInfo", "Cancelled", "GuardLimits", "ModelFileError", "PersonalModel", "Personalization", "PersonalizeConfig", "PhotoSource",
-    "Progress", "Segmentation", "Verdict", "available_bases", "default_base", "load_base", "load_personal", "personalize", "save_personal", "segment",
-]  # fmt: skip
+    "Base",
+    "BaseInfo",
+    "Cancelled",
+    "GuardLimits",
+    "ModelFileError",
+    "PersonalModel",
+    "Personalization",
+    "PersonalizeConfig",
+    "PhotoSource",
+    "Progress",
+    "Segmentation",
+    "Verdict",
+    "available_bases",
+    "default_base",
+    "load_base",
+    "load_personal",
+    "personalize",
+    "save_personal",
+    "segment",
+]

@@ -13,7 +13,9 @@ TINT = 0.08  # ours: relative, per channel
 
 def jitter_color(pixels: Float[Tensor, "3 h w"], rng: np.random.Generator) -> Float[Tensor, "3 h w"]:
     """Mild random brightness, contrast and tint."""
-    tint = torch.from_numpy(rng.uniform(1 - TINT, 1 + TINT, (3, 1, 1)).astype(np.float32)) * float(rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS))
+    tint = torch.from_numpy(rng.uniform(1 - TINT, 1 + TINT, (3, 1, 1)).astype(np.float32)) * float(
+        rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS)
+    )
     mean = pixels.mean()
     return (((pixels - mean) * float(rng.uniform(1 - CONTRAST, 1 + CONTRAST)) + mean) * tint).clamp(0, 255)
 

@@ -1,8 +1,9 @@
 """A personal model: what differs from the base, and the user's context bank, in one safetensors file.
 
-Format `personalseg-delta-1`. Tensors: `delta` int8 (all changes of the base's matrices and kernels, in the base's own order, one scale
-per output channel in `scales`, fp32), `vectors` fp16 (changes of one-dimensional parameters), `bank` fp16 (remembered class proxies, one
-row each), `bank_group` int32 (each row's group), `centres` fp16 (the groups' centres). Batch-norm statistics never change and are not stored.
+Format `personalseg-delta-1`. Tensors: `delta` int8 (all changes of the base's matrices and kernels, in the base's own order, one
+scale per output channel in `scales`, fp32), `vectors` fp16 (changes of one-dimensional parameters), `bank` fp16 (remembered class proxies,
+one row each), `bank_group` int32 (each row's group), `centres` fp16 (the groups' centres). Batch-norm statistics never change and are
+not stored.
 A delta is small beside the weight it changes, so 8 bits lose nothing that can be measured; the guard judges the model as stored.
 """
 
@@ -28,7 +29,14 @@ from models.types import ModelFileError
 
 FORMAT = "personalseg-delta-1"
 INT8_MAX = 127
-STORED = {"delta": torch.int8, "scales": torch.float32, "vectors": torch.float16, "bank": torch.float16, "bank_group": torch.int32, "centres": torch.float16}
+STORED = {
+    "delta": torch.int8,
+    "scales": torch.float32,
+    "vectors": torch.float16,
+    "bank": torch.float16,
+    "bank_group": torch.int32,
+    "centres": torch.float16,
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class PersonalModel:
     @property
     def nbytes(self) -> int:
         """Memory it holds, in bytes."""
-        held = sum(tensor.nbytes for tensor in self.segmenter.state_dict().values())
+        held: int = sum(tensor.nbytes for tensor in self.segmenter.state_dict().values())
         return held + self.bank.proxies.nbytes + self.bank.centres.nbytes + len(self.stored)
 
 
@@ -136,14 +144,18 @@ def _check_metadata(metadata: dict[str, str], base: Base) -> None:
 def _apply(segmenter: Segmenter, tensors: dict[str, Tensor]) -> None:
     parameters = [parameter for _, parameter in _changeable(segmenter)]
     matrices, vectors = [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() == 1]
-    wanted = {"delta": sum(p.numel() for p in matrices), "scales": sum(p.shape[0] for p in matrices), "vectors": sum(p.numel() for p in vectors)}
+    wanted = {
+        "delta": sum(p.numel() for p in matrices),
+        "scales": sum(p.shape[0] for p in matrices),
+        "vectors": sum(p.numel() for p in vectors),
+    }
     for name, count in wanted.items():
         if tensors[name].numel() != count:
             raise ModelFileError(f"{name} holds {tensors[name].numel()} values, the base needs {count}")
-    changes = tensors["delta"].split([p.numel() for p in matrices])
-    scales = tensors["scales"].split([p.shape[0] for p in matrices])
+    changes = torch.split(tensors["delta"], [p.numel() for p in matrices])
+    scales = torch.split(tensors["scales"], [p.shape[0] for p in matrices])
     for parameter, change, scale in zip(matrices, changes, scales, strict=True):
         rows = change.float().view(parameter.shape[0], -1) * scale[:, None]
         parameter.add_(rows.view(parameter.shape).to(parameter.device))
-    for parameter, vector in zip(vectors, tensors["vectors"].split([p.numel() for p in vectors]), strict=True):
+    for parameter, vector in zip(vectors, torch.split(tensors["vectors"], [p.numel() for p in vectors]), strict=True):
         parameter.add_(vector.float().to(parameter.device))

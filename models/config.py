@@ -33,6 +33,7 @@ class PersonalizeConfig:
     guard_share: float = 0.12  # ours: share of the budget that training leaves to the guard
 
     def to_json(self) -> dict[str, Any]:
+        """For the report."""
         return asdict(self)
 
 

@@ -26,7 +26,7 @@ DROPOUT = 0.05  # METHOD, "Inter-image context"
 def class_proxies(
     features: Float[Tensor, "images channels h w"], coarse: Float[Tensor, "images classes h w"]
 ) -> Float[Tensor, "images classes channels"]:
-    """Softmax of the coarse logits over the positions, times the features (the object region representation of OCR, arXiv 1909.11065, eq. 2)."""
+    """Softmax of the coarse logits over the positions, times the features (OCR's object region representation, arXiv 1909.11065, eq. 2)."""
     weights = coarse.flatten(2).softmax(2)  # (B, K, HW): each class's weights over the positions add up to 1
     return weights @ features.flatten(2).transpose(1, 2)  # (B, K, HW) @ (B, HW, C)
 
@@ -67,7 +67,9 @@ class InterImageContext(nn.Module):
     proxies (a user's context bank) that every photo of the batch sees, so that one photo alone still has its group's context.
     """
 
-    def __init__(self, deep_channels: int, fine_channels: int, classes: int, channels: int = CHANNELS, key_channels: int = KEY_CHANNELS) -> None:
+    def __init__(
+        self, deep_channels: int, fine_channels: int, classes: int, channels: int = CHANNELS, key_channels: int = KEY_CHANNELS
+    ) -> None:
         super().__init__()
         self.classes, self.channels = classes, channels
         self.reduce_deep = ProjectPixels(deep_channels, channels)
@@ -114,7 +116,7 @@ class InterImageContext(nn.Module):
             visible = torch.cat([visible, visible.new_ones(images, bank.shape[0])], 1)
         group_context = attend(queries, group_keys, group_values, visible)
 
-        contexts = torch.cat([image_context, group_context], 2).transpose(1, 2).unflatten(2, (h, w))  # (B, 2D, H, W)
+        contexts = torch.cat([image_context, group_context], 2).transpose(1, 2).reshape(images, -1, h, w)  # (B, 2D, H, W)
         return self.classify(self.fuse(torch.cat([contexts, mixed], 1)))  # type: ignore[no-any-return]
 
     def _keys_values(

@@ -50,4 +50,5 @@ class LabelledFolder:
             return np.array(image)
 
     def subset(self, ids: Sequence[str]) -> LabelledFolder:
+        """The same folder with these photos only."""
         return LabelledFolder(self.root, self.photos, self.masks, list(ids))

@@ -1,7 +1,7 @@
 """The guard: label-free checks that keep a personal model or refuse it, with a sentence that its user understands.
 
-First version. It compares the base and the personal model on photos of the gallery: do the pixels that the base is sure of keep their class,
-does every class that the gallery shows survive, do predictions stay the same under mirroring.
+First version. It compares the base and the personal model on photos of the gallery: do the pixels that the base is sure of keep
+their class, does every class that the gallery shows survive, do predictions stay the same under mirroring.
 """
 
 from __future__ import annotations
@@ -95,13 +95,25 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
         names = ", ".join(class_names[index] for index in collapsed)
         return Verdict(False, "class_collapse", f"Kept the base model, because the personal one all but stopped seeing: {names}.", figures)
     if figures["background_after"] > limits.max_background_share >= figures["background_before"]:
-        return Verdict(False, "background_collapse", "Kept the base model, because the personal one calls nearly everything background.", figures)
+        return Verdict(
+            False, "background_collapse", "Kept the base model, because the personal one calls nearly everything background.", figures
+        )
     if figures["confident_agreement"] < limits.min_confident_agreement:
         share = f"{100 * (1 - figures['confident_agreement']):.1f} %"
-        return Verdict(False, "drifted", f"Kept the base model, because the personal one changed {share} of the pixels that the base is sure of.", figures)
+        return Verdict(
+            False,
+            "drifted",
+            f"Kept the base model, because the personal one changed {share} of the pixels that the base is sure of.",
+            figures,
+        )
     drop = figures["consistency_before"] - figures["consistency_after"]
     if drop > limits.max_consistency_drop:
-        return Verdict(False, "inconsistent", f"Kept the base model, because the personal one agrees {100 * drop:.1f} points less with itself on mirrored photos.", figures)
+        return Verdict(
+            False,
+            "inconsistent",
+            f"Kept the base model, because the personal one agrees {100 * drop:.1f} points less with itself on mirrored photos.",
+            figures,
+        )
     kept, changed = f"{100 * figures['confident_agreement']:.1f} %", f"{100 * figures['changed_share']:.1f} %"
     sentence = f"The personal model is in use: it keeps {kept} of what the base is sure of and changes {changed} of all pixels."
     return Verdict(True, "accepted", sentence, figures)

@@ -19,10 +19,13 @@ STRIP_VALUES = 32 * 2**20  # ours: class scores held at once while enlarging, so
 
 
 @torch.inference_mode()
-def segment(base: Base, photo: UInt8[np.ndarray, "height width 3"], personal: PersonalModel | None = None, *, group: int | None = None) -> Segmentation:
+def segment(
+    base: Base, photo: UInt8[np.ndarray, "height width 3"], personal: PersonalModel | None = None, *, group: int | None = None
+) -> Segmentation:
     """The mask of an EXIF-upright RGB photo, by one plain pass.
 
-    `group`: the photo's group in the user's gallery, where known; otherwise the nearest one. Raises ValueError where `personal` belongs to another base.
+    `group`: the photo's group in the user's gallery, where known; otherwise the nearest one.
+    Raises ValueError where `personal` belongs to another base.
     """
     x = network_input(shrink(photo, base.info.side)[None], base.info.side, base.device)
     if personal is None:
@@ -44,7 +47,7 @@ def _with_bank(personal: PersonalModel, features: Features, group: int | None) -
 def enlarge_labels(
     logits: Float[Tensor, "classes h w"], size: tuple[int, int]
 ) -> tuple[UInt8[Tensor, "height width"], Float[Tensor, "height width"]]:
-    """Bilinear enlargement to `size`, most likely class and its probability; the same as `preprocess.enlarge` + softmax + max, strip by strip."""
+    """Most likely class and its probability after bilinear enlargement to `size`, strip by strip."""
     height, width = size
     wide = F.interpolate(logits[None], (logits.shape[1], width), mode="bilinear", align_corners=False)[0]  # (K, h, W)
     rows = (torch.arange(height) + 0.5) * logits.shape[1] / height - 0.5

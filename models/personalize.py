@@ -61,6 +61,7 @@ class Clock:
         self._stage, self._stage_start = name, time.monotonic()
 
     def close(self) -> None:
+        """Notes how long the open stage took."""
         if self._stage is not None:
             self.seconds[self._stage] = time.monotonic() - self._stage_start
         self._stage = None
@@ -82,6 +83,7 @@ class Clock:
 
     @property
     def elapsed(self) -> float:
+        """Seconds since the start."""
         return time.monotonic() - self._start
 
 
@@ -98,6 +100,7 @@ class Look:
 
     @property
     def chosen_groups(self) -> Int64[np.ndarray, " chosen"]:
+        """Group of each photo in `pixels`."""
         return self.groups[self.chosen]
 
 
@@ -206,9 +209,7 @@ def personalize(
     clock.stage("training")
     adapted = copy.deepcopy(base.segmenter)
     data = TrainingSet(seen.pixels, labels, seen.chosen_groups, snap(base.info.side))
-    log = self_train(
-        adapted, data, config, device=base.device, on_step=clock.step, out_of_time=lambda: clock.spent(1 - config.guard_share)
-    )
+    log = self_train(adapted, data, config, device=base.device, on_step=clock.step, out_of_time=lambda: clock.spent(1 - config.guard_share))
     clock.stage("checking")
     model = load_personal(save_delta(base, adapted, remember(base, adapted, seen, config)), base)
     verdict = check(base, model, seen, config, limits, clock)
@@ -260,8 +261,11 @@ def _pseudo_label_report(base: Base, labels: Int64[Tensor, "photos h w"], thresh
     return {
         "labelled_share": round(float(counts.sum()) / labels.numel(), 4),
         "classes": [
-            {"name": base.info.class_names[i], "share": round(float(counts[i]) / labels.numel(), 5), "threshold": round(float(thresholds[i]), 4)}
-            for i in found
+            {
+                "name": base.info.class_names[index],
+                "share": round(float(counts[index]) / labels.numel(), 5),
+                "threshold": round(float(thresholds[index]), 4),
+            }
+            for index in found
         ],
     }  # fmt: skip
-

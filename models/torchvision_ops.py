@@ -1,7 +1,8 @@
 """Lets `import torchvision` work beside a CPU build of torch.
 
-PyPI's torchvision 0.28 ships compiled operators that need CUDA libraries. Where they do not load, its import fails in a place that only wants
-their *schemas* (`operator torchvision::nms does not exist`). We use none of these operators, so it is enough to define the schemas first.
+PyPI's torchvision 0.28 ships compiled operators that need CUDA libraries. Where they do not load, its import fails in a place that only
+wants their *schemas* (`operator torchvision::nms does not exist`). We use none of these operators, so it is enough to define
+the schemas first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def compiled_operators_load() -> bool:
     if library is None or library.origin is None or not Path(library.origin).exists():
         return False
     try:
-        torch.ops.load_library(library.origin)
+        torch.ops.load_library(library.origin)  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError):
         return False
     return True
@@ -37,9 +38,9 @@ def define_missing_schemas() -> None:
     """Defines the schemas where the compiled operators are missing; does nothing where they are there, or a second time."""
     if _fragments or hasattr(torch.ops.torchvision, "nms") or compiled_operators_load():
         return
-    fragment = torch.library.Library("torchvision", "FRAGMENT")
+    fragment = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in OPERATORS:
-        fragment.define(operator + SCHEMA)
+        fragment.define(operator + SCHEMA)  # type: ignore[no-untyped-call]
     _fragments.append(fragment)
 
 

@@ -1,8 +1,8 @@
 """`python -m models.train_base`: trains a base network and the inter-image context module together on a labelled folder.
 
 Group batches (METHOD, "Group batches"): 8 photos of one K-means group, so that the context learns to use a photo's group mates. The loss is
-cross-entropy on the logits with context + 0.4 × cross-entropy on the base's own (METHOD, step 1) + the divergence of the base's own from those of
-the weights it started at, so that the base forgets nothing. Batch-norm statistics of the base stay as they were published.
+cross-entropy on the logits with context + 0.4 × cross-entropy on the base's own (METHOD, step 1) + the divergence of the base's own from
+those of the weights it started at, so that the base forgets nothing. Batch-norm statistics of the base stay as they were published.
 The run is resumable: state is written every `--checkpoint-steps`, and starting again with the same `--out` goes on from there.
 """
 
@@ -22,11 +22,13 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from models.bases.espnetv2 import ESPNetv2, from_edgenets
-from models.context import InterImageContext
+from models.augment import jitter_color, maybe_flip
+from models.bases.espnetv2 import from_edgenets
+from models.bases.registry import build_espnetv2, channels_last, write_base_weights
 from models.datasets import LabelledFolder
 from models.grouping import GROUP_SIZE, describe, group_batches, group_photos
-from models.labels import IGNORE, VOC_CLASSES
+from models.labels import VOC_CLASSES
+from models.losses import divergence, masked_cross_entropy
 from models.preprocess import normalize, shrink
 from models.segmenter import Segmenter, freeze_batch_norm
 
@@ -52,10 +54,11 @@ class Recipe:
 
 def build(weights: Path | None, width: float, classes: int = len(VOC_CLASSES)) -> Segmenter:
     """A segmenter whose base holds the published ESPNetv2 weights (or, without, random ones) and whose context is new."""
-    base = ESPNetv2(width, classes)
+    segmenter = build_espnetv2(width, classes)
     if weights is not None:
-        base.load_state_dict(from_edgenets(torch.load(weights, map_location="cpu", weights_only=True)), strict=True)
-    return Segmenter(base, InterImageContext(base.deep_channels, base.fine_channels, classes))
+        published = torch.load(weights, map_location="cpu", weights_only=True)
+        segmenter.base.load_state_dict(from_edgenets(published), strict=True)
+    return segmenter
 
 
 def visible_mates(batch: int, classes: int, rng: np.random.Generator) -> Bool[Tensor, "images proxies"]:
@@ -77,12 +80,8 @@ def augment(
     top, left = (int(v) for v in rng.integers(0, side - recipe.crop + 1, 2))
     window = (slice(top, top + recipe.crop), slice(left, left + recipe.crop))
     pixels, mask = pixels[:, window[0], window[1]], mask[window]
-    if rng.random() < 0.5:
-        pixels, mask = pixels.flip(2), mask.flip(1)
-    gains = torch.from_numpy(rng.uniform(0.92, 1.08, (3, 1, 1)).astype(np.float32)) * float(rng.uniform(0.8, 1.2))
-    mean = pixels.mean()
-    pixels = ((pixels - mean) * float(rng.uniform(0.8, 1.2)) + mean) * gains
-    return pixels.clamp(0, 255), mask
+    pixels, mask = maybe_flip(pixels, mask, rng)
+    return jitter_color(pixels, rng), mask
 
 
 def loss_of(segmenter: Segmenter, teacher: nn.Module, x: Tensor, label: Tensor, visible: Tensor) -> Tensor:
@@ -92,9 +91,8 @@ def loss_of(segmenter: Segmenter, teacher: nn.Module, x: Tensor, label: Tensor, 
     own = output.features.logits
     with torch.no_grad():
         before = teacher(x).logits.softmax(1)
-    forgotten = F.kl_div(own.log_softmax(1), before, reduction="none").sum(1).mean()
-    supervised = F.cross_entropy(output.logits, target, ignore_index=IGNORE) + AUXILIARY_WEIGHT * F.cross_entropy(own, target, ignore_index=IGNORE)
-    return supervised + FORGET_NOTHING_WEIGHT * forgotten
+    supervised = masked_cross_entropy(output.logits, target) + AUXILIARY_WEIGHT * masked_cross_entropy(own, target)
+    return supervised + FORGET_NOTHING_WEIGHT * divergence(own, before)
 
 
 def group_folder(network: nn.Module, folder: LabelledFolder, device: torch.device, seed: int) -> Int64[np.ndarray, " photos"]:
@@ -111,7 +109,7 @@ class Trainer:
 
     def __init__(self, segmenter: Segmenter, recipe: Recipe, folder: LabelledFolder, out: Path, device: torch.device) -> None:
         self.recipe, self.folder, self.out, self.device = recipe, folder, out, device
-        self.segmenter = segmenter.to(device, memory_format=torch.channels_last)
+        self.segmenter = channels_last(segmenter.to(device))
         self.teacher = copy.deepcopy(segmenter.base).eval().requires_grad_(False)
         self.mean = copy.deepcopy(segmenter).eval().requires_grad_(False)
         groups = [
@@ -125,9 +123,11 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
+        """Where the state is written."""
         return self.out / "state.pt"
 
     def save(self) -> None:
+        """Writes the state, atomically."""
         state: dict[str, Any] = {
             "step": self.step, "groups": torch.from_numpy(self.groups) if self.groups is not None else None,
             "segmenter": self.segmenter.state_dict(), "mean": self.mean.state_dict(),
@@ -138,6 +138,7 @@ class Trainer:
         partial.replace(self.checkpoint)
 
     def load(self) -> None:
+        """Takes up the state where there is one."""
         if not self.checkpoint.exists():
             return
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
@@ -148,14 +149,22 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
 
     def epoch_batches(self, epoch: int) -> list[list[int]]:
+        """The epoch's group batches; the same for the same seed."""
         assert self.groups is not None
         return group_batches(self.groups, size=GROUP_SIZE, rng=np.random.default_rng([self.recipe.seed, epoch]))
 
     def train(self, checkpoint_steps: int) -> None:
+        """Goes on from the current step to the end of the schedule."""
         if self.groups is None:
             self.groups = group_folder(self.teacher, self.folder, self.device, self.recipe.seed)
         schedule = [batch for epoch in range(self.recipe.epochs) for batch in self.epoch_batches(epoch) if len(batch) > 1]
-        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.3f}"))
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+        )
         with Progress(*columns) as bar:
             task = bar.add_task("train", total=len(schedule), completed=self.step, loss=math.nan)
             while self.step < len(schedule):
@@ -212,8 +221,6 @@ def main(
     limit: Annotated[int | None, typer.Option(help="Use only the first N photos (for a trial).")] = None,
 ) -> None:
     """Train a base and its context module together; resumable, with a progress bar."""
-    from models.bases.registry import write_base_weights
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = LabelledFolder.open(data)
     if limit is not None:

@@ -55,6 +55,7 @@ class Verdict:
     figures: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """For the report and the job row."""
         return {"accepted": self.accepted, "code": self.code, "sentence": self.sentence, "figures": self.figures}
 
 

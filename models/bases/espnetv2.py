@@ -78,6 +78,7 @@ class EESP(nn.Module):
         self.residual = stride == 1
 
     def forward(self, x: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images out_channels h2 w2"]:
+        """Reduce, branch, add hierarchically, expand; stride 2 halves the map."""
         reduced = self.reduce(x)
         maps: list[Tensor] = []
         for branch in self.branches:
@@ -99,6 +100,7 @@ class Downsample(nn.Module):
     def forward(
         self, x: Float[Tensor, "images channels h w"], thumbnail: Float[Tensor, "images 3 h2 w2"]
     ) -> Float[Tensor, "images out_channels h2 w2"]:
+        """Half the map of `x`; `thumbnail` is the photo, already pooled to the result's size."""
         pooled = F.avg_pool2d(x, 3, stride=2, padding=1)
         out: Tensor = self.act(torch.cat([pooled, self.eesp(x)], 1) + self.photo(thumbnail))
         return out
@@ -118,6 +120,7 @@ class PyramidPool(nn.Module):
         self.act = nn.Identity() if last else NormAct(outputs)
 
     def forward(self, x: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images out_channels h w"]:
+        """The map pooled at all scales and merged, at its own size."""
         x = self.project(x)
         maps = [self._at_scale(x, level, scale) for level, scale in zip(self.levels, PYRAMID_SCALES, strict=True)]
         fused = F.channel_shuffle(self.fuse(torch.cat(maps, 1)), len(PYRAMID_SCALES))
@@ -127,7 +130,7 @@ class PyramidPool(nn.Module):
     @staticmethod
     def _at_scale(x: Tensor, level: nn.Module, scale: float) -> Tensor:
         size = (x.shape[2], x.shape[3])
-        scaled = tuple(max(MIN_PYRAMID_SIDE, math.ceil(side * scale)) for side in size)
+        scaled = (max(MIN_PYRAMID_SIDE, math.ceil(size[0] * scale)), max(MIN_PYRAMID_SIDE, math.ceil(size[1] * scale)))
         if scale == 1.0:
             return level(x)  # type: ignore[no-any-return]
         if scale < 1.0:
@@ -144,11 +147,12 @@ class GatedProjection(nn.Module):
         self.project = ConvNormAct(inputs, outputs, 3, groups=math.gcd(inputs, outputs))
 
     def forward(self, x: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images out_channels h w"]:
+        """The projected map times its gate."""
         gate = torch.sigmoid(self.gate(F.adaptive_avg_pool2d(x, 1)))
         return self.project(x) * gate  # type: ignore[no-any-return]
 
 
-def _resize(x: Tensor, size: tuple[int, ...]) -> Tensor:
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
@@ -180,6 +184,7 @@ class ESPNetv2(nn.Module):
         self.deep_channels, self.fine_channels = c16, c8 + d8
 
     def forward(self, x: Float[Tensor, "images 3 height width"]) -> Features:
+        """Features at strides 16 and 8, and logits at stride 2."""
         thumbnails = [x]
         for _ in range(4):  # strides 2, 4, 8, 16
             thumbnails.append(F.avg_pool2d(thumbnails[-1], 3, stride=2, padding=1))

@@ -1,0 +1,106 @@
+"""`python -m models.evaluate`: scores a base on a labelled folder: plain, with its own context, and with the context of its group mates.
+
+Plain: the base network's own logits. Alone: each photo by itself through the context module. Group: photos of one K-means group together,
+at most 8 at a time (METHOD, "Group batches"). Logits are resized bilinearly to the label's own size. Labels are used for scoring only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from models.bases.registry import Base, load_base
+from models.datasets import LabelledFolder
+from models.gallery import chunks, network_input
+from models.grouping import GROUP_SIZE, describe, group_photos
+from models.metrics import Scorer
+from models.preprocess import enlarge, shrink
+
+MODES = ("plain", "alone", "group")
+
+
+def tuning_half(stem: str) -> bool:
+    """Whether a photo of `voc2012/val` is for tuning (the other half is for reporting): by the first bit of the id's sha256."""
+    return hashlib.sha256(stem.encode()).digest()[0] < 128
+
+
+@torch.inference_mode()
+def describe_folder(base: Base, folder: LabelledFolder) -> np.ndarray:
+    """One description a photo."""
+    rows = []
+    for index in track(range(len(folder)), "describing"):
+        x = network_input(shrink(folder.load(index), base.info.side)[None], 224, base.device)
+        rows.append(describe(base.segmenter.base(x).deep)[0])
+    return np.stack(rows)
+
+
+def group_runs(groups: np.ndarray) -> Iterator[list[int]]:
+    """Photos of one group, at most GROUP_SIZE at a time."""
+    for group in np.unique(groups):
+        yield from chunks([int(i) for i in np.flatnonzero(groups == group)], GROUP_SIZE)
+
+
+@torch.inference_mode()
+def evaluate(base: Base, folder: LabelledFolder, *, side: int, seed: int = 0) -> dict[str, Scorer]:
+    """Scores of each mode over the folder's photos."""
+    groups, _ = group_photos(describe_folder(base, folder), seed=seed)
+    scorers = {mode: Scorer(base.classes) for mode in MODES}
+    for run in track(list(group_runs(groups)), "scoring"):
+        x = torch.cat([network_input(shrink(folder.load(i), side)[None], side, base.device) for i in run])
+        grouped = base.segmenter(x)
+        alone = base.segmenter.with_context(grouped.features, groups=torch.arange(len(run)))
+        for mode, logits in zip(MODES, (grouped.features.logits, alone, grouped.logits), strict=True):
+            for row, index in zip(logits, run, strict=True):
+                _score(scorers[mode], row, folder.label(index))
+    return scorers
+
+
+def _score(scorer: Scorer, logits: Tensor, label: np.ndarray) -> None:
+    size = (label.shape[0], label.shape[1])
+    scorer.add(enlarge(logits.float().cpu(), size).argmax(0).to(torch.uint8).numpy(), label)
+
+
+def use_run(base: Base, state: Path) -> None:
+    """Puts the running mean of a `train_base` run (its state.pt) into a loaded base."""
+    base.segmenter.load_state_dict(torch.load(state, map_location="cpu", weights_only=True)["mean"], strict=True)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Labelled folder.")],
+    base: Annotated[str, typer.Option(help="Base to score.")] = "espnetv2",
+    run: Annotated[Path | None, typer.Option(help="Score a train_base run's state.pt instead of the shipped weights.")] = None,
+    half: Annotated[str, typer.Option(help="all, tune or report (a split by a hash of the id).")] = "all",
+    side: Annotated[int | None, typer.Option(help="Input side in pixels; the base's own without.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the grouping.")] = 0,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores here too.")] = None,
+) -> None:
+    """Score a base: mIoU and FBIoU, plain and with context."""
+    loaded = load_base(base)
+    if run is not None:
+        use_run(loaded, run)
+    folder = LabelledFolder.open(data)
+    if half != "all":
+        folder = folder.subset([stem for stem in folder.ids if tuning_half(stem) == (half == "tune")])
+    scorers = evaluate(loaded, folder, side=side or loaded.info.side, seed=seed)
+    table = Table("mode", "mIoU %", "FBIoU %", title=f"{base} on {data} ({half}, {len(folder)} photos)")
+    for mode, scorer in scorers.items():
+        table.add_row(mode, f"{scorer.miou:.2f}", f"{scorer.fbiou:.2f}")
+    Console().print(table)
+    if json_out is not None:
+        scores = {mode: {"miou": scorer.miou, "fbiou": scorer.fbiou} for mode, scorer in scorers.items()}
+        json_out.write_text(json.dumps({"base": base, "photos": len(folder), "half": half, "scores": scores}, indent=2))
+
+
+if __name__ == "__main__":
+    typer.run(main)
