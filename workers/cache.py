@@ -1,0 +1,61 @@
+"""What a worker process keeps in memory between jobs: each base once, and the personal models used last."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from models import Base, PersonalModel, load_base
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """Names one personal model's bytes; the hash keeps a reused version number from meaning two models."""
+
+    user_id: str
+    version: int
+    sha256: str
+
+
+class BaseCache:
+    """One loaded base per name, for the life of the process."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._loaded: dict[str, Base] = {}
+
+    def get(self, name: str) -> Base:
+        """The base of this name, loaded at the first call; raises what `models.load_base` raises."""
+        if name not in self._loaded:
+            self._loaded[name] = load_base(name, device=self._device)
+        return self._loaded[name]
+
+
+class PersonalModelCache:
+    """The personal models used last, within a bound on the bytes of their files."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._held: OrderedDict[ModelKey, tuple[PersonalModel, int]] = OrderedDict()
+        self._held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: ModelKey, load: Callable[[], tuple[PersonalModel, int]]) -> PersonalModel:
+        """The model under `key`, or what `load` gives (a model and the bytes of its file)."""
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key][0]
+        model, byte_size = load()
+        self._held[key] = (model, byte_size)
+        self._held_bytes += byte_size
+        self._shrink()
+        return model
+
+    def _shrink(self) -> None:
+        # The newest stays even when it alone is over the bound: its job is running.
+        while self._held_bytes > self._max_bytes and len(self._held) > 1:
+            _, (_, byte_size) = self._held.popitem(last=False)
+            self._held_bytes -= byte_size

@@ -1,0 +1,68 @@
+"""From an exception to a stable code and a sentence that the user of the service can act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+import torch
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.errors import BlobNotFound
+from models.types import ModelFileError
+from workers.codec import PhotoTooLarge, PhotoUnreadable
+
+log = structlog.get_logger(__name__)
+
+
+class UnknownModelVersion(Exception):
+    """The job asks for a version of the personal model that does not exist (any more)."""
+
+    def __init__(self, version: int, base: str) -> None:
+        super().__init__(f"This user has no model of version {version} for the base {base!r}.")
+
+
+class GalleryVanished(Exception):
+    """The photos were deleted before the job began."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no photo left to work on: they were deleted before the job began.")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why something ended: `code` for programs, `reason` for people."""
+
+    code: str
+    reason: str
+
+
+def describe(error: BaseException) -> Failure:
+    """What to tell the user of this error; never shows a traceback or a path of the server."""
+    for kinds, code, sentence in _KNOWN:
+        if isinstance(error, kinds):
+            return Failure(code, sentence or str(error))
+    return Failure("internal_error", f"The worker met an error that it does not know ({type(error).__name__}).")
+
+
+def log_failure(event: str, error: BaseException, **context: object) -> Failure:
+    """`describe`, with the whole traceback in the log."""
+    failure = describe(error)
+    log.error(event, code=failure.code, exc_info=error, **context)
+    return failure
+
+
+_MEMORY = "The worker ran out of memory. Try smaller photos, or a machine with more memory."
+# The first line that fits counts. Without a sentence of its own, a kind of error speaks for itself.
+_KNOWN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str | None], ...] = (
+    ((MemoryError, torch.OutOfMemoryError), "out_of_memory", _MEMORY),
+    (BlobNotFound, "photo_missing", "The stored file is missing: the photo or model was deleted meanwhile."),
+    (PhotoTooLarge, "photo_too_large", None),
+    (PhotoUnreadable, "photo_unreadable", None),
+    (ModelFileError, "model_file_invalid", "The model's file does not fit this version of the service. Adapt again."),
+    (UnknownModelVersion, "unknown_model_version", None),
+    (GalleryVanished, "gallery_empty", None),
+    (KeyError, "unknown_base", "The base model that the job asks for is not known to this worker."),
+    (SQLAlchemyError, "database_error", "The database did not take the result. Try again."),
+    (OSError, "storage_error", "The blob store could not be read or written. Try again."),
+)

@@ -1,0 +1,53 @@
+"""A user's photos as the method wants them: read one at a time, as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.storage import Storage, photo_key
+from app.tables import Image
+from workers.codec import decode_photo
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo: the id of its row and where its bytes are."""
+
+    image_id: str
+    key: str
+
+
+class Gallery:
+    """The `PhotoSource` of one user; holds ids and keys, never pixels."""
+
+    def __init__(self, storage: Storage, photos: Sequence[Photo], max_pixels: int) -> None:
+        self._storage = storage
+        self._photos = tuple(photos)
+        self._max_pixels = max_pixels
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The photos' image ids, in the order of upload."""
+        return tuple(photo.image_id for photo in self._photos)
+
+    def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo, upright RGB; raises BlobNotFound, PhotoUnreadable or PhotoTooLarge."""
+        return read_photo(self._storage, self._photos[index], self._max_pixels)
+
+
+def read_photo(storage: Storage, photo: Photo, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
+    """One photo, upright RGB; raises BlobNotFound, PhotoUnreadable or PhotoTooLarge."""
+    with storage.open(photo.key) as stream:
+        return decode_photo(stream, max_pixels)
+
+
+def photos_of(session: Session, user_id: str) -> list[Photo]:
+    """All photos of one user, oldest first."""
+    rows = session.execute(select(Image.id, Image.sha256).where(Image.user_id == user_id).order_by(Image.id)).tuples()
+    return [Photo(image_id, photo_key(user_id, sha256)) for image_id, sha256 in rows]

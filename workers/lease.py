@@ -1,0 +1,172 @@
+"""Holding one job: claim, heartbeat from a thread, fencing, the reasons to stop, and throttled progress.
+
+The heartbeat runs in a thread of its own, because the computing thread spends seconds inside C calls. Whoever computes
+asks `HeldJob.should_stop` between steps; it turns true when somebody cancelled the job, when this process shall end, or
+when the lease is lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import jobs
+from app.db import Database
+from app.errors import LeaseLost
+from app.jobs import Lease
+from app.settings import Settings
+from app.tables import ACTIVE_STATUSES, Job, JobStatus
+
+# How soon a cancel request is seen; a read, so it costs no write lock.
+_LOOK_SECONDS = 0.5
+_SHORTEST_BETWEEN_REPORTS_SECONDS = 0.25
+# Below these an estimate would be noise.
+_SMALLEST_FRACTION_FOR_ETA = 0.01
+_SHORTEST_ELAPSED_FOR_ETA_SECONDS = 1.0
+_LONGEST_ETA_SECONDS = 24 * 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class HeldJob:
+    """A claimed job: what the computing thread may ask and tell while it works."""
+
+    def __init__(self, database: Database, lease: Lease, heartbeat_seconds: float, stopping: threading.Event) -> None:
+        self.database = database
+        self.lease = lease
+        self._heartbeat_seconds = min(heartbeat_seconds, lease.lease_seconds / 3)
+        self._stopping = stopping
+        self._lost = threading.Event()
+        self._cancel = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
+        self._alive_at = self._started_at = time.monotonic()
+        self._reported_at = float("-inf")
+        self._reported_stage: str | None = None
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job's row."""
+        return self.lease.job_id
+
+    def should_stop(self) -> bool:
+        """Whether to drop the work: cancelled, lease lost, or this process shall end."""
+        return self._lost.is_set() or self._cancel.is_set() or self._stopping.is_set()
+
+    def report(self, stage: str, step: int, steps: int, fraction: float) -> None:
+        """Write where the job is, at most four times a second; `fraction` of the whole job is in [0, 1].
+
+        Raises LeaseLost. A database that is busy or away costs a line of progress, not the job.
+        """
+        now = time.monotonic()
+        too_soon = now - self._reported_at < _SHORTEST_BETWEEN_REPORTS_SECONDS
+        if too_soon and stage == self._reported_stage:
+            return
+        self._reported_at, self._reported_stage = now, stage
+        eta_seconds = estimate_remaining(now - self._started_at, fraction)
+        try:
+            with self.database.write() as session:
+                jobs.report_progress(
+                    session,
+                    self.lease,
+                    stage=stage,
+                    step=step,
+                    steps=steps,
+                    percent=round(100.0 * fraction, 1),
+                    eta_seconds=eta_seconds,
+                )
+        except SQLAlchemyError as error:
+            log.warning("job.progress_not_written", job_id=self.job_id, error=str(error))
+
+    def end_early(self) -> None:
+        """Close a job whose work was dropped: cancelled if somebody asked for that, else queued again; or LeaseLost."""
+        with self.database.write() as session:
+            beat = jobs.heartbeat(session, self.lease)
+            if not beat.alive:
+                raise LeaseLost(self.job_id)
+            if beat.cancel_requested:
+                jobs.cancel(session, self.lease)
+            else:
+                jobs.hand_back(session, self.lease)
+        log.info("job.cancelled" if beat.cancel_requested else "job.handed_back", job_id=self.job_id)
+
+    def start(self) -> None:
+        """Begin the heartbeat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the heartbeat."""
+        self._ended.set()
+        self._thread.join(timeout=_LOOK_SECONDS * 4)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            try:
+                self._look()
+            except SQLAlchemyError as error:
+                log.warning("lease.not_renewed", job_id=self.job_id, error=str(error))
+            # By the monotonic clock, so that a jump of the wall clock ends no work.
+            if time.monotonic() - self._alive_at > self.lease.lease_seconds:
+                self._lost.set()
+
+    def _look(self) -> None:
+        if time.monotonic() - self._alive_at >= self._heartbeat_seconds:
+            with self.database.write() as session:
+                beat = jobs.heartbeat(session, self.lease)
+            alive, cancel_requested = beat.alive, beat.cancel_requested
+            if alive:
+                self._alive_at = time.monotonic()
+        else:
+            alive, cancel_requested = self._read_flags()
+        if cancel_requested:
+            self._cancel.set()
+        if not alive:
+            self._lost.set()
+
+    def _read_flags(self) -> tuple[bool, bool]:
+        statement = select(Job.cancel_requested).where(
+            Job.id == self.job_id, Job.status == JobStatus.RUNNING, Job.lease_token == self.lease.token
+        )
+        with self.database.read() as session:
+            cancel_requested = session.execute(statement).scalar_one_or_none()
+        # A job that has just ended is not lost: nobody asks any more.
+        return (cancel_requested is not None or self._ended.is_set()), bool(cancel_requested)
+
+
+@contextmanager
+def hold(database: Database, settings: Settings, job_id: str, owner: str, stopping: threading.Event) -> Iterator[HeldJob | None]:
+    """Claim the job and keep its lease until the block ends; None when it is not to be had."""
+    lease = _claim(database, settings, job_id, owner)
+    if lease is None:
+        yield None
+        return
+    held = HeldJob(database, lease, settings.heartbeat_seconds, stopping)
+    held.start()
+    try:
+        yield held
+    finally:
+        held.stop()
+
+
+def estimate_remaining(elapsed_seconds: float, fraction: float) -> float | None:
+    """Seconds left by the measured pace, or None while it is too early to say."""
+    if fraction < _SMALLEST_FRACTION_FOR_ETA or elapsed_seconds < _SHORTEST_ELAPSED_FOR_ETA_SECONDS:
+        return None
+    remaining = elapsed_seconds * (1.0 - min(fraction, 1.0)) / fraction
+    return round(min(remaining, _LONGEST_ETA_SECONDS), 1)
+
+
+def _claim(database: Database, settings: Settings, job_id: str, owner: str) -> Lease | None:
+    # Redis often rings more than once for one job; a read turns the late rings away without a write lock.
+    with database.read() as session:
+        status = session.execute(select(Job.status).where(Job.id == job_id)).scalar_one_or_none()
+    if status not in ACTIVE_STATUSES:
+        return None
+    with database.write() as session:
+        return jobs.claim(session, job_id, owner, settings.lease_seconds)

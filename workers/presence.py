@@ -1,0 +1,117 @@
+"""What a worker process does besides its jobs: it tells that it is there, and rings for jobs nobody was told of."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import structlog
+from dramatiq.brokers.redis import RedisBroker
+from redis import RedisError
+from sqlalchemy import delete, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app import jobs, queue
+from app.clock import utc_now
+from app.tables import JobKind, RegisteredBase, Worker
+from models import BaseInfo, available_bases
+from workers.broker import waiting_messages
+from workers.workshop import Workshop
+
+# A row of a worker that died without a word is of no use after this time.
+_FORGET_WORKERS_AFTER = timedelta(hours=1)
+# With this many rings still unheard, ringing again would only fill Redis.
+_ENOUGH_UNHEARD = 200
+
+log = structlog.get_logger(__name__)
+
+
+def register(workshop: Workshop, queues: Sequence[JobKind]) -> None:
+    """Write this worker and the bases it has."""
+    with workshop.database.write() as session:
+        session.execute(delete(Worker).where(Worker.heartbeat_at < utc_now() - _FORGET_WORKERS_AFTER))
+        session.add(
+            Worker(
+                id=workshop.worker_id,
+                queues=[queue.value for queue in queues],
+                hostname=socket.gethostname(),
+                pid=os.getpid(),
+                device=workshop.device,
+            )
+        )
+        for info in available_bases():
+            _register_base(session, info, is_default=info.name == workshop.settings.default_base)
+
+
+def unregister(workshop: Workshop) -> None:
+    """Remove this worker's row; a database that is away is only logged."""
+    try:
+        with workshop.database.write() as session:
+            session.execute(delete(Worker).where(Worker.id == workshop.worker_id))
+    except SQLAlchemyError as error:
+        log.warning("worker.not_unregistered", error=str(error))
+
+
+def beat(workshop: Workshop) -> None:
+    """Say that this worker is alive."""
+    with workshop.database.write() as session:
+        session.execute(update(Worker).where(Worker.id == workshop.worker_id).values(heartbeat_at=utc_now()))
+
+
+def sweep(workshop: Workshop, broker: RedisBroker) -> int:
+    """Ring for every queued job and every expired lease that nobody was told of lately; returns how many rings."""
+    rung = 0
+    with workshop.database.write() as session:
+        found = jobs.due(session, utc_now())
+    unheard = {kind: waiting_messages(broker, kind) for kind in {due.kind for due in found}}
+    for due in found:
+        if unheard[due.kind] < _ENOUGH_UNHEARD:
+            rung += queue.enqueue(workshop.settings.redis_url, due.kind, due.job_id)
+    return rung
+
+
+def start_background(workshop: Workshop, broker: RedisBroker) -> list[threading.Thread]:
+    """Start the heartbeat and the sweeper; both end soon after `workshop.stopping` is set."""
+    settings = workshop.settings
+    return [
+        _repeat("heartbeat", settings.heartbeat_seconds, workshop.stopping, lambda: beat(workshop)),
+        _repeat("sweeper", settings.sweep_seconds, workshop.stopping, lambda: sweep(workshop, broker)),
+    ]
+
+
+def _repeat(name: str, seconds: float, stopping: threading.Event, action: Callable[[], object]) -> threading.Thread:
+    def loop() -> None:
+        while True:
+            try:
+                action()
+            except (SQLAlchemyError, RedisError, OSError) as error:
+                log.warning(f"{name}.failed", error=str(error))
+            except Exception:
+                log.exception(f"{name}.failed")
+            if stopping.wait(seconds):
+                return
+
+    thread = threading.Thread(target=loop, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _register_base(session: Session, info: BaseInfo, *, is_default: bool) -> None:
+    session.merge(
+        RegisteredBase(
+            name=info.name,
+            title=info.title,
+            classes=[
+                {"id": index, "name": name, "color": list(color)}
+                for index, (name, color) in enumerate(zip(info.class_names, info.palette, strict=False))
+            ],
+            licence=info.licence,
+            scores=dict(info.scores),
+            is_default=is_default,
+            registered_at=utc_now(),
+        )
+    )

@@ -1,0 +1,233 @@
+"""One segmentation job: photo by photo, each saved as soon as it is done.
+
+Photos that an earlier attempt has done are not done again, and a mask that this very model has made before is reused.
+A job of a thousand photos holds its worker until it is done; sharing a worker between users is for later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+import torch
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import jobs
+from app.errors import LeaseLost
+from app.storage import confidence_key, labels_key, photo_key
+from app.tables import Image, ItemStatus, Job, Mask, PersonalModel, SegmentationItem
+from models import Base, load_personal, segment
+from models import PersonalModel as LoadedModel
+from models.types import Cancelled
+from workers.cache import ModelKey
+from workers.codec import class_summary, encode_confidence, encode_labels
+from workers.erasure import writing_for
+from workers.failures import Failure, UnknownModelVersion, log_failure
+from workers.gallery import Photo, read_photo
+from workers.lease import HeldJob
+from workers.workshop import Workshop
+
+BASE_VERSION = 0
+_STAGE = "segmenting"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A version of a personal model, as its row tells it."""
+
+    version: int
+    blob_key: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SegmentationPlan:
+    """What the rows say at the start of the job; `model` is None for the base itself."""
+
+    user_id: str
+    base: str
+    model: StoredModel | None
+    pending: list[Photo]
+    photo_count: int
+
+    @property
+    def version(self) -> int:
+        """The version that the masks are filed under."""
+        return BASE_VERSION if self.model is None else self.model.version
+
+
+def segment_photos(workshop: Workshop, held: HeldJob) -> None:
+    """Do the job and close its row. Raises Cancelled, LeaseLost, and whatever spoils the whole job."""
+    with workshop.database.write() as session:
+        plan = _plan(session, held.job_id)
+        jobs.pin_model_version(session, held.lease, plan.version)
+    held.report("loading", 0, plan.photo_count, 0.0)
+    base = workshop.bases.get(plan.base)
+    personal = None if plan.model is None else _load_model(workshop, plan, plan.model, base)
+    already_done = plan.photo_count - len(plan.pending)
+    with writing_for(workshop, plan.user_id):
+        for position, photo in enumerate(plan.pending, start=already_done):
+            if held.should_stop():
+                raise Cancelled
+            held.report(_STAGE, position, plan.photo_count, position / plan.photo_count)
+            _segment_one(workshop, held, plan, photo, base, personal)
+        _close(workshop, held, plan)
+
+
+def _plan(session: Session, job_id: str) -> SegmentationPlan:
+    job = session.get_one(Job, job_id)
+    items = (
+        select(Image.id, Image.sha256, SegmentationItem.status)
+        .join(SegmentationItem, SegmentationItem.image_id == Image.id)
+        .where(SegmentationItem.job_id == job_id, Image.user_id == job.user_id)
+        .order_by(SegmentationItem.position)
+    )
+    rows = session.execute(items).tuples().all()
+    pending = [Photo(image, photo_key(job.user_id, sha)) for image, sha, status in rows if status == ItemStatus.PENDING]
+    return SegmentationPlan(job.user_id, job.base, _choose_model(session, job), pending, len(rows))
+
+
+def _choose_model(session: Session, job: Job) -> StoredModel | None:
+    """The model that an earlier attempt pinned, else the one that the request asks for; None is the base."""
+    wanted = job.request.get("model", "personal") if job.model_version is None else job.model_version
+    if wanted in ("base", BASE_VERSION):
+        return None
+    of_user = select(PersonalModel).where(PersonalModel.user_id == job.user_id, PersonalModel.base == job.base)
+    if wanted == "personal":
+        row = session.execute(of_user.where(PersonalModel.active)).scalar_one_or_none()
+        return None if row is None else StoredModel(row.version, row.blob_key, row.sha256)
+    row = session.execute(of_user.where(PersonalModel.version == int(wanted))).scalar_one_or_none()
+    if row is None:
+        raise UnknownModelVersion(int(wanted), job.base)
+    return StoredModel(row.version, row.blob_key, row.sha256)
+
+
+def _load_model(workshop: Workshop, plan: SegmentationPlan, stored: StoredModel, base: Base) -> LoadedModel:
+    def load() -> tuple[LoadedModel, int]:
+        data = workshop.storage.get_bytes(stored.blob_key)
+        model = load_personal(data, base)
+        return model, len(data) + _tensor_bytes(model.segmenter)
+
+    return workshop.models.get(ModelKey(plan.user_id, stored.version, stored.sha256), load)
+
+
+def _tensor_bytes(module: torch.nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+
+
+def _segment_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> None:
+    if _reuse_mask(workshop, held, plan, photo):
+        return
+    try:
+        mask = _make_mask(workshop, held, plan, photo, base, personal)
+    except Exception as error:
+        # One bad photo is its own failure; the others of the job go on.
+        failure = log_failure("photo.failed", error, image_id=photo.image_id)
+        with workshop.database.write() as session:
+            _close_item(session, held, photo, failure)
+        return
+    _save_mask(workshop, held, photo, mask)
+
+
+def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo) -> bool:
+    same = exists().where(
+        Mask.user_id == plan.user_id,
+        Mask.image_id == photo.image_id,
+        Mask.model_version == plan.version,
+        Mask.base == plan.base,
+    )
+    with workshop.database.read() as session:
+        if not session.execute(select(same)).scalar():
+            return False
+    with workshop.database.write() as session:
+        _close_item(session, held, photo, None)
+    return True
+
+
+def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> Mask:
+    """Segment one photo and store its two blobs; the row is not saved yet."""
+    pixels = read_photo(workshop.storage, photo, workshop.settings.max_image_pixels)
+    result = segment(base, pixels, personal)
+    labels = labels_key(plan.user_id, photo.image_id, plan.base, plan.version)
+    confidence = confidence_key(plan.user_id, photo.image_id, plan.base, plan.version)
+    workshop.storage.put_bytes(labels, encode_labels(result.labels, base.info.palette))
+    workshop.storage.put_bytes(confidence, encode_confidence(result.confidence))
+    return Mask(
+        user_id=plan.user_id,
+        image_id=photo.image_id,
+        model_version=plan.version,
+        base=plan.base,
+        job_id=held.job_id,
+        labels_key=labels,
+        confidence_key=confidence,
+        classes=class_summary(result.labels, result.confidence, base.info.class_names),
+    )
+
+
+def _save_mask(workshop: Workshop, held: HeldJob, photo: Photo, mask: Mask) -> None:
+    try:
+        with workshop.database.write() as session:
+            _close_item(session, held, photo, None)
+            # Another job of this user can have made the same mask meanwhile; the blobs are under the same keys.
+            session.execute(
+                delete(Mask).where(
+                    Mask.user_id == mask.user_id,
+                    Mask.image_id == mask.image_id,
+                    Mask.model_version == mask.model_version,
+                    Mask.base == mask.base,
+                )
+            )
+            session.add(mask)
+    except IntegrityError:
+        # The photo was deleted while it was segmented: its item went with it, and its mask must go too.
+        log.info("photo.deleted_meanwhile", image_id=photo.image_id)
+        workshop.storage.delete(mask.labels_key)
+        workshop.storage.delete(mask.confidence_key)
+
+
+def _close_item(session: Session, held: HeldJob, photo: Photo, failure: Failure | None) -> None:
+    """Write the photo's end in a transaction that also holds the lease; raises LeaseLost."""
+    if not jobs.heartbeat(session, held.lease).alive:
+        raise LeaseLost(held.job_id)
+    session.execute(
+        update(SegmentationItem)
+        .where(SegmentationItem.job_id == held.job_id, SegmentationItem.image_id == photo.image_id)
+        .values(
+            status=ItemStatus.DONE if failure is None else ItemStatus.FAILED,
+            error_code=None if failure is None else failure.code,
+            error_reason=None if failure is None else failure.reason,
+        )
+    )
+
+
+def _close(workshop: Workshop, held: HeldJob, plan: SegmentationPlan) -> None:
+    """Succeeded when any photo has its mask; failed, with the first photo's reason, when none has."""
+    with workshop.database.write() as session:
+        counts = _count_items(session, held.job_id)
+        report = {"photos": sum(counts.values()), **counts, "model_version": plan.version}
+        if counts["done"] or not counts["failed"]:
+            jobs.succeed(session, held.lease, report=report)
+            return
+        first = _first_failure(session, held.job_id)
+        jobs.fail(session, held.lease, code=first.code, reason=first.reason, report=report)
+
+
+def _count_items(session: Session, job_id: str) -> dict[str, int]:
+    statement = select(SegmentationItem.status, func.count()).where(SegmentationItem.job_id == job_id).group_by(SegmentationItem.status)
+    counted = dict(session.execute(statement).tuples().all())
+    return {"done": counted.get(ItemStatus.DONE, 0), "failed": counted.get(ItemStatus.FAILED, 0)}
+
+
+def _first_failure(session: Session, job_id: str) -> Failure:
+    statement = (
+        select(SegmentationItem.error_code, SegmentationItem.error_reason)
+        .where(SegmentationItem.job_id == job_id, SegmentationItem.status == ItemStatus.FAILED)
+        .order_by(SegmentationItem.position)
+        .limit(1)
+    )
+    code, reason = session.execute(statement).tuples().one()
+    return Failure(code or "internal_error", reason or "The photo could not be segmented.")

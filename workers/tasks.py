@@ -1,0 +1,86 @@
+"""The actors: a job id in, nothing out. The row says what to do and takes what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dramatiq
+import structlog
+from dramatiq import Broker
+from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import bound_contextvars
+
+from app import jobs, queue
+from app.errors import LeaseLost
+from app.tables import JobKind
+from models.types import Cancelled
+from workers.adaptation import adapt_gallery
+from workers.failures import log_failure
+from workers.lease import HeldJob, hold
+from workers.segmentation import segment_photos
+from workers.workshop import Workshop
+
+Work = Callable[[Workshop, HeldJob], None]
+
+log = structlog.get_logger(__name__)
+
+
+def declare_actors(broker: Broker, workshop: Workshop) -> None:
+    """Make `adapt` and `segment` known to the broker."""
+
+    @dramatiq.actor(broker=broker, actor_name="adapt", queue_name=JobKind.ADAPTATION.value)
+    def adapt(job_id: str) -> None:
+        run(workshop, job_id, adapt_gallery)
+        ring_dependents(workshop, job_id)
+
+    @dramatiq.actor(broker=broker, actor_name="segment", queue_name=JobKind.SEGMENTATION.value)
+    def segment(job_id: str) -> None:
+        run(workshop, job_id, segment_photos)
+
+
+def run(workshop: Workshop, job_id: str, work: Work) -> None:
+    """Claim the job, do its work, and close its row whatever happens; does nothing where it is not to be had."""
+    if workshop.stopping.is_set():
+        return
+    with (
+        bound_contextvars(job_id=job_id),
+        hold(workshop.database, workshop.settings, job_id, workshop.owner, workshop.stopping) as held,
+    ):
+        if held is None:
+            log.debug("job.not_to_be_had")
+            return
+        log.info("job.started", lease_token=held.lease.token)
+        try:
+            _work_and_close(workshop, held, work)
+        except LeaseLost:
+            log.warning("job.lease_lost")
+        except SQLAlchemyError:
+            # The lease runs out, and the sweeper gives the job to somebody else.
+            log.exception("job.not_closed")
+
+
+def _work_and_close(workshop: Workshop, held: HeldJob, work: Work) -> None:
+    try:
+        work(workshop, held)
+    except Cancelled:
+        held.end_early()
+    except LeaseLost:
+        raise
+    except Exception as error:
+        failure = log_failure("job.failed", error)
+        with workshop.database.write() as session:
+            jobs.fail(session, held.lease, code=failure.code, reason=failure.reason)
+    else:
+        log.info("job.ended")
+
+
+def ring_dependents(workshop: Workshop, job_id: str) -> None:
+    """Ring for the jobs that waited for this one. Too early, it finds nothing to claim, and the sweeper rings again."""
+    try:
+        with workshop.database.read() as session:
+            waiting = jobs.dependents(session, job_id)
+    except SQLAlchemyError:
+        log.warning("job.dependents_not_rung", exc_info=True)
+        return
+    for due in waiting:
+        queue.enqueue(workshop.settings.redis_url, due.kind, due.job_id)

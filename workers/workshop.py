@@ -1,0 +1,55 @@
+"""What the jobs of one process share, wired in one place."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from dataclasses import dataclass, field
+
+import torch
+
+from app.db import Database
+from app.ids import new_id
+from app.settings import Settings
+from app.storage import Storage
+from workers.cache import BaseCache, PersonalModelCache
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Everything that a job needs besides its id; `stopping` is set when this process shall end."""
+
+    worker_id: str
+    owner: str
+    device: str
+    settings: Settings
+    database: Database
+    storage: Storage
+    bases: BaseCache
+    models: PersonalModelCache
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+def open_workshop(settings: Settings) -> Workshop:
+    """The workshop of this process; loads no model yet."""
+    device = choose_device(settings.device)
+    worker_id = new_id()
+    return Workshop(
+        worker_id=worker_id,
+        # The supervisor of a local deployment finds the jobs of a dead child by host and process id.
+        owner=f"{socket.gethostname()}:{os.getpid()}:{worker_id}",
+        device=device,
+        settings=settings,
+        database=Database(settings.database_url),
+        storage=Storage(settings.storage_url),
+        bases=BaseCache(device),
+        models=PersonalModelCache(settings.model_cache_bytes),
+    )
+
+
+def choose_device(wanted: str) -> str:
+    """`auto` is the first CUDA device where there is one, else the CPU; anything else is taken as it is."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
