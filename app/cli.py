@@ -98,13 +98,17 @@ def demo(
     Starts the whole service in a temporary folder, does everything through its REST API, writes OUT/report.html and
     stops it again.
     """
-    from app import local
-
     # Ended from outside, the demo must still stop its children: SIGTERM is taken like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console()
     try:
         check_request(photos, out)
+    except DemoError as error:
+        _stop(str(error))
+
+    from app import local
+
+    console = Console()
+    try:
         with (
             tempfile.TemporaryDirectory(prefix="personalseg-demo-", ignore_cleanup_errors=True) as data_dir,
             console.status("Starting the service …") as status,

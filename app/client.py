@@ -37,7 +37,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 JsonObject = dict[str, Any]
 JobKind = Literal["adaptation", "segmentation"]
@@ -47,6 +47,7 @@ MaskFormat = Literal["png", "overlay", "confidence"]
 BATCH_FILES = 16
 BATCH_BYTES = 64 * 1024 * 1024
 """An upload request carries at most so many files and bytes (a single larger file goes alone)."""
+PAGE_ENTRIES = 500
 RETRIES = 5
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 8.0
@@ -174,9 +175,10 @@ class Image(Document):
 
 
 class Item(Document):
-    """One photo of a segmentation."""
+    """One photo of a segmentation: `pending`, `done` or `failed`."""
 
     image_id: str
+    filename: str = ""
     status: str = "pending"
     error_code: str | None = None
     error_reason: str | None = None
@@ -203,6 +205,8 @@ class Job(Document):
     percent: float | None = None
     eta_seconds: float | None = None
     queue_position: int | None = None
+    cancel_requested: bool = False
+    depends_on: str | None = None
     attempt: int = 0
     model_version: int | None = None
     error_code: str | None = None
@@ -210,15 +214,6 @@ class Job(Document):
     report: JsonObject | None = None
     timeline: tuple[Span, ...] = ()
     items: tuple[Item, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lift_error(cls, document: Any) -> Any:
-        """Take `error: {code, reason}` as the two fields that it is."""
-        error = document.get("error") if isinstance(document, dict) else None
-        if not isinstance(error, dict):
-            return document
-        return {"error_code": error.get("code"), "error_reason": error.get("reason"), **document}
 
     @property
     def ended(self) -> bool:
@@ -353,16 +348,19 @@ class Client:
         body = {} if external_id is None else {"external_id": external_id}
         return _parse(User, self._json("POST", "/v1/users", json=body))
 
+    def erase(self) -> JsonObject:
+        """Erase the user: rows, photos, masks, models, running jobs. Answers with what was removed."""
+        document: JsonObject = self._json("DELETE", self._path().rstrip("/"))
+        return document
+
     def bases(self) -> list[BaseInfo]:
         """The base models."""
-        return [_parse(BaseInfo, entry) for entry in _entries(self._json("GET", "/v1/bases"), "bases")]
+        return [_parse(BaseInfo, entry) for entry in _entries(self._json("GET", "/v1/bases"), "items")]
 
     def classes(self, base: str | None = None) -> list[ClassInfo]:
         """Class ids, names and colours of a base (by default the default one)."""
         query = {} if base is None else {"base": base}
-        return [
-            _parse(ClassInfo, entry) for entry in _entries(self._json("GET", "/v1/classes", params=query), "classes")
-        ]
+        return [_parse(ClassInfo, entry) for entry in _entries(self._json("GET", "/v1/classes", params=query), "items")]
 
     # Photos
 
@@ -394,18 +392,13 @@ class Client:
         """The whole gallery, page by page."""
         return list(self.iter_images())
 
-    def iter_images(self, page_size: int = 200) -> Iterator[Image]:
-        """The gallery, a page fetched when it is needed."""
-        cursor: str | None = None
-        while True:
-            query: dict[str, str | int] = (
-                {"limit": page_size} if cursor is None else {"limit": page_size, "cursor": cursor}
-            )
-            page = self._json("GET", self._path("images"), params=query)
-            yield from (_parse(Image, entry) for entry in _entries(page, "items"))
-            cursor = page.get("next_cursor") if isinstance(page, dict) else None
-            if cursor is None:
-                return
+    def iter_images(self) -> Iterator[Image]:
+        """The gallery in the order of arrival, a page fetched when it is needed."""
+        return (_parse(Image, entry) for entry in self._pages(self._path("images")))
+
+    def delete_image(self, image_id: str) -> None:
+        """Remove a photo and its masks."""
+        self._send("DELETE", self._path("images", image_id))
 
     # Jobs
 
@@ -428,11 +421,11 @@ class Client:
         image_ids: Sequence[str] | Literal["all"] = "all",
         *,
         model: ModelChoice = "personal",
-        adapt: Literal["auto", "always", "never"] = "never",
+        adapt: Literal["auto", "always", "never"] = "auto",
         base: str | None = None,
         wait_seconds: float = 0,
     ) -> Job:
-        """Segment photos with the personal model, the base (`"base"`) or a version."""
+        """Segment photos with the personal model, the base (`"base"`) or a version; `auto` adapts first when due."""
         body: JsonObject = {
             "image_ids": image_ids if image_ids == "all" else list(image_ids),
             "model": model,
@@ -447,6 +440,10 @@ class Client:
     def job(self, kind: JobKind, job_id: str) -> Job:
         """The job as it stands now."""
         return self._as_job(self._json("GET", self._path(f"{kind}s", job_id)), kind)
+
+    def jobs(self, kind: JobKind) -> Iterator[Job]:
+        """The user's jobs of this kind, newest first, a page fetched when it is needed."""
+        return (self._as_job(entry, kind) for entry in self._pages(self._path(f"{kind}s")))
 
     def cancel(self, job: Job) -> Job:
         """Ask a job to stop; it ends within seconds."""
@@ -490,6 +487,14 @@ class Client:
         query: dict[str, str | int] = {"model": model, "format": format}
         return self._send("GET", self._path("images", image_id, "mask"), params=query).content
 
+    def mask_document(
+        self, image_id: str, *, model: ModelChoice = "personal", format: Literal["json", "rle"] = "json"
+    ) -> JsonObject:
+        """The mask in numbers: classes with area share and mean confidence, or COCO run lengths (`rle`)."""
+        query: dict[str, str | int] = {"model": model, "format": format}
+        document: JsonObject = self._json("GET", self._path("images", image_id, "mask"), params=query)
+        return document
+
     def overlay(self, image_id: str, *, model: ModelChoice = "personal") -> bytes:
         """The photo with its classes laid over it, as a PNG."""
         return self.mask(image_id, model=model, format="overlay")
@@ -512,6 +517,16 @@ class Client:
         if self.user_id is None:
             raise ValueError("This needs a user: Client(..., user_id=...) or client.for_user(client.create_user()).")
         return "/".join(("/v1/users", self.user_id, *parts))
+
+    def _pages(self, path: str) -> Iterator[Any]:
+        """The entries of all pages."""
+        query: dict[str, str | int] = {"limit": PAGE_ENTRIES}
+        while True:
+            page = self._json("GET", path, params=query)
+            yield from _entries(page, "items")
+            if not isinstance(page, dict) or page.get("next_cursor") is None:
+                return
+            query["cursor"] = page["next_cursor"]
 
     def _as_job(self, document: Any, kind: str) -> Job:
         return _parse(Job, _with_kind(document, kind))
@@ -623,10 +638,8 @@ def _parse(kind: type[DocumentT], document: Any) -> DocumentT:
 
 
 def _entries(document: Any, key: str) -> list[Any]:
-    """The list inside a page, whether it is bare or under `key` (or under `items`, as all pages are)."""
-    found = document if isinstance(document, list) else None
-    if isinstance(document, dict):
-        found = document.get(key, document.get("items"))
+    """The list that the document holds under `key`."""
+    found = document.get(key) if isinstance(document, dict) else None
     if not isinstance(found, list):
         raise BadAnswer("bad_answer", "Bad answer", f"The server's answer has no list of {key}.")
     return found

@@ -13,9 +13,10 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from app.demo.result import ClassInfo, ClassShare
 
 FILL_ALPHA = 130
-EDGE_ALPHA = 235
+EDGE_ALPHA = 220
 """How much of a class colour covers its area and its edge, of 255."""
 THUMBNAIL_QUALITY = 78
+EDGE_WHITENESS = 0.55
 PAPER = (127, 127, 127)
 """Behind transparent pixels."""
 
@@ -46,13 +47,16 @@ def open_labels(path: Path) -> Image.Image:
 
 
 def lay_over(photo: Image.Image, labels: Image.Image, classes: Sequence[ClassInfo]) -> Image.Image:
-    """The photo with every class but the background (id 0) filled and edged in its colour; the photo's size."""
+    """The photo with every class but the background (id 0) filled in its colour and edged in a paler one; same size."""
     small = labels.resize(photo.size, Image.Resampling.NEAREST)
     things = small.point([0] + [255] * 255)
-    edges = ImageChops.difference(small.filter(ImageFilter.MaxFilter(3)), small.filter(ImageFilter.MinFilter(3)))
-    edges = ImageChops.multiply(edges.point([0] + [EDGE_ALPHA] * 255), things)
-    alpha = ImageChops.lighter(things.point([value * FILL_ALPHA // 255 for value in range(256)]), edges)
-    return Image.composite(_coloured(small, classes), photo, alpha)
+    coloured = _coloured(small, classes)
+    filled = Image.composite(coloured, photo, things.point([value * FILL_ALPHA // 255 for value in range(256)]))
+    borders = ImageChops.difference(small.filter(ImageFilter.MaxFilter(3)), small.filter(ImageFilter.MinFilter(3)))
+    edges = ImageChops.multiply(borders.point([0] + [EDGE_ALPHA] * 255), things)
+    # Paler, because several VOC colours are nearly black and would be lost on a dark photo.
+    paler = Image.blend(coloured, Image.new("RGB", photo.size, (255, 255, 255)), EDGE_WHITENESS)
+    return Image.composite(paler, filled, edges)
 
 
 def _coloured(labels: Image.Image, classes: Sequence[ClassInfo]) -> Image.Image:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -34,6 +34,8 @@ EXIT_FAILED = 1
 SERVICE_RETRIES = 10
 """With the client's pauses: nearly a minute."""
 SAMPLE_ALBUM = "the sample album"
+SAMPLE_BUDGET_SECONDS = 100.0
+"""Bound of the adaptation to the sample album, so that the whole demo stays under three minutes on two cores."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class _Ledger:
     steps: list[Stage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Image id → why it could not be segmented."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -99,6 +103,9 @@ def run_demo(
         DemoError: the folders are not fit for it.
     """
     console = console or Console()
+    options = options or Options()
+    if photos is None and options.budget_seconds is None:
+        options = replace(options, budget_seconds=SAMPLE_BUDGET_SECONDS)
     try:
         with (
             _photo_folder(photos) as folder,
@@ -107,7 +114,7 @@ def run_demo(
         ):
             paths = find_photos(folder, leave_out=out)
             source = SAMPLE_ALBUM if photos is None else photos.resolve().name
-            result = _perform(service, folder, paths, working, source, options or Options(), View(console))
+            result = _perform(service, folder, paths, working, source, options, View(console))
     except ClientError as error:
         console.print(f"[bold red]The demo stopped:[/] {escape(error.detail)}", highlight=False)
         return EXIT_FAILED
@@ -210,9 +217,13 @@ def _adapt(client: Client, options: Options, ledger: _Ledger, view: View) -> Job
 
 
 def _segment(client: Client, model: ModelName, base: str | None, ledger: _Ledger, view: View) -> None:
+    """Segment the whole gallery; what could not be segmented is noted by image id."""
     try:
         with view.job(f"Segmenting ({model})") as follow:
-            client.wait(client.segment("all", model=model, base=base), follow).require_success()
+            job = client.segment("all", model=model, base=base, adapt="never")
+            job = client.wait(job, follow)
+            ledger.reasons.update({item.image_id: item.error_reason for item in job.items if item.error_reason})
+            job.require_success()
     except ClientError as error:
         ledger.problems.append(f"Segmenting with the {model} model failed: {error.detail}")
 
@@ -236,9 +247,11 @@ def _fetch_all(
                     _fetch(client, entry, names[entry.relative], base, groups.get(entry.image_id), accepted, working)
                 )
             except ClientError as error:
-                ledger.rejected.append(Rejected(str(entry.relative), error.code, error.detail))
-                ledger.problems.append(f"{entry.relative} has no mask: {error.detail}")
+                reason = ledger.reasons.get(entry.image_id, error.detail)
+                ledger.rejected.append(Rejected(str(entry.relative), error.code, reason))
             advance()
+    if len(found) < len(sent):
+        ledger.problems.append(f"{len(sent) - len(found)} of {len(sent)} photos have no mask.")
     return found
 
 

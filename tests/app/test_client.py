@@ -236,7 +236,7 @@ def test_wait_gives_up_when_told_to() -> None:
 
 def test_a_failed_job_raises_its_own_code_and_reason() -> None:
     job = Job.model_validate(
-        {"id": "j1", "kind": "adaptation", "status": "failed", "error": {"code": "worker_died", "reason": "It died."}}
+        {"id": "j1", "kind": "adaptation", "status": "failed", "error_code": "worker_died", "error_reason": "It died."}
     )
     with pytest.raises(JobFailed, match="It died") as caught:
         job.require_success()
@@ -319,7 +319,7 @@ def test_a_lost_upload_is_sent_again_whole(tmp_path: Path) -> None:
 
 
 def test_paths_are_taken_lazily(tmp_path: Path) -> None:
-    paths = files(tmp_path, {name: 1 for name in "abcdef"})
+    paths = files(tmp_path, dict.fromkeys("abcdef", 1))
     taken: list[str] = []
     server = Uploads()
 

@@ -171,7 +171,7 @@ def test_a_kept_base_is_a_success_with_equal_masks(
     ("server", "sentence"),
     [
         (
-            StandIn(adaptation={"status": "failed", "error": {"code": "died", "reason": "The worker died."}}),
+            StandIn(adaptation={"status": "failed", "error_code": "died", "error_reason": "The worker died."}),
             "worker died",
         ),
         (StandIn(adaptation=ACCEPTED, refusal_code="gallery_too_small"), "Upload more photos"),
