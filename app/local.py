@@ -188,7 +188,9 @@ class Deployment:
         mine = {f"PERSONALSEG_{name.upper()}": str(value) for name, value in self.settings.model_dump().items() if value is not None}
         root = str(Path(app.__file__).resolve().parent.parent)
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-        return {**os.environ, **mine, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        # Threads that spin while they wait take the cores from the other children.
+        quiet_threads = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+        return {**os.environ, **quiet_threads, **mine, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
     def _wait_until_ready(self, supervisor: Supervisor, api: Child) -> None:
         deadline = time.monotonic() + _START_SECONDS

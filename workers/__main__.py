@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 # Dramatiq reads this at its import. More than one would strand a job behind a long one.
-os.environ["dramatiq_queue_prefetch"] = "1"
+os.environ["dramatiq_queue_prefetch"] = "1"  # noqa: SIM112 - its name for it
 
 import signal
 import sys

@@ -19,7 +19,7 @@ _CONNECT_TIMEOUT_SECONDS = 5.0
 def make_broker(redis_url: str) -> RedisBroker:
     """A broker for consuming."""
     client = redis.Redis.from_url(redis_url, socket_connect_timeout=_CONNECT_TIMEOUT_SECONDS, retry=Retry(ExponentialBackoff(cap=1.0), 3))
-    return RedisBroker(client=client, middleware=[])
+    return RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]
 
 
 def waiting_messages(broker: RedisBroker, kind: JobKind) -> int:
