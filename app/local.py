@@ -10,7 +10,6 @@ import errno
 import fcntl
 import importlib.util
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -32,11 +31,12 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 import app
-from app import auth, jobs
+from app import jobs
 from app.children import Child, Program, Supervisor
 from app.db import Database, upgrade
-from app.errors import SchemaTooNew, Unauthorized
+from app.errors import SchemaTooNew
 from app.log import configure_logging
+from app.prepare import TOKEN_FILE, ensure_token_file
 from app.settings import Settings
 from app.tables import JobKind, Worker
 
@@ -136,7 +136,7 @@ class Deployment:
         self._lock_file = _lock_folder(self.data_dir)
         self.settings = self._make_settings(_choose_port(self.settings.host, self._wanted_port), self._make_socket())
         self._database = self._open_database()
-        self._token = _service_token(self._database, self.data_dir / "service-token")
+        self._token = self._ensure_token(self._database)
         self._forget_dead_workers("")
         logs = self.data_dir / "logs"
         logs.mkdir(exist_ok=True)
@@ -173,6 +173,13 @@ class Deployment:
         except SQLAlchemyError as error:
             raise LocalError(f"The database {self.settings.database_url} cannot be used: {error}") from error
         return Database(self.settings.database_url)
+
+    def _ensure_token(self, database: Database) -> str:
+        path = self.data_dir / TOKEN_FILE
+        try:
+            return ensure_token_file(database, path)
+        except OSError as error:
+            raise LocalError(f"{path} cannot be read or written: {error.strerror or error}.") from error
 
     def _start_redis(self, supervisor: Supervisor) -> None:
         assert self._runtime_dir is not None
@@ -247,7 +254,7 @@ def serve(settings: Settings) -> int:
 
 
 def _welcome(deployment: Deployment) -> str:
-    token_path = deployment.data_dir / "service-token"
+    token_path = deployment.data_dir / TOKEN_FILE
     url = deployment.base_url
     return (
         f"personalseg listens on {url} (documentation: {url}/docs). Data: {deployment.data_dir}\n"
@@ -336,40 +343,6 @@ def _choose_port(host: str, wanted: int | None) -> int:
             why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
             raise LocalError(f"Port {wanted} on {host} {why}: choose another one with PERSONALSEG_PORT, or stop what holds it.") from error
         return int(probe.getsockname()[1])
-
-
-def _service_token(database: Database, path: Path) -> str:
-    """The text of the token file, which is made anew where it is missing or not valid any more."""
-    held = path.read_text().strip() if path.exists() else ""
-    if held and _is_service_token(database, held):
-        path.chmod(0o600)
-        return held
-    with database.write() as session:
-        _, text = auth.create_token(session, None)
-        # Inside the transaction: a token whose file cannot be written does not exist.
-        _write_private(path, text + "\n")
-    return text
-
-
-def _is_service_token(database: Database, text: str) -> bool:
-    try:
-        return auth.authenticate(database, text).is_service
-    except Unauthorized:
-        return False
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all; raises LocalError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
-            target.write(text)
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise LocalError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _answers(ask: Callable[[], bool]) -> bool:

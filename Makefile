@@ -1,0 +1,69 @@
+# Every task of this project. `make` alone lists them.
+#
+#   PYTHON       the Python (3.11 – 3.13) that makes .venv; default python3
+#   PHOTOS, OUT  of `make demo`: your own folder of photos, and where the result goes
+#   PIP_ARGS     given to pip; for a machine without a GPU, much smaller:
+#                make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+PHOTOS ?=
+OUT ?= out
+PIP_ARGS ?=
+TESTS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test unit e2e lint types fmt clean
+
+help: ## List the tasks
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## Make .venv and install everything in it (done by the other tasks when needed)
+
+# Made again when the requirements change.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "personalseg needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[worker,local,postgres,demo,dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## Photos in, personal masks out, through the real service: PHOTOS=/a/folder OUT=out
+	$(BIN)/personalseg demo $(if $(PHOTOS),"$(PHOTOS)") --out "$(OUT)"
+
+serve: $(INSTALLED) ## Run the service on this machine (PERSONALSEG_PORT, PERSONALSEG_DATA_DIR); Ctrl-C stops it
+	@exec $(BIN)/personalseg serve
+
+test: lint types unit e2e ## Everything that must be green: lint, types, imports, tests with real processes
+
+unit: $(INSTALLED) ## The tests that need no deployment (TESTS="-k name" for some of them)
+	$(BIN)/python -m pytest --ignore=tests/e2e $(TESTS)
+
+e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts
+	$(BIN)/python -m pytest tests/e2e $(TESTS)
+
+lint: $(INSTALLED) ## ruff and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy
+
+fmt: $(INSTALLED) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Listed only where the benchmark exists.
+ifneq ($(wildcard benchmarks/quality.py),)
+.PHONY: bench-quality
+bench-quality: $(INSTALLED) ## mIoU and FBIoU of base and personal models on labelled galleries
+	$(BIN)/python -m benchmarks.quality
+endif
+
+clean: ## Remove .venv and the caches; data/ and out/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
