@@ -37,9 +37,7 @@ def find_photos(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
     unwanted = leave_out.resolve() if leave_out is not None else None
     found = sorted(_walk(folder, unwanted))
     if not found:
-        raise DemoError(
-            f"No photo was found in {folder}: give a folder that holds JPEG, PNG, WebP, HEIC or TIFF files."
-        )
+        raise DemoError(f"No photo was found in {folder}: give a folder that holds JPEG, PNG, WebP, HEIC or TIFF files.")
     return found
 
 
@@ -61,11 +59,7 @@ def mask_names(photos: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosix
     names = {photo: photo.with_name(f"{photo.stem}.png") for photo in photos}
     while True:
         uses = Counter(str(name).casefold() for name in names.values())
-        clashing = [
-            photo
-            for photo, name in names.items()
-            if uses[str(name).casefold()] > 1 and name.name != f"{photo.name}.png"
-        ]
+        clashing = [photo for photo, name in names.items() if uses[str(name).casefold()] > 1 and name.name != f"{photo.name}.png"]
         if not clashing:
             return names
         names.update({photo: photo.with_name(f"{photo.name}.png") for photo in clashing})
@@ -90,9 +84,7 @@ def fresh_folder(out: Path) -> Iterator[Path]:
         working = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         working.chmod(0o777 & ~_umask())
     except OSError as error:
-        raise DemoError(
-            f"The results cannot be written to {out} ({error.strerror}): give another place with --out."
-        ) from error
+        raise DemoError(f"The results cannot be written to {out} ({error.strerror}): give another place with --out.") from error
     try:
         yield working
         _take_place(working, out)
@@ -112,9 +104,7 @@ def require_replaceable(out: Path) -> None:
         raise DemoError(f"{out} is a file: give another place for the results with --out.")
     stranger = _stranger(out)
     if stranger is not None:
-        raise DemoError(
-            f"{out} holds {stranger}, which is not from an earlier demo: move it away or choose another --out."
-        )
+        raise DemoError(f"{out} holds {stranger}, which is not from an earlier demo: move it away or choose another --out.")
 
 
 def _stranger(out: Path) -> str | None:
@@ -153,9 +143,7 @@ def _take_place(working: Path, out: Path) -> None:
                 aside.rename(out)
             raise
     except OSError as error:
-        raise DemoError(
-            f"The results could not be put at {out} ({error.strerror}): give another place with --out."
-        ) from error
+        raise DemoError(f"The results could not be put at {out} ({error.strerror}): give another place with --out.") from error
     finally:
         if out.exists():
             shutil.rmtree(aside, ignore_errors=True)

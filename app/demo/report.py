@@ -7,7 +7,7 @@ still open it. Everything that comes from a photo's name or from the server is e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -105,9 +105,7 @@ def _verdict(verdict: Verdict | None) -> str:
     else:
         kind, badge, sentence = "kept", "Base model kept", verdict.sentence
     figures = _figures(verdict) if verdict is not None else ""
-    note = (
-        "<p class='soft small note'>The base and the personal masks below are therefore the same.</p>" if kind else ""
-    )
+    note = "<p class='soft small note'>The base and the personal masks below are therefore the same.</p>" if kind else ""
     return (
         f"<section class='card verdict {kind}'><span class='badge'>{badge}</span>"
         f"<p class='sentence'>{escape(sentence)}</p>{figures}{note}</section>"
@@ -115,11 +113,18 @@ def _verdict(verdict: Verdict | None) -> str:
 
 
 def _figures(verdict: Verdict) -> str:
-    pairs = "".join(
-        f"<div><dt>{escape(plain(name))}</dt><dd>{escape(number(value))}</dd></div>"
-        for name, value in verdict.figures.items()
-    )
+    pairs = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in _figure_texts(verdict.figures))
     return f"<dl class='figures'>{pairs}</dl>" if pairs else ""
+
+
+def _figure_texts(figures: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Names and values as text; `x_before` and `x_after` become one figure, `X`: before → after."""
+    for name, value in figures.items():
+        stem = name.removesuffix("_before")
+        if stem != name and f"{stem}_after" in figures:
+            yield plain(stem), f"{number(value)} → {number(figures[f'{stem}_after'])}"
+        elif f"{name.removesuffix('_after')}_before" not in figures:
+            yield plain(name), number(value)
 
 
 def _tile(value: str, label: str) -> str:
@@ -137,8 +142,7 @@ def _problems(result: DemoResult) -> Iterator[str]:
 
 def _rejected(rejected: Sequence[Rejected]) -> str:
     entries = "".join(
-        f"<li><b>{escape(entry.path)}</b> — {escape(entry.reason)} <code>{escape(entry.code)}</code></li>"
-        for entry in rejected
+        f"<li><b>{escape(entry.path)}</b> — {escape(entry.reason)} <code>{escape(entry.code)}</code></li>" for entry in rejected
     )
     count = f"{len(rejected)} file was" if len(rejected) == 1 else f"{len(rejected)} files were"
     opened = " open" if len(rejected) <= 12 else ""
@@ -233,9 +237,7 @@ def _pictured(photos: Sequence[Photo]) -> set[str]:
 def _photos_intro(result: DemoResult, pictured: int) -> str:
     text = "The model saw these photos as groups of similar ones; photos of a group lend each other context."
     if pictured < len(result.photos):
-        text += (
-            f" Pictures are shown for the {pictured} photos that changed the most; the masks of all are in the folder."
-        )
+        text += f" Pictures are shown for the {pictured} photos that changed the most; the masks of all are in the folder."
     return escape(text)
 
 
@@ -282,9 +284,7 @@ def _triple(photo: Photo, pictures: Pictures | None) -> str:
     figures = (
         _figure(pictures.original, pictures, f"{name}, the photo", "Photo", ""),
         _figure(pictures.base, pictures, f"{name}, the base's classes", "Base", _link(photo.base_mask, "mask")),
-        _figure(
-            pictures.personal, pictures, f"{name}, the personal classes", "Personal", _link(photo.personal_mask, "mask")
-        ),
+        _figure(pictures.personal, pictures, f"{name}, the personal classes", "Personal", _link(photo.personal_mask, "mask")),
     )
     return f"<div class='triple'>{''.join(figures)}</div>"
 

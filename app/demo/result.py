@@ -104,9 +104,9 @@ class DemoResult:
         return changed / pixels if pixels else 0.0
 
     def groups(self) -> dict[int | None, list[Photo]]:
-        """The photos by group, in the groups' order; photos without a group come last, under None."""
+        """The photos by group, in the groups' order and there the most changed first; None, the groupless, comes last."""
         found: dict[int | None, list[Photo]] = {}
-        for photo in sorted(self.photos, key=lambda photo: (photo.group is None, photo.group or 0, photo.path)):
+        for photo in sorted(self.photos, key=_place):
             found.setdefault(photo.group, []).append(photo)
         return found
 
@@ -134,3 +134,7 @@ class DemoResult:
             "changed_share": self.changed_share,
             "group_count": self.group_count(),
         }
+
+
+def _place(photo: Photo) -> tuple[bool, int, float, str]:
+    return (photo.group is None, photo.group or 0, -photo.changed_share, photo.path)

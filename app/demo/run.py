@@ -140,9 +140,7 @@ def _photo_folder(photos: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _perform(
-    service: Client, folder: Path, paths: Sequence[Path], working: Path, source: str, options: Options, view: View
-) -> DemoResult:
+def _perform(service: Client, folder: Path, paths: Sequence[Path], working: Path, source: str, options: Options, view: View) -> DemoResult:
     """The whole job; writes into `working`."""
     ledger = _Ledger()
     base = _chosen_base(service, options.base)
@@ -197,9 +195,7 @@ def _upload(client: Client, folder: Path, paths: Sequence[Path], ledger: _Ledger
         if result.image_id is not None and result.status in {"stored", "duplicate"}:
             sent.append(_Sent(result.path, relative, result.image_id))
         else:
-            ledger.rejected.append(
-                Rejected(str(relative), result.code or "rejected", result.reason or "The service rejected it.")
-            )
+            ledger.rejected.append(Rejected(str(relative), result.code or "rejected", result.reason or "The service rejected it."))
     if not sent:
         ledger.problems.append("The service took none of the photos.")
     return sent
@@ -243,9 +239,7 @@ def _fetch_all(
     with view.counting("Fetching masks", len(sent)) as advance:
         for entry in sent:
             try:
-                found.append(
-                    _fetch(client, entry, names[entry.relative], base, groups.get(entry.image_id), accepted, working)
-                )
+                found.append(_fetch(client, entry, names[entry.relative], base, groups.get(entry.image_id), accepted, working))
             except ClientError as error:
                 reason = ledger.reasons.get(entry.image_id, error.detail)
                 ledger.rejected.append(Rejected(str(entry.relative), error.code, reason))
@@ -255,9 +249,7 @@ def _fetch_all(
     return found
 
 
-def _fetch(
-    client: Client, entry: _Sent, name: PurePosixPath, base: BaseInfo, group: int | None, accepted: bool, working: Path
-) -> Photo:
+def _fetch(client: Client, entry: _Sent, name: PurePosixPath, base: BaseInfo, group: int | None, accepted: bool, working: Path) -> Photo:
     """Fetch a photo's masks and overlay, and measure them; a base that was kept makes the personal mask too."""
     chosen: ModelName = "personal" if accepted else "base"
     base_path = _save(working, PurePosixPath("masks/base") / name, client.mask(entry.image_id, model="base"))
@@ -297,14 +289,10 @@ def _chosen_base(service: Client, name: str | None) -> BaseInfo:
         ClientError: the deployment has none, or none of that name.
     """
     bases = service.bases()
-    wanted = [base for base in bases if (base.name == name if name is not None else base.is_default)] or (
-        bases if name is None else []
-    )
+    wanted = [base for base in bases if (base.name == name if name is not None else base.is_default)] or (bases if name is None else [])
     if not wanted:
         known = ", ".join(base.name for base in bases) or "none"
-        raise ClientError(
-            "unknown_base", "Unknown base", f"The deployment offers no base {name or ''!r}; it has: {known}."
-        )
+        raise ClientError("unknown_base", "Unknown base", f"The deployment offers no base {name or ''!r}; it has: {known}.")
     return wanted[0]
 
 
@@ -350,11 +338,7 @@ def _stages(adaptation: Job | None, report: Mapping[str, Any]) -> list[Stage]:
     """The adaptation's stages: as the method measured them, else as the job's timeline saw them."""
     told = report.get("stages")
     if isinstance(told, list) and told:
-        return [
-            Stage(str(entry.get("name", "?")), float(entry.get("seconds") or 0))
-            for entry in told
-            if isinstance(entry, dict)
-        ]
+        return [Stage(str(entry.get("name", "?")), float(entry.get("seconds") or 0)) for entry in told if isinstance(entry, dict)]
     spans = adaptation.timeline if adaptation is not None else ()
     return [Stage(span.stage, _seconds_between(span.started_at, span.finished_at)) for span in spans]
 

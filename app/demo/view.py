@@ -73,20 +73,14 @@ class View:
             table.add_row(plain(step.name), duration(step.seconds))
             if step.name == "adaptation":
                 for stage in result.stages:
-                    table.add_row(
-                        f"  [not bold dim]{escape(plain(stage.name))}[/]", f"[dim]{duration(stage.seconds)}[/]"
-                    )
+                    table.add_row(f"  [not bold dim]{escape(plain(stage.name))}[/]", f"[dim]{duration(stage.seconds)}[/]")
         table.add_row("In all", f"[bold]{duration(result.seconds)}[/]")
         self._console.print(table)
         for problem in result.problems:
             self._console.print(f"[bold red]![/] {escape(problem)}", highlight=False)
         for entry in result.rejected:
-            self._console.print(
-                f"[yellow]-[/] {escape(entry.path)}: {escape(entry.reason)} [dim]({entry.code})[/]", highlight=False
-            )
-        self._console.print(
-            f"Masks, overlays and the report: {escape(str(out / 'report.html'))}", highlight=False, soft_wrap=True
-        )
+            self._console.print(f"[yellow]-[/] {escape(entry.path)}: {escape(entry.reason)} [dim]({entry.code})[/]", highlight=False)
+        self._console.print(f"Masks, overlays and the report: {escape(str(out / 'report.html'))}", highlight=False, soft_wrap=True)
 
 
 def describe(job: Job) -> str:
@@ -106,13 +100,8 @@ def describe(job: Job) -> str:
 def _facts(result: DemoResult) -> Iterator[tuple[str, str]]:
     yield "Photos", f"{len(result.photos)} segmented, {len(result.rejected)} not taken"
     yield "Groups", str(result.group_count())
-    if result.verdict is None:
-        yield "Verdict", "no adaptation; the masks are the base's"
-    else:
-        yield (
-            "Verdict",
-            ("personal model in use" if result.verdict.accepted else "base kept") + f": {result.verdict.sentence}",
-        )
+    kept = "No adaptation; the masks are those of the base."
+    yield "Verdict", kept if result.verdict is None else result.verdict.sentence
     yield "Pixels changed", percent(result.changed_share)
     top = [entry for entry in result.area_shares("personal") if entry.id != 0][:TOP_CLASSES]
     yield "Top classes", ", ".join(f"{entry.name} {percent(entry.share)}" for entry in top) or "background only"

@@ -25,9 +25,7 @@ def names_of(*photos: str) -> list[str]:
 
 
 def test_photos_are_found_in_sub_folders_in_order(tmp_path: Path) -> None:
-    touch(
-        tmp_path, "b.JPG", "trip/day 1/a.heic", "trip/c.webp", "trip/notes.txt", ".hidden.jpg", ".cache/d.jpg", "e.gif"
-    )
+    touch(tmp_path, "b.JPG", "trip/day 1/a.heic", "trip/c.webp", "trip/notes.txt", ".hidden.jpg", ".cache/d.jpg", "e.gif")
     found = [path.relative_to(tmp_path).as_posix() for path in find_photos(tmp_path)]
     assert found == ["b.JPG", "e.gif", "trip/c.webp", "trip/day 1/a.heic"]
 

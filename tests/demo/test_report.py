@@ -13,7 +13,12 @@ from app.demo.result import ClassInfo, ClassShare, DemoResult, Photo, Rejected, 
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PIXEL = "data:image/jpeg;base64,AAAA"
-ACCEPTED = Verdict(True, "accepted", "The personal model agrees with itself more often.", {"self_agreement": 0.93127})
+ACCEPTED = Verdict(
+    True,
+    "accepted",
+    "The personal model agrees with itself more often.",
+    {"self_agreement": 0.93127, "entropy_before": 0.5, "entropy_after": 0.25},
+)
 
 
 class Checker(HTMLParser):
@@ -94,6 +99,7 @@ def test_the_report_says_what_happened() -> None:
     for expected in (
         ACCEPTED.sentence,
         "0.931",
+        "0.5 → 0.25",
         "Personal model in use",
         "trip/a.jpg",
         "Group 2",
@@ -111,9 +117,7 @@ def test_a_kept_base_is_explained() -> None:
     assert "therefore the same" in page.text
 
 
-@pytest.mark.parametrize(
-    "outcome", [result(verdict=None, problems=["It broke <here>."]), result(), result(photo(group=None))]
-)
+@pytest.mark.parametrize("outcome", [result(verdict=None, problems=["It broke <here>."]), result(), result(photo(group=None))])
 def test_incomplete_outcomes_still_make_a_report(outcome: DemoResult) -> None:
     render(outcome)
 

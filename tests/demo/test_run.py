@@ -24,9 +24,7 @@ CLASSES = [{"id": 0, "name": "background", "color": [0, 0, 0]}, {"id": 8, "name"
 class StandIn:
     """Answers like the API, at once; the personal model finds a cat in the left half, the base nothing."""
 
-    def __init__(
-        self, *, adaptation: dict[str, Any], failing_segmentation: bool = False, refusal_code: str = ""
-    ) -> None:
+    def __init__(self, *, adaptation: dict[str, Any], failing_segmentation: bool = False, refusal_code: str = "") -> None:
         self.photos: dict[str, str] = {}
         self.segmented: list[str] = []
         self._adaptation = adaptation
@@ -43,9 +41,7 @@ class StandIn:
             self.segmented.append(json.loads(request.content)["model"])
             return httpx.Response(202, json={"id": "seg", "status": "queued"})
         if route == ("POST", "adaptations") and self._refusal_code:
-            return httpx.Response(
-                409, json={"code": self._refusal_code, "title": "No", "detail": "Upload more photos."}
-            )
+            return httpx.Response(409, json={"code": self._refusal_code, "title": "No", "detail": "Upload more photos."})
         return httpx.Response(200, json=self._document(route))
 
     def _document(self, route: tuple[str, str]) -> dict[str, Any]:
@@ -70,9 +66,7 @@ class StandIn:
 
     def _mask(self, request: httpx.Request) -> httpx.Response:
         if self._failing_segmentation:
-            return httpx.Response(
-                404, json={"code": "mask_not_ready", "title": "No mask", "detail": "Segment it first."}
-            )
+            return httpx.Response(404, json={"code": "mask_not_ready", "title": "No mask", "detail": "Segment it first."})
         mask = Image.new("P", (8, 6))
         if request.url.params["model"] == "personal":
             mask.paste(8, (0, 0, 4, 6))
@@ -132,9 +126,7 @@ EXPECTED_FILES = {
 }  # fmt: skip
 
 
-def test_an_accepted_model_is_shown_beside_the_base(
-    monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path
-) -> None:
+def test_an_accepted_model_is_shown_beside_the_base(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:
     out, server = tmp_path / "out", StandIn(adaptation=ACCEPTED)
     code, shown = perform(monkeypatch, server, photos, out)
     assert code == 0
@@ -155,9 +147,7 @@ def test_an_accepted_model_is_shown_beside_the_base(
     assert "It is better." in (out / "report.html").read_text()
 
 
-def test_a_kept_base_is_a_success_with_equal_masks(
-    monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path
-) -> None:
+def test_a_kept_base_is_a_success_with_equal_masks(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:
     out, server = tmp_path / "out", StandIn(adaptation=REFUSED)
     code, shown = perform(monkeypatch, server, photos, out)
     assert code == 0
@@ -187,9 +177,7 @@ def test_a_failed_adaptation_still_gives_base_masks_but_exit_code_1(
 
 
 def test_failed_masks_are_listed(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:
-    code, shown = perform(
-        monkeypatch, StandIn(adaptation=ACCEPTED, failing_segmentation=True), photos, tmp_path / "out"
-    )
+    code, shown = perform(monkeypatch, StandIn(adaptation=ACCEPTED, failing_segmentation=True), photos, tmp_path / "out")
     assert code == 1
     assert "Segment it first." in shown
     assert json.loads((tmp_path / "out/report.json").read_text())["photos"] == []
@@ -203,9 +191,7 @@ def test_only_rejected_files_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "took none of the photos" in shown
 
 
-def test_an_unreachable_service_leaves_the_earlier_result(
-    monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path
-) -> None:
+def test_an_unreachable_service_leaves_the_earlier_result(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     perform(monkeypatch, StandIn(adaptation=ACCEPTED), photos, out)
     before = (out / "report.json").read_text()
@@ -227,9 +213,7 @@ def test_without_photos_the_sample_album_is_used(monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "out/masks/base/garage/motorbike.png").is_file()
 
 
-def test_foreign_files_in_out_stop_it_before_anything_is_sent(
-    monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path
-) -> None:
+def test_foreign_files_in_out_stop_it_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:
     server = StandIn(adaptation=ACCEPTED)
     with pytest.raises(DemoError, match=r"a\.jpg, which is not from an earlier demo"):
         perform(monkeypatch, server, photos, photos)
