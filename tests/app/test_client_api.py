@@ -1,0 +1,100 @@
+"""The client against the real application: what it reads is what the API writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.client import Client, Conflict, NotAuthorized, NotFound, ServerFailed
+from tests.app.conftest import Caller
+from tests.app.photos import jpeg
+
+
+def client_as(caller: Caller, token: str | None = None) -> Client:
+    """A client whose requests go to the application in this process."""
+    transport: httpx.BaseTransport = caller.client._transport
+    return Client("http://testserver", token or caller.token, transport=transport, sleep=lambda seconds: None)
+
+
+@pytest.fixture
+def mine(service: Caller) -> Iterator[Client]:
+    """A new user's client."""
+    back_end = client_as(service)
+    yield back_end.for_user(back_end.create_user("me"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """Two photos, the copy of one, a text, and nothing at all."""
+    contents = {"a.jpg": jpeg(seed=1), "b.jpg": jpeg(seed=2), "copy.jpg": jpeg(seed=1), "text.jpg": b"text", "empty.jpg": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return [tmp_path / name for name in contents]
+
+
+@pytest.mark.parametrize("batch_files", [1, 2, 16])
+def test_upload(mine: Client, photos: list[Path], batch_files: int) -> None:
+    results = mine.upload(photos, batch_files=batch_files)
+    assert [result.status for result in results] == ["stored", "stored", "duplicate", "rejected", "rejected"]
+    assert [result.code for result in results[3:]] == ["not_an_image", "zero_bytes"]
+    assert all(result.reason for result in results[3:])
+    assert results[2].image_id == results[0].image_id
+    gallery = mine.images()
+    assert [image.id for image in gallery] == [result.image_id for result in results[:2]]
+    assert mine.content(gallery[0].id) == photos[0].read_bytes()
+    mine.delete_image(gallery[0].id)
+    assert [image.id for image in mine.images()] == [gallery[1].id]
+
+
+def test_jobs(mine: Client, photos: list[Path], service: Caller) -> None:
+    with pytest.raises(Conflict) as caught:
+        mine.adapt()
+    assert caught.value.code == "gallery_empty"
+    mine.upload(photos)
+    job = mine.adapt(budget_seconds=30, seed=3)
+    assert (job.kind, job.status, job.queue_position) == ("adaptation", "queued", 1)
+    assert [entry.id for entry in mine.jobs("adaptation")] == [job.id]
+    segmentation = mine.segment("all", model="base", adapt="never")
+    assert [item.status for item in segmentation.items] == ["pending", "pending"]
+    ended = mine.wait(mine.cancel(job))
+    assert (ended.status, ended.ended) == ("cancelled", True)
+
+
+def test_masks_and_models_that_are_not_there(mine: Client, photos: list[Path]) -> None:
+    image_id = mine.upload(photos[:1])[0].image_id
+    assert image_id is not None
+    for ask in (mine.mask, mine.overlay, mine.mask_document):
+        with pytest.raises(NotFound) as caught:
+            ask(image_id)
+        assert caught.value.code == "mask_not_ready"
+    assert mine.models() == []
+    with pytest.raises(NotFound):
+        mine.activate(1)
+
+
+def test_before_any_worker_the_catalogue_is_not_ready(service: Caller) -> None:
+    for ask in (client_as(service).bases, client_as(service).classes):
+        with pytest.raises(ServerFailed) as caught:
+            ask()
+        assert (caught.value.status, caught.value.code) == (503, "no_worker_yet")
+
+
+def test_wrong_callers(service: Caller, mine: Client, bob: Caller) -> None:
+    with pytest.raises(NotAuthorized):
+        client_as(service, "pseg_usr_wrong").create_user()
+    with pytest.raises(NotAuthorized):
+        client_as(bob).create_user()
+    foreign = client_as(bob)
+    foreign.user_id = mine.user_id
+    with pytest.raises(NotFound):
+        foreign.images()
+
+
+def test_erase(mine: Client, photos: list[Path]) -> None:
+    mine.upload(photos)
+    assert mine.erase()["report"]["images"] == 2
+    with pytest.raises((NotFound, NotAuthorized)):
+        mine.images()
