@@ -8,7 +8,6 @@ its lease: after another process took the job over, the late writer gets `LeaseL
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -44,7 +43,7 @@ class Heartbeat:
     cancel_requested: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Due:
     """A job that a worker should be told of."""
 
@@ -204,21 +203,17 @@ def due(session: Session, now: datetime, *, ring_again_seconds: float = RING_AGA
         .values(rung_at=now)
         .returning(Job.id, Job.kind)
     )
-    return _sorted_due(session.execute(statement, execution_options=_DIRECT).tuples().all())
+    return sorted(Due(job_id, JobKind(kind)) for job_id, kind in session.execute(statement, execution_options=_DIRECT))
 
 
 def dependents(session: Session, job_id: str) -> list[Due]:
     """The queued jobs that waited for this one; ring for them when it has ended."""
     statement = select(Job.id, Job.kind).where(Job.depends_on == job_id, Job.status == JobStatus.QUEUED)
-    return _sorted_due(session.execute(statement).tuples().all())
+    return sorted(Due(job_id, JobKind(kind)) for job_id, kind in session.execute(statement))
 
 
 # The rows are changed in the database only; objects that the session holds are refreshed by whoever needs them.
 _DIRECT = {"synchronize_session": False}
-
-
-def _sorted_due(rows: Sequence[tuple[str, str]]) -> list[Due]:
-    return [Due(job_id, JobKind(kind)) for job_id, kind in sorted(rows)]
 
 
 def _claimable(now: datetime) -> ColumnElement[bool]:

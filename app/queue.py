@@ -32,7 +32,7 @@ def enqueue(redis_url: str, kind: str, job_id: str) -> bool:
     )
     try:
         _broker(redis_url).enqueue(message)
-    except (redis.RedisError, dramatiq.errors.ConnectionError, OSError) as error:
+    except (redis.RedisError, OSError) as error:
         log.warning("queue.not_rung", job_id=job_id, kind=job_kind.value, error=str(error))
         return False
     return True

@@ -20,7 +20,6 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from app.errors import BadRequest, UnsupportedMediaType
 
 MAX_FILENAME_CHARACTERS = 1024
-_MAX_HEADER_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,6 @@ class _PartReader:
         self._max_file_bytes = max_file_bytes
         self._header_name = b""
         self._header_value = b""
-        self._header_bytes = 0
         self._disposition = b""
         self._writer: FileWriter | None = None
         self._complete: list[ReceivedFile] = []
@@ -155,20 +153,12 @@ class _PartReader:
 
     def _begin_part(self) -> None:
         self._disposition = b""
-        self._header_bytes = 0
 
     def _take_header_name(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
-        self._count_header(end - start)
 
     def _take_header_value(self, data: bytes, start: int, end: int) -> None:
         self._header_value += data[start:end]
-        self._count_header(end - start)
-
-    def _count_header(self, count: int) -> None:
-        self._header_bytes += count
-        if self._header_bytes > _MAX_HEADER_BYTES:
-            raise BadRequest("bad_multipart", "The headers of a part are too long.")
 
     def _end_header(self) -> None:
         if self._header_name.lower() == b"content-disposition":

@@ -27,7 +27,7 @@ def items(session: Session, user_id: str, job_id: str) -> Sequence[tuple[Segment
         .where(SegmentationItem.job_id == job_id, Image.user_id == user_id)
         .order_by(SegmentationItem.position)
     )
-    return session.execute(statement).tuples().all()
+    return [(item, filename) for item, filename in session.execute(statement)]
 
 
 def pending_job_of(session: Session, user_id: str, image_id: str) -> Job | None:

