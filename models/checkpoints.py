@@ -28,6 +28,8 @@ from models.segmenter import Segmenter
 from models.types import ModelFileError
 
 FORMAT = "personalseg-delta-1"
+METADATA = "personalseg"
+"""The one metadata key; safetensors writes several in random order, and the same model must be the same file."""
 INT8_MAX = 127
 STORED = {
     "delta": torch.int8,
@@ -83,6 +85,11 @@ def _layout(module: nn.Module) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _fingerprint(base: Base) -> dict[str, str]:
+    """What a file must say of itself to fit `base`."""
+    return {"format": FORMAT, "base": base.info.name, "base_sha256": base.info.sha256, "layout": _layout(base.segmenter)}
+
+
 def save_delta(base: Base, adapted: Segmenter, bank: ContextBank) -> bytes:
     """The personal model file: quantised changes from the base, and the bank. Raises ModelFileError where a weight is not finite."""
     deltas, scales, vectors = [], [], []
@@ -102,8 +109,7 @@ def save_delta(base: Base, adapted: Segmenter, bank: ContextBank) -> bytes:
         "bank": bank.proxies.to(torch.float16).contiguous(), "bank_group": bank.group.to(torch.int32).contiguous(),
         "centres": torch.from_numpy(bank.centres).to(torch.float16),
     }  # fmt: skip
-    metadata = {"format": FORMAT, "base": base.info.name, "base_sha256": base.info.sha256, "layout": _layout(base.segmenter)}
-    return save_safetensors(tensors, metadata=metadata)
+    return save_safetensors(tensors, metadata={METADATA: json.dumps(_fingerprint(base), sort_keys=True)})
 
 
 def load_personal(data: bytes, base: Base) -> PersonalModel:
@@ -124,18 +130,17 @@ def load_personal(data: bytes, base: Base) -> PersonalModel:
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """The header's metadata; safetensors starts with its header's length (8 bytes, little-endian) and the header as JSON."""
+    """What the file says of itself; safetensors starts with its header's length (8 bytes, little-endian) and the header as JSON."""
     try:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
-        return dict(header.get("__metadata__", {}))
-    except (ValueError, AttributeError, TypeError) as error:
+        return dict(json.loads(header["__metadata__"][METADATA]))
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"not a safetensors file: {error}") from error
 
 
 def _check_metadata(metadata: dict[str, str], base: Base) -> None:
-    wanted = {"format": FORMAT, "base": base.info.name, "base_sha256": base.info.sha256, "layout": _layout(base.segmenter)}
-    for name, value in wanted.items():
+    for name, value in _fingerprint(base).items():
         if metadata.get(name) != value:
             raise ModelFileError(f"the file's {name} is {metadata.get(name)!r}, this base needs {value!r}")
 

@@ -53,7 +53,7 @@ class Comparison:
         """All in [0, 1] but the entropies (nats per pixel)."""
         pixels = max(1, self.pixels)
         return {
-            "confident_agreement": self.kept / max(1, self.confident),
+            "confident_agreement": self.kept / self.confident if self.confident else 1.0,
             "confident_share": self.confident / pixels,
             "changed_share": self.changed / pixels,
             "consistency_before": self.consistent_before / pixels,

@@ -36,12 +36,17 @@ MIN_PHOTOS = 2  # ours: one photo has no other to learn from
 
 @dataclass(frozen=True)
 class Personalization:
-    """The result. `model` is None where the guard refused; `report` is JSON."""
+    """The result. `candidate` is what was trained, whatever the guard says of it; `report` is JSON."""
 
-    model: PersonalModel | None
+    candidate: PersonalModel | None
     verdict: Verdict
     groups: dict[str, int]
     report: dict[str, Any]
+
+    @property
+    def model(self) -> PersonalModel | None:
+        """The personal model to serve; None where the guard keeps the base."""
+        return self.candidate if self.verdict.accepted else None
 
 
 class Clock:
@@ -214,7 +219,7 @@ def personalize(
     model = load_personal(save_delta(base, adapted, remember(base, adapted, seen, config)), base)
     verdict = check(base, model, seen, config, limits, clock)
     report = _report(base, photos, config, clock, verdict, seen, labels, thresholds, log)
-    return Personalization(model if verdict.accepted else None, verdict, _groups(photos, seen), report)
+    return Personalization(model, verdict, _groups(photos, seen), report)
 
 
 def _groups(photos: PhotoSource, seen: Look) -> dict[str, int]:

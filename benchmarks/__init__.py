@@ -1,0 +1,1 @@
+"""Measurements: quality, and later speed and load. Each prints a table and writes JSON."""

@@ -1,0 +1,101 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+
+import models
+from models.checkpoints import ContextBank, save_delta
+
+
+def moved(base: models.Base, by: float = 0.01) -> models.Base:
+    torch.manual_seed(0)
+    adapted = copy.deepcopy(base.segmenter)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            parameter.add_(by * torch.randn_like(parameter) * parameter.abs().mean())
+    return adapted
+
+
+def bank_of(base: models.Base) -> ContextBank:
+    channels = base.segmenter.context.channels
+    centres = np.eye(3, base.segmenter.base.deep_channels, dtype=np.float32)
+    return ContextBank(torch.randn(6, channels), torch.tensor([0, 0, 1, 1, 2, 2], dtype=torch.int32), centres)
+
+
+@pytest.fixture(scope="module")
+def stored(tiny: models.Base) -> bytes:
+    return save_delta(tiny, moved(tiny), bank_of(tiny))
+
+
+def test_what_is_stored_comes_back_within_half_a_step_of_8_bits(tiny: models.Base, stored: bytes) -> None:
+    adapted = moved(tiny)
+    loaded = models.load_personal(stored, tiny)
+    for (name, base), wanted, got in zip(
+        tiny.segmenter.named_parameters(), adapted.parameters(), loaded.segmenter.parameters(), strict=True
+    ):
+        change, error = (wanted - base).abs(), (wanted - got).abs()
+        bound = change.flatten(1).amax(1).max() / 127 / 2 if base.dim() > 1 else change.max() / 1024
+        assert error.max() <= bound * 1.01 + 1e-7, name
+
+
+def test_the_base_is_left_as_it_was(tiny: models.Base, stored: bytes) -> None:
+    before = {name: value.clone() for name, value in tiny.segmenter.state_dict().items()}
+    models.load_personal(stored, tiny)
+    assert all(torch.equal(before[name], value) for name, value in tiny.segmenter.state_dict().items())
+
+
+def test_the_bank_comes_back_by_group(tiny: models.Base, stored: bytes) -> None:
+    bank = models.load_personal(stored, tiny).bank
+    assert [len(bank.of(group)) for group in range(4)] == [2, 2, 2, 0]
+    assert bank.nearest(np.eye(3, tiny.segmenter.base.deep_channels)[1]) == 1
+
+
+def test_loading_twice_gives_the_same_model(tiny: models.Base, stored: bytes) -> None:
+    first, second = (models.load_personal(stored, tiny).segmenter.state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_file_is_small(tiny: models.Base, stored: bytes) -> None:
+    parameters = sum(parameter.numel() for parameter in tiny.segmenter.parameters())
+    assert len(stored) < 1.25 * parameters + 20_000
+
+
+@pytest.mark.parametrize("cut", [0, 4, 8, 100, 5000, -1])
+def test_a_cut_off_file_is_refused(tiny: models.Base, stored: bytes, cut: int) -> None:
+    with pytest.raises(models.ModelFileError):
+        models.load_personal(stored[:cut], tiny)
+
+
+def metadata_of(stored: bytes) -> dict[str, str]:
+    length = int.from_bytes(stored[:8], "little")
+    return json.loads(stored[8 : 8 + length])["__metadata__"]
+
+
+def with_metadata(stored: bytes, **changes: str) -> bytes:
+    fingerprint = json.loads(metadata_of(stored)["personalseg"]) | changes
+    return save(load(stored), metadata={"personalseg": json.dumps(fingerprint)})
+
+
+@pytest.mark.parametrize("field", ["format", "base", "base_sha256", "layout"])
+def test_a_file_of_another_kind_or_base_is_refused_by_name(tiny: models.Base, stored: bytes, field: str) -> None:
+    with pytest.raises(models.ModelFileError, match=field):
+        models.load_personal(with_metadata(stored, **{field: "other"}), tiny)
+
+
+@pytest.mark.parametrize("name", ["delta", "scales", "vectors"])
+def test_missing_values_are_refused(tiny: models.Base, stored: bytes, name: str) -> None:
+    tensors = load(stored)
+    tensors[name] = tensors[name][:-1].clone()
+    with pytest.raises(models.ModelFileError, match=name):
+        models.load_personal(save(tensors, metadata=metadata_of(stored)), tiny)
+
+
+def test_an_exploded_model_is_not_stored(tiny: models.Base) -> None:
+    broken = copy.deepcopy(tiny.segmenter)
+    with torch.no_grad():
+        broken.base.stem.conv.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(models.ModelFileError, match="not finite"):
+        save_delta(tiny, broken, bank_of(tiny))

@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from models.config import GuardLimits
+from models.guard import Comparison, Views, judge
+
+NAMES = ("background", "cat", "dog")
+LIMITS = GuardLimits()
+
+
+def view(labels: list[int], *, sure: float = 0.98, mirrored: list[int] | None = None) -> Views:
+    """One photo of one row: a probability of `sure` for each label."""
+    index = torch.tensor(labels)
+    probabilities = torch.full((1, 3, 1, len(labels)), (1 - sure) / 2)
+    probabilities[0, index, 0, torch.arange(len(labels))] = sure
+    return Views(probabilities, torch.tensor(mirrored if mirrored is not None else labels)[None, None])
+
+
+def verdict(before: Views, after: Views):
+    comparison = Comparison(3, LIMITS.confident)
+    comparison.add(before, after)
+    return judge(comparison, LIMITS, NAMES)
+
+
+def test_an_unchanged_model_is_accepted() -> None:
+    labels = [0] * 50 + [1] * 30 + [2] * 20
+    result = verdict(view(labels), view(labels))
+    assert result.accepted
+    assert result.figures["confident_agreement"] == 1.0
+    assert result.figures["changed_share"] == 0.0
+
+
+def test_figures_by_hand() -> None:
+    comparison = Comparison(3, LIMITS.confident)
+    comparison.add(view([0, 0, 1, 1], mirrored=[0, 0, 1, 0]), view([0, 1, 1, 1]))
+    figures = comparison.figures()
+    assert figures["confident_agreement"] == 0.75
+    assert figures["changed_share"] == 0.25
+    assert figures["consistency_before"] == 0.75
+    assert figures["consistency_after"] == 1.0
+    assert (figures["background_before"], figures["background_after"]) == (0.5, 0.25)
+
+
+def test_a_vanished_class_is_refused_by_name() -> None:
+    result = verdict(view([0] * 97 + [1] * 3), view([0] * 100))
+    assert not result.accepted
+    assert result.code == "class_collapse"
+    assert "cat" in result.sentence
+    assert "dog" not in result.sentence
+
+
+def test_a_class_of_a_few_pixels_may_vanish() -> None:
+    assert verdict(view([0] * 995 + [1] * 5), view([0] * 1000)).code != "class_collapse"
+
+
+def test_all_background_is_refused() -> None:
+    # ten classes of 0.9 % each would each be too small to count as a collapse
+    result = verdict(view([0] * 985 + [1] * 8 + [2] * 7), view([0] * 1000))
+    assert result.code == "background_collapse"
+
+
+def test_drift_on_confident_pixels_is_refused() -> None:
+    result = verdict(view([0] * 50 + [1] * 50), view([0] * 40 + [1] * 60))
+    assert result.code == "drifted"
+    assert "10.0 %" in result.sentence
+
+
+def test_change_where_the_base_is_unsure_is_welcome() -> None:
+    assert verdict(view([0] * 50 + [1] * 50, sure=0.6), view([0] * 40 + [1] * 60)).accepted
+
+
+def test_less_agreement_under_mirroring_is_refused() -> None:
+    labels = [0] * 50 + [1] * 50
+    result = verdict(view(labels), view(labels, mirrored=[0] * 45 + [1] * 55))
+    assert result.code == "inconsistent"
+
+
+@pytest.mark.parametrize("code", ["class_collapse", "background_collapse", "drifted", "inconsistent", "accepted"])
+def test_every_verdict_is_a_sentence(code: str) -> None:
+    cases = {
+        "class_collapse": (view([0] * 97 + [1] * 3), view([0] * 100)),
+        "background_collapse": (view([0] * 985 + [1] * 8 + [2] * 7), view([0] * 1000)),
+        "drifted": (view([0] * 50 + [1] * 50), view([0] * 40 + [1] * 60)),
+        "inconsistent": (view([0, 1]), view([0, 1], mirrored=[1, 0])),
+        "accepted": (view([0, 1]), view([0, 1])),
+    }
+    result = verdict(*cases[code])
+    assert result.code == code
+    assert result.sentence.endswith(".")

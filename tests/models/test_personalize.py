@@ -1,0 +1,126 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from models.personalize import STAGES
+from tests.models.conftest import Album
+
+QUICK = models.PersonalizeConfig(budget_seconds=600, scales=(1.0,), epochs=1)
+
+
+@pytest.fixture(scope="module")
+def result(tiny: models.Base, album: Album) -> models.Personalization:
+    return models.personalize(tiny, album, QUICK)
+
+
+def test_a_real_album_gets_a_personal_model(result: models.Personalization, album: Album) -> None:
+    assert result.verdict.accepted, result.verdict
+    assert result.model is not None
+    assert set(result.groups) == set(album.ids)
+
+
+def test_the_report_is_json_and_tells_what_happened(result: models.Personalization, album: Album) -> None:
+    report = json.loads(json.dumps(result.report))
+    assert report["photos"] == report["photos_seen"] == report["photos_learned_from"] == len(album.photos)
+    assert [stage["name"] for stage in report["stages"]] == [name for name, _ in STAGES]
+    assert sum(group["size"] for group in report["groups"]) == len(album.photos)
+    assert report["verdict"]["accepted"] is True
+    assert report["training"]["steps"] == report["training"]["planned_steps"] > 0
+    assert {entry["name"] for entry in report["pseudo_labels"]["classes"]} >= {"background", "person", "cat"}
+    # of each class the most confident 60 % are kept, give or take ties
+    assert report["pseudo_labels"]["labelled_share"] == pytest.approx(0.6, abs=0.02)
+
+
+def test_the_base_is_never_changed(tiny: models.Base, album: Album) -> None:
+    before = {name: value.clone() for name, value in tiny.segmenter.state_dict().items()}
+    models.personalize(tiny, album, QUICK)
+    after = tiny.segmenter.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_same_seed_same_model_bit_for_bit(tiny: models.Base, album: Album, result: models.Personalization) -> None:
+    again = models.personalize(tiny, album, QUICK)
+    assert again.candidate is not None
+    assert result.candidate is not None
+    assert again.candidate.stored == result.candidate.stored
+
+
+def test_another_seed_another_model(tiny: models.Base, album: Album, result: models.Personalization) -> None:
+    other = models.personalize(tiny, album, replace(QUICK, seed=1))
+    assert other.candidate is not None
+    assert other.candidate.stored != result.candidate.stored
+
+
+def test_the_personal_model_learned_its_gallery(tiny: models.Base, album: Album) -> None:
+    """More epochs on the pseudo labels lower their loss: the training really trains."""
+    report = models.personalize(tiny, album, replace(QUICK, epochs=4)).report
+    losses = report["training"]["losses"]
+    assert losses[-1] < losses[0]
+
+
+def test_progress_never_falls_and_ends_at_1(tiny: models.Base, album: Album) -> None:
+    seen: list[models.Progress] = []
+    models.personalize(tiny, album, QUICK, on_progress=seen.append)
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == pytest.approx(1.0)
+    assert list(dict.fromkeys(progress.stage for progress in seen)) == [name for name, _ in STAGES]
+
+
+@pytest.mark.parametrize("calls", [0, 3, 12])
+def test_it_stops_when_told(tiny: models.Base, album: Album, calls: int) -> None:
+    asked = iter(range(1000))
+    with pytest.raises(models.Cancelled):
+        models.personalize(tiny, album, QUICK, should_stop=lambda: next(asked) >= calls)
+
+
+def test_at_the_bound_the_best_so_far_is_judged(tiny: models.Base, album: Album) -> None:
+    result = models.personalize(tiny, album, replace(QUICK, budget_seconds=0.05, epochs=500))
+    assert result.report["budget_reached"] is True
+    assert result.report["photos_seen"] >= 2
+    assert result.report["training"]["steps"] < result.report["training"]["planned_steps"]
+    assert result.report["seconds"] < 30
+
+
+def test_a_new_photo_finds_its_context_in_the_bank(tiny: models.Base, result: models.Personalization, photos) -> None:
+    personal = result.model
+    assert personal is not None
+    # the tiny base's context module is untrained (it adds nothing), so that only the delta counts here
+    new = models.segment(tiny, photos[0][:, ::-1].copy(), personal)
+    assert new.labels.shape == photos[0].shape[:2]
+    known = models.segment(tiny, photos[0], personal, group=result.groups["photo-0"])
+    assert np.array_equal(known.labels, models.segment(tiny, photos[0], personal).labels)
+
+
+def junk(kind: str) -> Album:
+    rng = np.random.default_rng(0)
+    if kind == "one photo":
+        return Album((rng.integers(0, 256, (60, 80, 3), dtype=np.uint8),))
+    if kind == "none":
+        return Album(())
+    if kind == "black":
+        return Album((np.zeros((60, 80, 3), dtype=np.uint8),) * 6)
+    if kind == "noise":
+        return Album(tuple(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8) for _ in range(6)))
+    return Album((np.full((50, 70, 3), (135, 190, 235), dtype=np.uint8),) * 6)
+
+
+@pytest.mark.parametrize("kind", ["none", "one photo", "black", "noise", "sky"])
+def test_junk_keeps_the_base_or_changes_nothing_to_speak_of(tiny: models.Base, kind: str) -> None:
+    result = models.personalize(tiny, junk(kind), QUICK)
+    assert result.verdict.sentence.endswith(".")
+    if result.verdict.accepted:
+        assert result.verdict.figures["confident_agreement"] > 0.9
+    else:
+        assert result.model is None
+        assert result.verdict.sentence.startswith("Kept the base model, because")
+
+
+def test_copies_of_one_photo_do_not_break_it(tiny: models.Base, photos) -> None:
+    result = models.personalize(tiny, Album((photos[0],) * 12), QUICK)
+    assert len(result.report["groups"]) == 1
+    assert result.report["verdict"]["sentence"]

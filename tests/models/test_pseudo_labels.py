@@ -1,0 +1,45 @@
+import math
+
+import pytest
+import torch
+
+from models.pseudo_labels import Prediction, average_predictions, class_thresholds, most_likely, select
+
+LABELS = torch.tensor([[[0, 0, 0, 0, 0], [1, 1, 1, 1, 0]]], dtype=torch.uint8)
+CONFIDENCE = torch.tensor([[[0.1, 0.2, 0.3, 0.4, 0.5], [0.25, 0.5, 0.75, 1.0, 0.6]]], dtype=torch.float16)
+PREDICTION = Prediction(LABELS, CONFIDENCE)
+
+
+def test_thresholds_by_hand() -> None:
+    # class 0: 0.1 … 0.6, the best half is {0.4, 0.5, 0.6}; class 1: {0.75, 1.0}; class 2 has no pixel
+    thresholds = class_thresholds(PREDICTION, 3, 0.5)
+    assert thresholds[:2].tolist() == pytest.approx([0.4, 0.75], abs=1e-3)
+    assert math.isinf(thresholds[2])
+
+
+def test_select_keeps_the_confident_pixels_of_each_class() -> None:
+    assert select(PREDICTION, class_thresholds(PREDICTION, 3, 0.5)).tolist() == [[[255, 255, 255, 0, 0], [255, 255, 1, 1, 0]]]
+
+
+@pytest.mark.parametrize(("share", "kept"), [(1.0, 10), (0.0, 2), (1e-9, 2)])
+def test_keeping_all_and_keeping_least(share: float, kept: int) -> None:
+    selected = select(PREDICTION, class_thresholds(PREDICTION, 3, share))
+    assert int((selected != 255).sum()) == kept
+
+
+def test_most_likely_by_hand() -> None:
+    prediction = most_likely(torch.tensor([[[[0.2, 0.5]], [[0.8, 0.5]]]]))
+    assert prediction.labels.tolist() == [[[1, 0]]]
+    assert prediction.confidence.tolist()[0][0] == pytest.approx([0.8, 0.5], abs=1e-3)
+
+
+def test_the_average_over_views_is_a_distribution_and_does_not_change_under_mirroring(tiny, photos) -> None:
+    from models.preprocess import shrink
+
+    pixels = torch.stack([shrink(photo, 128) for photo in photos[:2]])
+    with torch.no_grad():
+        average = average_predictions(tiny.segmenter, pixels, side=128, scales=(0.75, 1.0), device=tiny.device)
+        mirrored = average_predictions(tiny.segmenter, pixels.flip(3), side=128, scales=(0.75, 1.0), device=tiny.device)
+    assert average.shape == (2, 21, 64, 64)
+    torch.testing.assert_close(average.sum(1), torch.ones(2, 64, 64))
+    torch.testing.assert_close(mirrored.flip(3), average, atol=2e-2, rtol=0)  # antialiasing is not exactly symmetric
