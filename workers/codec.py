@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 pillow_heif.register_heif_opener()
 
+_PALETTE_BYTES = 256 * 3
 _SIXTEEN_BITS_PER_EIGHT = 257  # 65535 / 255
 # The confidence is nearly noise: a higher level takes much longer and saves little.
 _CONFIDENCE_COMPRESSION = 3
@@ -54,8 +55,10 @@ def decode_photo(stream: IO[bytes], max_pixels: int) -> UInt8[np.ndarray, "heigh
 def encode_labels(labels: UInt8[np.ndarray, "height width"], palette: Sequence[tuple[int, int, int]]) -> bytes:
     """A palette PNG whose pixel values are the class ids."""
     image = Image.fromarray(labels)
-    image.putpalette([channel for color in palette for channel in color])
-    return _png(image, optimize=False)
+    # All 256 entries: with few colours Pillow would write fewer bits a pixel and change the ids beyond them.
+    colors = [channel for color in palette for channel in color]
+    image.putpalette(colors + [0] * (_PALETTE_BYTES - len(colors)))
+    return _png(image)
 
 
 def encode_confidence(confidence: Float[np.ndarray, "height width"]) -> bytes:
@@ -93,7 +96,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _png(image: Image.Image, **options: int | bool) -> bytes:
+def _png(image: Image.Image, **options: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", **options)
     return buffer.getvalue()

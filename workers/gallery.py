@@ -49,5 +49,5 @@ def read_photo(storage: Storage, photo: Photo, max_pixels: int) -> UInt8[np.ndar
 
 def photos_of(session: Session, user_id: str) -> list[Photo]:
     """All photos of one user, oldest first."""
-    rows = session.execute(select(Image.id, Image.sha256).where(Image.user_id == user_id).order_by(Image.id)).tuples()
+    rows = session.execute(select(Image.id, Image.sha256).where(Image.user_id == user_id).order_by(Image.id))
     return [Photo(image_id, photo_key(user_id, sha256)) for image_id, sha256 in rows]

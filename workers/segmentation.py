@@ -86,7 +86,7 @@ def _plan(session: Session, job_id: str) -> SegmentationPlan:
         .where(SegmentationItem.job_id == job_id, Image.user_id == job.user_id)
         .order_by(SegmentationItem.position)
     )
-    rows = session.execute(items).tuples().all()
+    rows = session.execute(items).all()
     pending = [Photo(image, photo_key(job.user_id, sha)) for image, sha, status in rows if status == ItemStatus.PENDING]
     return SegmentationPlan(job.user_id, job.base, _choose_model(session, job), pending, len(rows))
 
@@ -218,7 +218,7 @@ def _close(workshop: Workshop, held: HeldJob, plan: SegmentationPlan) -> None:
 
 def _count_items(session: Session, job_id: str) -> dict[str, int]:
     statement = select(SegmentationItem.status, func.count()).where(SegmentationItem.job_id == job_id).group_by(SegmentationItem.status)
-    counted = dict(session.execute(statement).tuples().all())
+    counted = dict(session.execute(statement).all())
     return {"done": counted.get(ItemStatus.DONE, 0), "failed": counted.get(ItemStatus.FAILED, 0)}
 
 
@@ -229,5 +229,5 @@ def _first_failure(session: Session, job_id: str) -> Failure:
         .order_by(SegmentationItem.position)
         .limit(1)
     )
-    code, reason = session.execute(statement).tuples().one()
+    code, reason = session.execute(statement).one()
     return Failure(code or "internal_error", reason or "The photo could not be segmented.")

@@ -1,0 +1,34 @@
+"""What users are told when something goes wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from app.errors import BlobNotFound
+from models import ModelFileError
+from workers.codec import PhotoTooLarge, PhotoUnreadable
+from workers.failures import GalleryVanished, UnknownModelVersion, describe
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (BlobNotFound("users/u/photos/abc"), "photo_missing"),
+        (PhotoTooLarge(4000, 3000, 10), "photo_too_large"),
+        (PhotoUnreadable("The photo cannot be decoded: truncated"), "photo_unreadable"),
+        (ModelFileError("shape of x"), "model_file_invalid"),
+        (UnknownModelVersion(3, "espnetv2"), "unknown_model_version"),
+        (GalleryVanished(), "gallery_empty"),
+        (KeyError("no base"), "unknown_base"),
+        (OSError(28, "No space left on device"), "storage_error"),
+        (ZeroDivisionError("/srv/secret/path"), "internal_error"),
+    ],
+)
+def test_each_error_has_a_code_and_a_sentence(error: Exception, code: str) -> None:
+    failure = describe(error)
+    assert failure.code == code
+    assert failure.reason.endswith(".") or code == "photo_unreadable"
+    assert "/srv/secret" not in failure.reason and "users/u" not in failure.reason
