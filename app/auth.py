@@ -51,9 +51,7 @@ def create_token(session: Session, user_id: str | None, *, expires_at: datetime 
     """A new token, of the user or (None) of a service, and its text, which nobody can ask for again."""
     kind = TokenKind.SERVICE if user_id is None else TokenKind.USER
     text = _PREFIX_OF_KIND[kind] + secrets.token_urlsafe(TOKEN_BYTES)
-    token = Token(
-        user_id=user_id, kind=kind.value, token_hash=hash_token(text), prefix=text[:13], expires_at=expires_at
-    )
+    token = Token(user_id=user_id, kind=kind.value, token_hash=hash_token(text), prefix=text[:13], expires_at=expires_at)
     session.add(token)
     session.flush()
     return token, text
@@ -61,9 +59,7 @@ def create_token(session: Session, user_id: str | None, *, expires_at: datetime 
 
 def ensure_service_token(session: Session) -> str | None:
     """Make the first service token and return its text; None when a valid one exists already."""
-    exists = session.execute(
-        select(Token.id).where(Token.kind == TokenKind.SERVICE, _is_valid(utc_now())).limit(1)
-    ).first()
+    exists = session.execute(select(Token.id).where(Token.kind == TokenKind.SERVICE, _is_valid(utc_now())).limit(1)).first()
     return None if exists else create_token(session, None)[1]
 
 

@@ -46,9 +46,7 @@ def get_wiring(request: Request) -> Wiring:
 WiringDep = Annotated[Wiring, Depends(get_wiring)]
 
 
-def get_principal(
-    wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> Principal:
+def get_principal(wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Principal:
     """Who is calling; raises Unauthorized."""
     if credentials is None:
         raise Unauthorized("Send a token: `Authorization: Bearer <token>`.")

@@ -34,9 +34,7 @@ class AppError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
 
-    def __init__(
-        self, code: str, detail: str, *, headers: dict[str, str] | None = None, extra: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, code: str, detail: str, *, headers: dict[str, str] | None = None, extra: dict[str, Any] | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail

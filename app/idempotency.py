@@ -15,16 +15,12 @@ from app.settings import Settings
 from app.tables import IdempotencyKey
 
 
-def recall(
-    session: Session, settings: Settings, user_id: str, route: str, key: str | None, body: BaseModel
-) -> str | None:
+def recall(session: Session, settings: Settings, user_id: str, route: str, key: str | None, body: BaseModel) -> str | None:
     """The job that this key made before; raises IdempotencyConflict when its body was another one."""
     if key is None:
         return None
     forgotten_before = utc_now() - timedelta(hours=settings.idempotency_hours)
-    session.execute(
-        delete(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.created_at < forgotten_before)
-    )
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.created_at < forgotten_before))
     known = session.get(IdempotencyKey, (user_id, route, key))
     if known is None:
         return None

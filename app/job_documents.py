@@ -100,9 +100,7 @@ def job_fields(session: Session, job: Job) -> dict[str, Any]:
 
 def find_job(session: Session, user_id: str, kind: JobKind, job_id: str) -> Job:
     """The user's job of this kind; raises NotFound."""
-    job = session.execute(
-        select(Job).where(Job.user_id == user_id, Job.kind == kind, Job.id == job_id)
-    ).scalar_one_or_none()
+    job = session.execute(select(Job).where(Job.user_id == user_id, Job.kind == kind, Job.id == job_id)).scalar_one_or_none()
     if job is None:
         raise NotFound("job_not_found", f"This user has no such {kind}.")
     return job
@@ -125,9 +123,7 @@ async def wait_for_end(read: Callable[[], DocumentT], seconds: float) -> Documen
     return document
 
 
-async def event_stream(
-    request: Request, settings: Settings, read: Callable[[], JobDocument], last_event_id: str | None
-) -> Response:
+async def event_stream(request: Request, settings: Settings, read: Callable[[], JobDocument], last_event_id: str | None) -> Response:
     """The job's documents as server-sent events, each sent when something has changed; ends with the job.
 
     Who has seen the end already gets 204, which tells a browser to stop connecting again.

@@ -112,9 +112,7 @@ def pin_model_version(session: Session, lease: Lease, version: int) -> None:
     _write(session, lease, model_version=version)
 
 
-def succeed(
-    session: Session, lease: Lease, *, report: dict[str, Any] | None = None, model_version: int | None = None
-) -> None:
+def succeed(session: Session, lease: Lease, *, report: dict[str, Any] | None = None, model_version: int | None = None) -> None:
     """Close the job as done."""
     pinned = {} if model_version is None else {"model_version": model_version}
     _finish(session, lease, JobStatus.SUCCEEDED, report=report, percent=100.0, **pinned)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 import anyio
-import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
 from app import health
@@ -17,12 +15,12 @@ from app.adaptations import routes as adaptations
 from app.catalog import routes as catalog
 from app.db import Database
 from app.deps import Wiring
-from app.ids import new_id
 from app.images import routes as images
 from app.log import configure_logging
 from app.masks import routes as masks
 from app.personal_models import routes as personal_models
 from app.problems import install_handlers
+from app.request_log import RequestLog
 from app.segmentations import routes as segmentations
 from app.settings import Settings
 from app.storage import Storage
@@ -43,8 +41,6 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>personals
 <p><a href="/docs">The API and its documentation</a> · <a href="/readyz">Is it ready?</a></p>
 """
 
-log = structlog.get_logger(__name__)
-
 
 def create_app(settings: Settings) -> FastAPI:
     """The API on these settings. The database must be migrated (`app.db.upgrade`)."""
@@ -62,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         decoding=anyio.CapacityLimiter(settings.decoding_threads),
     )
     install_handlers(app)
-    app.middleware("http")(_log_request)
+    app.add_middleware(RequestLog)
     for room in (users, images, masks, adaptations, segmentations, personal_models, catalog, health):
         app.include_router(room.router)
     app.add_api_route("/", _page, include_in_schema=False, response_class=HTMLResponse)
@@ -80,22 +76,6 @@ def app_factory() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.wiring.database.close()
-
-
-async def _log_request(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    request_id = new_id()
-    started = time.perf_counter()
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
-        response = await call_next(request)
-        log.info(
-            "request",
-            method=request.method,
-            path=request.url.path,
-            status=response.status_code,
-            milliseconds=round((time.perf_counter() - started) * 1000, 1),
-        )
-    response.headers["X-Request-Id"] = request_id
-    return response
 
 
 async def _page() -> HTMLResponse:

@@ -60,9 +60,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def problem(
-    status: int, code: str, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
-) -> JSONResponse:
+def problem(status: int, code: str, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> JSONResponse:
     """One problem document as a response."""
     document = {
         "type": f"urn:personalseg:problem:{code}",

@@ -33,9 +33,7 @@ class Settings(BaseSettings):
         default_factory=_default_storage_url,
         description="fsspec URL of the blob store. Default: `blobs/` in the data folder.",
     )
-    redis_url: str = Field(
-        "redis://127.0.0.1:6379/0", description="Redis of the queue: `redis://…`, or `unix:///path` for a socket."
-    )
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of the queue: `redis://…`, or `unix:///path` for a socket.")
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on.")
     log_level: str = Field("INFO", description="Least severe level that is logged.")
@@ -47,21 +45,15 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(5.0, gt=0, description="How often a worker looks for jobs that nobody was told of.")
     worker_fresh_seconds: float = Field(30.0, gt=0, description="A worker heard from within this time counts as alive.")
     device: str = Field("auto", description="Where the workers compute: `auto`, `cpu`, `cuda`, `cuda:1`, …")
-    model_cache_bytes: int = Field(
-        512 * MEBIBYTE, gt=0, description="Memory of one worker for the personal models that it used last."
-    )
+    model_cache_bytes: int = Field(512 * MEBIBYTE, gt=0, description="Memory of one worker for the personal models that it used last.")
 
     adaptation_budget_seconds: float = Field(240.0, gt=0, description="Wall-clock budget of one adaptation.")
     max_adaptation_budget_seconds: float = Field(3600.0, gt=0, description="Largest budget that a request may ask for.")
     min_gallery_images: int = Field(2, ge=1, description="Fewest photos with which an adaptation may start.")
-    stale_gallery_share: float = Field(
-        0.2, gt=0, le=1, description="Share of newer photos at which `adapt: auto` adapts again."
-    )
+    stale_gallery_share: float = Field(0.2, gt=0, le=1, description="Share of newer photos at which `adapt: auto` adapts again.")
 
     max_upload_file_bytes: int = Field(64 * MEBIBYTE, gt=0, description="Largest photo file.")
-    max_image_pixels: int = Field(
-        100_000_000, gt=0, le=178_000_000, description="Most pixels of a photo, checked before it is decoded."
-    )
+    max_image_pixels: int = Field(100_000_000, gt=0, le=178_000_000, description="Most pixels of a photo, checked before it is decoded.")
     max_batch_files: int = Field(10_000, gt=0, description="Most files of one upload request.")
     max_segmentation_images: int = Field(10_000, gt=0, description="Most photos of one segmentation job.")
     decoding_threads: int = Field(2, ge=1, description="Photos that the API decodes at the same time.")
@@ -71,6 +63,4 @@ class Settings(BaseSettings):
     segment_wait_seconds: float = Field(25.0, gt=0, description="How long `POST /segment` waits before it answers 504.")
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     events_interval_seconds: float = Field(0.25, ge=0.25, description="Shortest time between two server-sent events.")
-    events_heartbeat_seconds: float = Field(
-        15.0, gt=0, description="Silence after which an event stream says it lives."
-    )
+    events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")

@@ -37,14 +37,19 @@ def model_key(user_id: str, version: int, sha256: str) -> str:
     return f"{user_prefix(user_id)}/models/{version}-{sha256}.safetensors"
 
 
+def masks_prefix(user_id: str, image_id: str) -> str:
+    """Where every mask of one photo lies."""
+    return f"{user_prefix(user_id)}/masks/{image_id}"
+
+
 def labels_key(user_id: str, image_id: str, base: str, version: int) -> str:
     """A mask: palette PNG of the photo's own upright size."""
-    return f"{user_prefix(user_id)}/masks/{image_id}/{base}-v{version}.labels.png"
+    return f"{masks_prefix(user_id, image_id)}/{base}-v{version}.labels.png"
 
 
 def confidence_key(user_id: str, image_id: str, base: str, version: int) -> str:
     """A mask's confidence: 8-bit grey PNG, 255 = certain."""
-    return f"{user_prefix(user_id)}/masks/{image_id}/{base}-v{version}.confidence.png"
+    return f"{masks_prefix(user_id, image_id)}/{base}-v{version}.confidence.png"
 
 
 class Storage:

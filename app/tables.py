@@ -162,9 +162,7 @@ class Job(Table):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint("kind IN ('adaptation', 'segmentation')", name="kind"),
-        CheckConstraint(
-            "status IN ('queued', 'running', 'succeeded', 'refused', 'failed', 'cancelled')", name="status"
-        ),
+        CheckConstraint("status IN ('queued', 'running', 'succeeded', 'refused', 'failed', 'cancelled')", name="status"),
         Index(
             "uq_jobs_one_active_adaptation",
             "user_id",

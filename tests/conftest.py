@@ -121,9 +121,16 @@ def _administer(server: Any, statement: str) -> None:
     engine.dispose()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of a module that says `BOTH_DATABASES = True` run on SQLite and on PostgreSQL."""
+    if "database_url" in metafunc.fixturenames:
+        both = getattr(metafunc.module, "BOTH_DATABASES", False)
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"] if both else ["sqlite"], indirect=True)
+
+
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of this test's own, built by the migrations; every test runs on both kinds."""
+    """An empty database of this test's own, built by the migrations."""
     if request.param == "sqlite":
         path = tmp_path / "data" / "personalseg.sqlite3"
         path.parent.mkdir()

@@ -16,9 +16,7 @@ from app.job_documents import event_stream, job_headers
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 
-router = APIRouter(
-    prefix="/v1/users/{user_id}/adaptations", tags=["adaptations"], responses=problem_responses(401, 404, 422)
-)
+router = APIRouter(prefix="/v1/users/{user_id}/adaptations", tags=["adaptations"], responses=problem_responses(401, 404, 422))
 
 
 @router.post("", status_code=202, summary="Adapt to a user's photos", responses=problem_responses(409))
@@ -71,9 +69,7 @@ async def follow_adaptation(
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel an adaptation")
-def cancel_adaptation(
-    user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response
-) -> AdaptationDocument:
+def cancel_adaptation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response) -> AdaptationDocument:
     """A queued job is cancelled at once, a running one within seconds; an ended one stays as it is."""
     document = service.cancel(wiring, user_id, str(job_id))
     response.headers.update(job_headers(document))

@@ -21,8 +21,6 @@ def list_bases(_caller: PrincipalDep, wiring: WiringDep) -> BaseList:
 
 
 @router.get("/classes", summary="List the classes")
-def list_classes(
-    _caller: PrincipalDep, wiring: WiringDep, base: Annotated[str | None, Query(max_length=64)] = None
-) -> ClassList:
+def list_classes(_caller: PrincipalDep, wiring: WiringDep, base: Annotated[str | None, Query(max_length=64)] = None) -> ClassList:
     """Class ids, names and mask colours of a base; of the default one when none is named."""
     return service.list_classes(wiring.database, base)

@@ -24,9 +24,7 @@ _TAKEN_FORMATS = "JPEG, PNG, WebP, HEIC and TIFF"
 _TURNED_ORIENTATIONS = range(5, 9)
 _OLDEST_CAMERA_YEAR = 1800
 # How a file of a format that we take begins; one that begins so and cannot be opened is damaged, not foreign.
-_SIGNATURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II\*\0|MM\0\*|....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL
-)
+_SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II\*\0|MM\0\*|....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL)
 
 
 class PhotoRejected(Exception):

@@ -59,9 +59,7 @@ class FileWriter:
     def finish(self) -> ReceivedFile:
         """The file as it was received."""
         self._stream.close()
-        return ReceivedFile(
-            self.filename, self.path, self.byte_size, self._hash.hexdigest(), self.byte_size > self.max_bytes
-        )
+        return ReceivedFile(self.filename, self.path, self.byte_size, self._hash.hexdigest(), self.byte_size > self.max_bytes)
 
     def abandon(self) -> None:
         """Drop what was written."""

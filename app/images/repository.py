@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.tables import Image, Mask
+from app.tables import Image
 
 _IDS_PER_QUERY = 500  # SQLite bounds the number of parameters
 
@@ -20,9 +20,7 @@ def get(session: Session, user_id: str, image_id: str) -> Image | None:
 
 def id_of_content(session: Session, user_id: str, sha256: str) -> str | None:
     """The user's photo with these very bytes."""
-    return session.execute(
-        select(Image.id).where(Image.user_id == user_id, Image.sha256 == sha256)
-    ).scalar_one_or_none()
+    return session.execute(select(Image.id).where(Image.user_id == user_id, Image.sha256 == sha256)).scalar_one_or_none()
 
 
 def page(session: Session, user_id: str, *, after: str, limit: int) -> Sequence[Image]:
@@ -51,11 +49,6 @@ def count(session: Session, user_id: str, *, newer_than: datetime | None = None)
     if newer_than is not None:
         statement = statement.where(Image.created_at > newer_than)
     return session.execute(statement).scalar_one()
-
-
-def masks(session: Session, user_id: str, image_id: str) -> Sequence[Mask]:
-    """Every mask of the photo."""
-    return session.scalars(select(Mask).where(Mask.user_id == user_id, Mask.image_id == image_id)).all()
 
 
 def delete_image(session: Session, user_id: str, image_id: str) -> None:

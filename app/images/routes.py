@@ -63,9 +63,7 @@ async def _store(wiring: Wiring, user_id: str, received: ReceivedFile, *, positi
 
 
 @router.get("", summary="Page through the gallery")
-def list_images(
-    user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE
-) -> ImagePage:
+def list_images(user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE) -> ImagePage:
     """The photos in the order of arrival; ask again with `next_cursor` until it is null."""
     return service.page(wiring.database, user_id, cursor=cursor, limit=limit)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
 from sqlalchemy.exc import IntegrityError
 
@@ -16,7 +15,7 @@ from app.images.multipart import ReceivedFile
 from app.images.rendering import thumbnail
 from app.images.schemas import ImageDocument, ImagePage, UploadResult
 from app.pagination import decode_cursor, encode_cursor
-from app.storage import Storage, photo_key
+from app.storage import Storage, masks_prefix, photo_key
 from app.tables import Image
 
 
@@ -108,14 +107,10 @@ def delete(database: Database, storage: Storage, user_id: str, image_id: str) ->
         image = repository.get(session, user_id, image_id)
         if image is None:
             raise image_not_found()
-        keys = [photo_key(user_id, image.sha256)]
-        for mask in repository.masks(session, user_id, image_id):
-            keys += [mask.labels_key, mask.confidence_key]
         repository.delete_image(session, user_id, image_id)
     # The rows go first: a crash in between leaves a blob without a row, never a row without its blob.
-    for key in keys:
-        with suppress(FileNotFoundError):
-            storage.delete(key)
+    storage.delete(photo_key(user_id, image.sha256))
+    storage.delete_prefix(masks_prefix(user_id, image_id))
 
 
 def content(storage: Storage, image: Image) -> Iterator[bytes]:

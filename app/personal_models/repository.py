@@ -25,9 +25,7 @@ def get(session: Session, user_id: str, version: int) -> PersonalModel | None:
 
 def active(session: Session, user_id: str) -> PersonalModel | None:
     """The version in use; None when the user has the base."""
-    return session.execute(
-        select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.active)
-    ).scalar_one_or_none()
+    return session.execute(select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.active)).scalar_one_or_none()
 
 
 def deactivate_all(session: Session, user_id: str) -> None:
@@ -37,16 +35,10 @@ def deactivate_all(session: Session, user_id: str) -> None:
 
 def masks_of(session: Session, user_id: str, model: PersonalModel) -> Sequence[Mask]:
     """The masks that this version made."""
-    return session.scalars(
-        select(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base)
-    ).all()
+    return session.scalars(select(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base)).all()
 
 
 def delete_with_masks(session: Session, user_id: str, model: PersonalModel) -> None:
     """Remove the version's row and the rows of its masks."""
-    session.execute(
-        delete(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base)
-    )
-    session.execute(
-        delete(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == model.version)
-    )
+    session.execute(delete(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base))
+    session.execute(delete(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == model.version))

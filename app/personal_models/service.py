@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from sqlalchemy.orm import Session
 
 from app.db import Database
@@ -40,8 +38,7 @@ def drop(database: Database, storage: Storage, user_id: str, version: int) -> No
             keys += [mask.labels_key, mask.confidence_key]
         repository.delete_with_masks(session, user_id, model)
     for key in keys:
-        with suppress(FileNotFoundError):
-            storage.delete(key)
+        storage.delete(key)
 
 
 def require(session: Session, user_id: str, version: int) -> PersonalModel:

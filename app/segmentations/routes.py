@@ -26,9 +26,7 @@ _PHOTO_BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "image/*": _BINARY,
-            "multipart/form-data": {
-                "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY["schema"]}}
-            },
+            "multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY["schema"]}}},
         },
     }
 }
@@ -68,9 +66,7 @@ def list_segmentations(
 
 
 @router.get("/segmentations/{job_id}", summary="Read a segmentation")
-def get_segmentation(
-    user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response
-) -> SegmentationDocument:
+def get_segmentation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response) -> SegmentationDocument:
     """The job as it stands, with one entry per photo."""
     document = service.read(wiring.database, user_id, str(job_id))
     response.headers.update(job_headers(document))
@@ -96,9 +92,7 @@ async def follow_segmentation(
 
 
 @router.post("/segmentations/{job_id}/cancel", status_code=202, summary="Cancel a segmentation")
-def cancel_segmentation(
-    user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response
-) -> SegmentationDocument:
+def cancel_segmentation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response) -> SegmentationDocument:
     """The masks that are made stay."""
     document = service.cancel(wiring.database, user_id, str(job_id))
     response.headers.update(job_headers(document))

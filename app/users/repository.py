@@ -55,10 +55,7 @@ def active_jobs(session: Session, user_id: str) -> list[Job]:
 def count_rows(session: Session, user_id: str) -> dict[str, int]:
     """How many rows of each kind belong to the user."""
     owners = {"images": Image.user_id, "masks": Mask.user_id, "models": PersonalModel.user_id, "jobs": Job.user_id}
-    return {
-        name: session.execute(select(func.count()).where(owner == user_id)).scalar_one()
-        for name, owner in owners.items()
-    }
+    return {name: session.execute(select(func.count()).where(owner == user_id)).scalar_one() for name, owner in owners.items()}
 
 
 def delete_everything(session: Session, user_id: str) -> None:

@@ -15,9 +15,7 @@ router = APIRouter(prefix="/v1/users", tags=["users"], responses=problem_respons
 
 
 @router.post("", status_code=201, summary="Make a user", responses=problem_responses(403, 409))
-def create_user(
-    _service: ServiceDep, wiring: WiringDep, response: Response, wish: NewUser | None = None
-) -> CreatedUser:
+def create_user(_service: ServiceDep, wiring: WiringDep, response: Response, wish: NewUser | None = None) -> CreatedUser:
     """Needs a service token. The answer carries the user's own token, this once."""
     created = service.create(wiring.database, wish or NewUser(external_id=None))
     response.headers["Location"] = f"/v1/users/{created.id}"
@@ -39,9 +37,7 @@ def erase_user(user_id: VisibleUserId, wiring: WiringDep) -> Erasure:
 @router.post("/{user_id}/tokens", status_code=201, summary="Make a token", responses=problem_responses(404))
 def create_token(user_id: CurrentUserId, wiring: WiringDep, wish: NewToken | None = None) -> CreatedToken:
     """A further token for this user; `revoke_others` makes it a rotation."""
-    return service.create_token(
-        wiring.database, user_id, wish or NewToken(expires_in_seconds=None, revoke_others=False)
-    )
+    return service.create_token(wiring.database, user_id, wish or NewToken(expires_in_seconds=None, revoke_others=False))
 
 
 @router.get("/{user_id}/tokens", summary="List the tokens", responses=problem_responses(404))
@@ -50,9 +46,7 @@ def list_tokens(user_id: CurrentUserId, wiring: WiringDep) -> TokenList:
     return service.list_tokens(wiring.database, user_id)
 
 
-@router.delete(
-    "/{user_id}/tokens/{token_id}", status_code=204, summary="Revoke a token", responses=problem_responses(404)
-)
+@router.delete("/{user_id}/tokens/{token_id}", status_code=204, summary="Revoke a token", responses=problem_responses(404))
 def revoke_token(user_id: CurrentUserId, token_id: UUID, wiring: WiringDep) -> None:
     """From the next request on the token is refused."""
     service.revoke_token(wiring.database, user_id, str(token_id))

@@ -38,9 +38,7 @@ def create(database: Database, wish: NewUser) -> CreatedUser:
             token, text = auth.create_token(session, user.id)
     except IntegrityError as error:
         raise _external_id_taken(database, wish.external_id or "") from error
-    return CreatedUser(
-        id=user.id, external_id=user.external_id, created_at=user.created_at, token=text, token_id=token.id
-    )
+    return CreatedUser(id=user.id, external_id=user.external_id, created_at=user.created_at, token=text, token_id=token.id)
 
 
 def _external_id_taken(database: Database, external_id: str) -> Conflict:

@@ -55,9 +55,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("response", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["users.id"], name=op.f("fk_idempotency_keys_user_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_idempotency_keys_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "route", "key", name=op.f("pk_idempotency_keys")),
     )
     op.create_table(
@@ -165,9 +163,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_masks_job_id"), ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_masks_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_masks")),
-        sa.UniqueConstraint(
-            "user_id", "image_id", "model_version", "base", name=op.f("uq_masks_user_id_image_id_model_version_base")
-        ),
+        sa.UniqueConstraint("user_id", "image_id", "model_version", "base", name=op.f("uq_masks_user_id_image_id_model_version_base")),
     )
     with op.batch_alter_table("masks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_masks_image_id"), ["image_id"], unique=False)
@@ -207,9 +203,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("error_code", sa.String(length=64), nullable=True),
         sa.Column("error_reason", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["image_id"], ["images.id"], name=op.f("fk_segmentation_items_image_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["image_id"], ["images.id"], name=op.f("fk_segmentation_items_image_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_segmentation_items_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "image_id", name=op.f("pk_segmentation_items")),
     )
@@ -223,9 +217,7 @@ def downgrade() -> None:
 
     op.drop_table("segmentation_items")
     with op.batch_alter_table("personal_models", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_personal_models_one_active", sqlite_where=sa.text("active"), postgresql_where=sa.text("active")
-        )
+        batch_op.drop_index("uq_personal_models_one_active", sqlite_where=sa.text("active"), postgresql_where=sa.text("active"))
 
     op.drop_table("personal_models")
     with op.batch_alter_table("masks", schema=None) as batch_op:

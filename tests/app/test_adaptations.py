@@ -17,6 +17,8 @@ from tests.app import hand_worker
 from tests.app.conftest import Caller, TestClient
 from tests.conftest import free_port
 
+BOTH_DATABASES = True
+
 
 def events_of(text: str) -> list[dict[str, Any]]:
     """The documents of a stream of server-sent events, with their ids under "event_id"."""
@@ -64,9 +66,7 @@ def test_while_one_is_under_way_that_one_is_returned(alice: Caller, bob: Caller,
 def test_many_requests_at_once_make_one_job(alice: Caller) -> None:
     alice.upload_photos(2)
     ids: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: ids.append(alice("POST", "adaptations").json()["id"])) for _ in range(6)
-    ]
+    threads = [threading.Thread(target=lambda: ids.append(alice("POST", "adaptations").json()["id"])) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -84,9 +84,7 @@ def test_too_few_photos_are_a_conflict(alice: Caller, photos: int, code: str) ->
     assert alice("GET", "adaptations").json()["items"] == []
 
 
-@pytest.mark.parametrize(
-    "body", [{"budget_seconds": 0}, {"budget_seconds": "soon"}, {"seed": -1}, {"sede": 1}, {"base": ""}, []]
-)
+@pytest.mark.parametrize("body", [{"budget_seconds": 0}, {"budget_seconds": "soon"}, {"seed": -1}, {"sede": 1}, {"base": ""}, []])
 def test_a_nonsense_wish_is_refused(alice: Caller, body: object) -> None:
     alice.upload_photos(2)
     answer = alice("POST", "adaptations", json=body)
@@ -99,13 +97,14 @@ def test_a_budget_past_the_bound_is_refused(alice: Caller, settings: Settings) -
     assert (answer.status_code, answer.json()["code"]) == (422, "budget_too_large")
 
 
-@pytest.mark.parametrize(("path", "bodies"), [
-    ("adaptations", ({"seed": 1}, {"seed": 2})),
-    ("segmentations", ({"adapt": "never"}, {"adapt": "never", "model": "base"})),
-])
-def test_an_idempotency_key_makes_one_job(
-    alice: Caller, bob: Caller, api: FastAPI, path: str, bodies: tuple[object, object]
-) -> None:
+@pytest.mark.parametrize(
+    ("path", "bodies"),
+    [
+        ("adaptations", ({"seed": 1}, {"seed": 2})),
+        ("segmentations", ({"adapt": "never"}, {"adapt": "never", "model": "base"})),
+    ],
+)
+def test_an_idempotency_key_makes_one_job(alice: Caller, bob: Caller, api: FastAPI, path: str, bodies: tuple[object, object]) -> None:
     for caller in (alice, bob):
         caller.upload_photos(2)
     key = {"Idempotency-Key": "once"}
@@ -129,7 +128,12 @@ def test_progress_and_end_are_shown(alice: Caller, api: FastAPI) -> None:
     job = answer.json()
     shown = {name: job[name] for name in ("status", "stage", "step", "steps", "percent", "eta_seconds", "queue_position")}
     assert shown == {
-        "status": "running", "stage": "training", "step": 3, "steps": 12, "percent": 25.0, "eta_seconds": 9.5,
+        "status": "running",
+        "stage": "training",
+        "step": 3,
+        "steps": 12,
+        "percent": 25.0,
+        "eta_seconds": 9.5,
         "queue_position": None,
     }
     assert answer.headers["retry-after"] == "1"

@@ -15,6 +15,8 @@ from app.db import Database
 from app.errors import SchemaTooNew
 from app.tables import Image, Table, User
 
+BOTH_DATABASES = True
+
 
 def test_the_migrations_make_what_the_tables_say(database_url: str) -> None:
     with db._migrating(database_url) as (connection, config):
@@ -70,9 +72,7 @@ def test_sqlite_is_in_wal_mode_with_foreign_keys(tmp_path: Path) -> None:
 
 def test_foreign_keys_hold_and_cascade(database: Database) -> None:
     def photo(user_id: str) -> Image:
-        return Image(
-            user_id=user_id, sha256="0" * 64, filename="a", media_type="image/png", byte_size=1, width=1, height=1
-        )
+        return Image(user_id=user_id, sha256="0" * 64, filename="a", media_type="image/png", byte_size=1, width=1, height=1)
 
     with pytest.raises(IntegrityError), database.write() as session:
         session.add(photo("nobody"))

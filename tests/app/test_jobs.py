@@ -16,6 +16,8 @@ from app.errors import LeaseLost
 from app.jobs import Lease
 from app.tables import Job, JobKind, JobStatus, User
 
+BOTH_DATABASES = True
+
 LEASE_SECONDS = 30.0
 
 
@@ -26,9 +28,7 @@ def make_user(database: Database) -> str:
     return user.id
 
 
-def make_job(
-    database: Database, user_id: str, kind: JobKind = JobKind.SEGMENTATION, depends_on: str | None = None
-) -> str:
+def make_job(database: Database, user_id: str, kind: JobKind = JobKind.SEGMENTATION, depends_on: str | None = None) -> str:
     with database.write() as session:
         job = Job(user_id=user_id, kind=kind, request={}, base="espnetv2", depends_on=depends_on)
         session.add(job)
@@ -155,9 +155,7 @@ def test_percent_never_falls_and_the_timeline_has_each_stage(database: Database,
     lease = must_claim(database, job_id)
     for stage, percent in (("grouping", 10.0), ("grouping", 40.0), ("training", 25.0), ("training", 300.0)):
         with database.write() as session:
-            jobs.report_progress(
-                session, lease, stage=stage, step=1, steps=4, percent=percent, eta_seconds=5.0
-            )
+            jobs.report_progress(session, lease, stage=stage, step=1, steps=4, percent=percent, eta_seconds=5.0)
         seen = job_of(database, job_id).percent
         assert seen == {10.0: 10.0, 40.0: 40.0, 25.0: 40.0, 300.0: 100.0}[percent]
     with database.write() as session:
@@ -183,7 +181,10 @@ def test_a_bad_end_carries_code_and_reason(database: Database, job_id: str, end:
         getattr(jobs, end)(session, lease, code="why", reason="Because.", report={"a": 1})
     job = job_of(database, job_id)
     assert (job.status, job.error_code, job.error_reason, job.report) == (
-        {"refuse": "refused", "fail": "failed"}[end], "why", "Because.", {"a": 1},
+        {"refuse": "refused", "fail": "failed"}[end],
+        "why",
+        "Because.",
+        {"a": 1},
     )
 
 

@@ -26,9 +26,7 @@ def register(database: Database, *, heard_seconds_ago: float = 0) -> None:
         session.add(Worker(queues=["adaptation"], hostname="h", pid=1, device="cpu", heartbeat_at=heard))
         for name, is_default in (("deeplab", False), ("espnetv2", True)):
             session.add(
-                RegisteredBase(
-                    name=name, title=name.title(), classes=CLASSES, licence="Apache-2.0", scores={}, is_default=is_default
-                )
+                RegisteredBase(name=name, title=name.title(), classes=CLASSES, licence="Apache-2.0", scores={}, is_default=is_default)
             )
 
 
@@ -41,7 +39,10 @@ def test_ready_only_with_a_worker_that_was_heard_lately(anonymous: httpx.Client,
     without = anonymous.get("/readyz")
     assert without.status_code == 503
     assert {name: check["ok"] for name, check in without.json()["checks"].items()} == {
-        "database": True, "redis": True, "storage": True, "workers": False,
+        "database": True,
+        "redis": True,
+        "storage": True,
+        "workers": False,
     }
     register(api_database, heard_seconds_ago=1000)
     assert anonymous.get("/readyz").status_code == 503
@@ -52,9 +53,7 @@ def test_ready_only_with_a_worker_that_was_heard_lately(anonymous: httpx.Client,
 
 
 def test_what_is_missing_is_named_and_leaks_nothing(settings: Settings) -> None:
-    broken = settings.model_copy(
-        update={"redis_url": f"redis://:secret@127.0.0.1:{free_port()}/0", "storage_url": "file:///proc/nowhere"}
-    )
+    broken = settings.model_copy(update={"redis_url": f"redis://:secret@127.0.0.1:{free_port()}/0", "storage_url": "file:///proc/nowhere"})
     with TestClient(create_app(broken)) as client:
         answer = client.get("/readyz")
     assert answer.status_code == 503 and "secret" not in answer.text
@@ -81,9 +80,7 @@ def test_the_catalogue_is_what_workers_registered(alice: Caller, api_database: D
     ("method", "path", "status", "code"),
     [("GET", "/nowhere", 404, "route_not_found"), ("PATCH", "/v1/users", 405, "method_not_allowed")],
 )
-def test_unknown_routes_are_problems(
-    anonymous: httpx.Client, method: str, path: str, status: int, code: str
-) -> None:
+def test_unknown_routes_are_problems(anonymous: httpx.Client, method: str, path: str, status: int, code: str) -> None:
     answer = anonymous.request(method, path)
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, answer.json()["code"]) == (status, code)

@@ -11,6 +11,8 @@ from tests.app import hand_worker
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
 
+BOTH_DATABASES = True
+
 OPEN_PATHS = {"/healthz", "/readyz"}
 
 
@@ -53,9 +55,7 @@ def filled(path: str, ids: dict[str, str]) -> str:
     return path.format(**ids, job_id=ids[kind])
 
 
-def test_every_route_wants_a_token_and_shows_nobody_anothers(
-    api: FastAPI, alice: Caller, bob: Caller, anonymous: Any
-) -> None:
+def test_every_route_wants_a_token_and_shows_nobody_anothers(api: FastAPI, alice: Caller, bob: Caller, anonymous: Any) -> None:
     theirs = ids_of(alice, api)
     mixed = {**theirs, "user_id": bob.user_id}
     before = {path: alice("GET", path).json() for path in ("", "images", "adaptations", "segmentations", "models", "tokens")}

@@ -51,9 +51,7 @@ def test_bad_files_are_rejected_by_name_and_the_good_ones_stored(alice: Caller) 
     assert len(alice("GET", "images").json()["items"]) == 2
 
 
-@pytest.mark.parametrize(
-    ("size", "code"), [((3163, 3163), "too_many_pixels"), ((3162, 3162), "truncated_image")]
-)
+@pytest.mark.parametrize(("size", "code"), [((3163, 3163), "too_many_pixels"), ((3162, 3162), "truncated_image")])
 def test_pixels_are_counted_before_decoding(alice: Caller, size: tuple[int, int], code: str) -> None:
     # The bound of these tests is 10,000,000; the data behind the header is a few bytes.
     assert alice.upload([("a.png", png_claiming(*size))])[0]["code"] == code
@@ -141,9 +139,7 @@ def test_the_same_bytes_are_stored_once_per_user(alice: Caller, bob: Caller, api
         ),
     ],
 )
-def test_a_bad_body_has_its_code(
-    alice: Caller, headers: dict[str, str], body: bytes, status: int, code: str
-) -> None:
+def test_a_bad_body_has_its_code(alice: Caller, headers: dict[str, str], body: bytes, status: int, code: str) -> None:
     answer = alice("POST", "images", headers=headers, content=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 

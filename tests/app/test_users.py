@@ -16,6 +16,8 @@ from app.tables import Table, Token
 from tests.app import hand_worker
 from tests.app.conftest import Caller
 
+BOTH_DATABASES = True
+
 
 def code_of(answer: httpx.Response) -> tuple[int, str]:
     assert answer.headers["content-type"] == "application/problem+json"
@@ -51,9 +53,7 @@ def test_a_user_token_makes_no_users(alice: Caller) -> None:
     assert code_of(alice("POST", "/v1/users")) == (403, "service_token_needed")
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Bearer pseg_usr_wrong", "Basic abc", "bearer é", "Token x"]
-)
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer pseg_usr_wrong", "Basic abc", "bearer é", "Token x"])
 def test_no_token_or_a_wrong_one_is_401(anonymous: httpx.Client, alice: Caller, header: str | None) -> None:
     headers = {} if header is None else {b"authorization": header.encode()}
     answer = anonymous.get(f"/v1/users/{alice.user_id}", headers=headers)
