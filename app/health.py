@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import db, queue
 from app.clock import utc_now
 from app.deps import Wiring, WiringDep
-from app.tables import Worker
+from app.tables import JobKind, Worker
 
 router = APIRouter(tags=["health"])
 
@@ -102,5 +102,6 @@ def _workers(wiring: Wiring) -> str:
         queues = session.scalars(select(Worker.queues).where(Worker.heartbeat_at > alive_since)).all()
     if not queues:
         raise _NotReady("no worker has been heard from lately")
-    names = sorted({str(name) for some in queues for name in some})
-    return f"{len(queues)} alive, on {', '.join(names)}"
+    served = {str(name) for some in queues for name in some}
+    idle = [kind.value for kind in JobKind if kind.value not in served]
+    return f"{len(queues)} alive, on {', '.join(sorted(served))}" + (f"; none on {', '.join(idle)}" if idle else "")

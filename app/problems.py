@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from http import HTTPStatus
 from typing import Any
 
@@ -10,11 +11,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.errors import AppError
 
 MEDIA_TYPE = "application/problem+json"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_RETRY_AFTER_SECONDS = 2
 _CODE_OF_STATUS = {404: "route_not_found", 405: "method_not_allowed", 413: "too_large"}
 
 log = structlog.get_logger(__name__)
@@ -57,6 +62,9 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _app_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(OSError, _os_error)
+    app.add_exception_handler(ClientDisconnect, _hung_up)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -100,6 +108,26 @@ def _http_exception(_request: Request, error: Exception) -> JSONResponse:
     code = _CODE_OF_STATUS.get(error.status_code, phrase.lower().replace(" ", "_"))
     headers = dict(error.headers) if error.headers else None
     return problem(error.status_code, code, phrase, str(error.detail), headers=headers)
+
+
+def _database_away(request: Request, error: Exception) -> JSONResponse:
+    log.error("request.database_away", method=request.method, path=request.url.path, exc_info=error)
+    detail = "The database does not answer. Nothing was changed; try again in a moment."
+    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+    return problem(503, "database_unavailable", "Not available", detail, headers=headers)
+
+
+def _os_error(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        log.error("request.storage_full", method=request.method, path=request.url.path, exc_info=error)
+        detail = "The service has no room left. What was answered as stored before is kept."
+        return problem(507, "storage_full", "Insufficient storage", detail)
+    return _unexpected(request, error)
+
+
+def _hung_up(_request: Request, _error: Exception) -> JSONResponse:
+    # Nobody is there to read this; it keeps a caller's broken line out of the log of our errors.
+    return problem(400, "client_disconnected", "Bad request", "The caller hung up before the request was complete.")
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

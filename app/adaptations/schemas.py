@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.catalog.schemas import BaseName
 from app.job_documents import JobDocument
 
 
@@ -14,7 +15,7 @@ class NewAdaptation(BaseModel):
     budget_seconds: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Wall-clock bound; the best model found by then counts."
     )
-    base: str | None = Field(None, min_length=1, max_length=64, description="A name of `GET /v1/bases`.")
+    base: BaseName | None = Field(None, description="A name of `GET /v1/bases`.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Same photos, same seed, same model.")
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.catalog.schemas import BaseName
 from app.job_documents import JobDocument
 from app.tables import ItemStatus
 
@@ -23,7 +24,7 @@ class NewSegmentation(BaseModel):
         "auto", description="`auto` adapts first where the model is missing or a fifth of the gallery is newer."
     )
     model: ModelChoice = Field("personal", description="`personal` is the model in use, or the base without one.")
-    base: str | None = Field(None, min_length=1, max_length=64, description="A name of `GET /v1/bases`.")
+    base: BaseName | None = Field(None, description="A name of `GET /v1/bases`.")
     wait: float = Field(0, ge=0, allow_inf_nan=False, description="Seconds to wait for the end before answering.")
 
 

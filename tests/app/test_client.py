@@ -217,12 +217,8 @@ def job_answers(*states: dict[str, Any]) -> Handler:
 
 def test_wait_reports_every_document_and_returns_the_last() -> None:
     seen: list[tuple[str, float | None]] = []
-    client = client_of(
-        job_answers({"status": "queued"}, {"status": "running", "percent": 40.0}, {"status": "refused", "percent": 100})
-    )
-    job = client.wait(
-        Job(id="j1", kind="adaptation", status="queued"), lambda job: seen.append((job.status, job.percent))
-    )
+    client = client_of(job_answers({"status": "queued"}, {"status": "running", "percent": 40.0}, {"status": "refused", "percent": 100}))
+    job = client.wait(Job(id="j1", kind="adaptation", status="queued"), lambda job: seen.append((job.status, job.percent)))
     assert seen == [("queued", None), ("running", 40.0), ("refused", 100.0)]
     assert job.require_success() is job
 

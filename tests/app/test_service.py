@@ -61,6 +61,17 @@ def test_what_is_missing_is_named_and_leaks_nothing(settings: Settings) -> None:
     assert [checks[name]["ok"] for name in ("database", "redis", "storage")] == [True, False, False]
 
 
+def test_a_database_that_is_away_is_503(settings: Settings) -> None:
+    url = f"postgresql+psycopg://nobody:secret@127.0.0.1:{free_port()}/none"
+    with TestClient(create_app(settings.model_copy(update={"database_url": url}))) as client:
+        answer = client.get("/v1/bases", headers={"Authorization": "Bearer x"})
+        readiness = client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert readiness.status_code == 503 and readiness.json()["checks"]["database"]["ok"] is False
+    assert "secret" not in answer.text + readiness.text
+
+
 def test_the_catalogue_is_what_workers_registered(alice: Caller, api_database: Database) -> None:
     early = alice("GET", "/v1/bases")
     assert (early.status_code, early.json()["code"]) == (503, "no_worker_yet")

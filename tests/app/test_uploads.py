@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tempfile
 from collections.abc import Iterator
@@ -86,6 +87,19 @@ def test_unusual_pixels_are_taken_and_shown(alice: Caller, mode: str) -> None:
     assert alice("GET", f"images/{image_id}/thumbnail").status_code == 200
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF"])
+def test_a_file_cut_off_anywhere_is_rejected(alice: Caller, form: str) -> None:
+    pillow_heif.register_heif_opener()
+    whole = encoded(picture(300, 200, seed=9), form)
+    cuts = [*range(1, 40, 4), *(len(whole) * part // 12 for part in range(1, 12))]
+    results = alice.upload([(f"{cut}", whole[:cut]) for cut in cuts])
+    assert {(entry["status"], entry["code"]) for entry in results} <= {
+        ("rejected", "truncated_image"),
+        ("rejected", "not_an_image"),
+    }
+    assert results[-1]["code"] == "truncated_image"
+
+
 def test_sizes_are_upright_and_the_time_is_utc(alice: Caller) -> None:
     turned = jpeg_with_exif(orientation=6, taken="2024:05:31 18:02:11", offset="+02:00")
     image_id = alice.upload([("a.jpg", turned)])[0]["image_id"]
@@ -142,6 +156,21 @@ def test_the_same_bytes_are_stored_once_per_user(alice: Caller, bob: Caller, api
 def test_a_bad_body_has_its_code(alice: Caller, headers: dict[str, str], body: bytes, status: int, code: str) -> None:
     answer = alice("POST", "images", headers=headers, content=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_full_disk_is_said_and_what_was_stored_is_kept(alice: Caller, api: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice.upload([("kept.jpg", jpeg(seed=1))])
+    storage = type(api.state.wiring.storage)
+
+    def no_room(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(storage, "put_file", no_room)
+        answer = alice("POST", "images", files=[("files", ("a.jpg", jpeg(seed=2)))])
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+    assert alice.upload([("a.jpg", jpeg(seed=2))])[0]["status"] == "stored"
+    assert len(alice("GET", "images").json()["items"]) == 2
 
 
 def test_hostile_file_names_are_only_text(alice: Caller) -> None:

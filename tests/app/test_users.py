@@ -43,10 +43,24 @@ def test_two_users_may_be_without_an_external_id(service: Caller) -> None:
     assert {service("POST", "/v1/users").status_code for _ in range(2)} == {201}
 
 
-@pytest.mark.parametrize("body", [{"external_id": ""}, {"external_id": "x" * 256}, {"external_id": 3}, {"other": 1}, []])
+@pytest.mark.parametrize(
+    "body", [{"external_id": ""}, {"external_id": "a\0b"}, {"external_id": "x" * 256}, {"external_id": 3}, {"other": 1}, []]
+)
 def test_a_bad_user_is_refused_field_by_field(service: Caller, body: object) -> None:
     answer = service("POST", "/v1/users", json=body)
     assert code_of(answer) == (422, "validation_failed") and answer.json()["errors"]
+
+
+@pytest.mark.parametrize("raw", [b'{"external_id": "\\ud800"}', b"{", b"\xff\xfe", b'{"external_id": 1e999}', b"[" * 5000])
+def test_a_broken_body_is_refused(service: Caller, raw: bytes) -> None:
+    answer = service("POST", "/v1/users", content=raw, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422) and code_of(answer)[1] in ("validation_failed", "bad_request")
+
+
+def test_any_language_names_a_user(service: Caller) -> None:
+    for name in ("ولد", "🌻", "a' OR 1=1 --"):
+        created = service("POST", "/v1/users", json={"external_id": name}).json()
+        assert service("GET", f"/v1/users/{created['id']}").json()["external_id"] == name
 
 
 def test_a_user_token_makes_no_users(alice: Caller) -> None:
