@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,13 +36,11 @@ def bases() -> BaseCache:
 
 
 @pytest.fixture
-def workshop(migrated_sqlite: Path, tmp_path: Path, redis_url: str, bases: BaseCache) -> Iterator[Workshop]:
-    """A worker's workshop on an empty deployment."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(migrated_sqlite, tmp_path / "data" / "personalseg.sqlite3")
+def workshop(database_url: str, tmp_path: Path, redis_url: str, bases: BaseCache) -> Iterator[Workshop]:
+    """A worker's workshop on an empty deployment; every test runs on SQLite and on PostgreSQL."""
     settings = Settings(
         data_dir=tmp_path / "data",
-        database_url=f"sqlite:///{tmp_path / 'data' / 'personalseg.sqlite3'}",
+        database_url=database_url,
         storage_url=f"file://{tmp_path / 'data' / 'blobs'}",
         redis_url=redis_url,
         default_base=BASE,

@@ -36,6 +36,7 @@ from workers.segmentation import segment_photos
 from workers.tasks import ring_dependents, run
 from workers.workshop import Workshop
 
+BOTH_DATABASES = True
 PHOTOGRAPHS = ("chelsea.png", "astronaut.png", "coffee.png")
 
 

@@ -18,6 +18,8 @@ from workers.lease import estimate_remaining, hold
 from workers.tasks import run
 from workers.workshop import Workshop
 
+BOTH_DATABASES = True
+
 
 @pytest.fixture
 def job_id(workshop: Workshop, user_id: str) -> str:
