@@ -142,6 +142,7 @@ class Image(Table):
     __table_args__ = (
         UniqueConstraint("user_id", "sha256"),
         Index("ix_images_user_id_created_at", "user_id", "created_at"),
+        Index("ix_images_user_id_id", "user_id", "id"),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"))
@@ -234,7 +235,7 @@ class PersonalModel(Table):
     user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"))
     version: Mapped[int]
     base: Mapped[str] = mapped_column(String(64))
-    job_id: Mapped[str | None] = mapped_column(Id, ForeignKey("jobs.id", ondelete="SET NULL"))
+    job_id: Mapped[str | None] = mapped_column(Id, ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     blob_key: Mapped[str] = mapped_column(String(512))
     sha256: Mapped[str] = mapped_column(String(64))
     byte_size: Mapped[int] = mapped_column(BigInteger)
@@ -253,7 +254,7 @@ class Mask(Table):
     image_id: Mapped[str] = mapped_column(Id, ForeignKey("images.id", ondelete="CASCADE"), index=True)
     model_version: Mapped[int]
     base: Mapped[str] = mapped_column(String(64))
-    job_id: Mapped[str | None] = mapped_column(Id, ForeignKey("jobs.id", ondelete="SET NULL"))
+    job_id: Mapped[str | None] = mapped_column(Id, ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     labels_key: Mapped[str] = mapped_column(String(512))
     confidence_key: Mapped[str] = mapped_column(String(512))
     classes: Mapped[list[Any]]

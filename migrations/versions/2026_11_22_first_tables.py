@@ -77,6 +77,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.create_index("ix_images_user_id_created_at", ["user_id", "created_at"], unique=False)
+        batch_op.create_index("ix_images_user_id_id", ["user_id", "id"], unique=False)
 
     op.create_table(
         "jobs",
@@ -167,6 +168,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("masks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_masks_image_id"), ["image_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_masks_job_id"), ["job_id"], unique=False)
 
     op.create_table(
         "personal_models",
@@ -187,6 +189,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("user_id", "version", name=op.f("uq_personal_models_user_id_version")),
     )
     with op.batch_alter_table("personal_models", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_personal_models_job_id"), ["job_id"], unique=False)
         batch_op.create_index(
             "uq_personal_models_one_active",
             ["user_id"],
@@ -217,10 +220,12 @@ def downgrade() -> None:
 
     op.drop_table("segmentation_items")
     with op.batch_alter_table("personal_models", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_personal_models_job_id"))
         batch_op.drop_index("uq_personal_models_one_active", sqlite_where=sa.text("active"), postgresql_where=sa.text("active"))
 
     op.drop_table("personal_models")
     with op.batch_alter_table("masks", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_masks_job_id"))
         batch_op.drop_index(batch_op.f("ix_masks_image_id"))
 
     op.drop_table("masks")
@@ -240,6 +245,7 @@ def downgrade() -> None:
 
     op.drop_table("jobs")
     with op.batch_alter_table("images", schema=None) as batch_op:
+        batch_op.drop_index("ix_images_user_id_id")
         batch_op.drop_index("ix_images_user_id_created_at")
 
     op.drop_table("images")
