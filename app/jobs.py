@@ -160,6 +160,11 @@ def expire_leases_of(session: Session, owner_prefix: str) -> int:
     return len(session.execute(statement, execution_options=_DIRECT).all())
 
 
+def forget_rings(session: Session) -> None:
+    """Let the sweeper ring for every waiting job at once: Redis has lost what it was told."""
+    session.execute(update(Job).where(Job.status.in_(ACTIVE_STATUSES)).values(rung_at=None), execution_options=_DIRECT)
+
+
 def request_cancel(session: Session, job: Job) -> None:
     """Cancel a queued job at once; ask the worker of a running one to stop. An ended job stays as it is."""
     now = utc_now()

@@ -48,6 +48,7 @@ _REDIS_START_SECONDS = 15.0
 # sun_path holds 104 bytes on macOS and 108 on Linux, the final zero included.
 _LONGEST_SOCKET_PATH = 100
 _WORKER_PREFIX = "worker-"
+_REDIS = "redis"
 
 log = structlog.get_logger(__name__)
 
@@ -219,6 +220,9 @@ class Deployment:
     def _note_death(self, name: str, pid: int) -> None:
         if name.startswith(_WORKER_PREFIX):
             self._forget_dead_workers(str(pid))
+        elif name == _REDIS and self._database is not None:
+            with self._database.write() as session:
+                jobs.forget_rings(session)
 
     def _forget_dead_workers(self, pid: str) -> None:
         """End the leases of a worker that is dead (all of this machine's when `pid` is empty: the folder is locked)."""
@@ -228,6 +232,8 @@ class Deployment:
         with self._database.write() as session:
             jobs.expire_leases_of(session, f"{hostname}:{pid}:" if pid else f"{hostname}:")
             session.execute(dead.where(Worker.pid == int(pid)) if pid else dead)
+            if not pid:
+                jobs.forget_rings(session)
 
 
 def serve(settings: Settings) -> int:
@@ -279,7 +285,7 @@ def _redis_program(folder: Path) -> Program:
         "--daemonize": "no",
     }
     command = [find_redis_server(), *(part for option in options.items() for part in option)]
-    return Program("redis", command, dict(os.environ))
+    return Program(_REDIS, command, dict(os.environ))
 
 
 def find_redis_server() -> str:

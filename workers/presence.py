@@ -65,9 +65,10 @@ def beat(workshop: Workshop) -> None:
 def sweep(workshop: Workshop, broker: RedisBroker) -> int:
     """Ring for every queued job and every expired lease that nobody was told of lately; returns how many rings."""
     rung = 0
+    # Before the rows: where Redis does not answer, nothing must be marked as rung for.
+    unheard = {kind: waiting_messages(broker, kind) for kind in JobKind}
     with workshop.database.write() as session:
         found = jobs.due(session, utc_now())
-    unheard = {kind: waiting_messages(broker, kind) for kind in {due.kind for due in found}}
     for due in found:
         if unheard[due.kind] < _ENOUGH_UNHEARD:
             rung += queue.enqueue(workshop.settings.redis_url, due.kind, due.job_id)
