@@ -94,6 +94,9 @@ def postgres_server() -> Iterator[Any]:
     except (OSError, subprocess.CalledProcessError, RuntimeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {error}")
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        _administer(server, f"ALTER SYSTEM SET {setting} = off")  # a power cut would only lose test databases
+    _administer(server, "SELECT pg_reload_conf()")
     yield server
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
