@@ -115,7 +115,7 @@ def pin_model_version(session: Session, lease: Lease, version: int) -> None:
 def succeed(session: Session, lease: Lease, *, report: dict[str, Any] | None = None, model_version: int | None = None) -> None:
     """Close the job as done."""
     pinned = {} if model_version is None else {"model_version": model_version}
-    _finish(session, lease, JobStatus.SUCCEEDED, report=report, percent=100.0, **pinned)
+    _finish(session, lease, JobStatus.SUCCEEDED, report=report, percent=100.0, step=Job.steps, **pinned)
 
 
 def refuse(session: Session, lease: Lease, *, code: str, reason: str, report: dict[str, Any] | None = None) -> None:

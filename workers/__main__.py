@@ -24,6 +24,7 @@ from app.settings import Settings
 from app.tables import JobKind
 from models.types import ModelFileError
 from workers.broker import make_broker
+from workers.cache import UnknownBase
 from workers.presence import register, start_background, unregister
 from workers.tasks import declare_actors
 from workers.workshop import Workshop, open_workshop
@@ -50,7 +51,7 @@ def main(
         signal.signal(number, lambda *_: workshop.stopping.set())
     try:
         workshop.bases.get(settings.default_base)
-    except (KeyError, ModelFileError, OSError) as error:
+    except (UnknownBase, ModelFileError, OSError) as error:
         _refuse(f"The base model {settings.default_base!r} cannot be loaded: {error}")
     work_until_stopped(workshop, queues)
 

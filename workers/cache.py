@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models import Base, PersonalModel, load_base
+from models import Base, PersonalModel, available_bases, load_base
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,13 @@ class ModelKey:
     sha256: str
 
 
+class UnknownBase(Exception):
+    """No base of this name is installed here."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"This worker has no base model named {name!r}.")
+
+
 class BaseCache:
     """One loaded base per name, for the life of the process."""
 
@@ -26,8 +33,10 @@ class BaseCache:
         self._loaded: dict[str, Base] = {}
 
     def get(self, name: str) -> Base:
-        """The base of this name, loaded at the first call; raises what `models.load_base` raises."""
+        """The base of this name, loaded at the first call; raises UnknownBase, ModelFileError or OSError."""
         if name not in self._loaded:
+            if name not in {info.name for info in available_bases()}:
+                raise UnknownBase(name)
             self._loaded[name] = load_base(name, device=self._device)
         return self._loaded[name]
 

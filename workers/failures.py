@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import BlobNotFound
 from models.types import ModelFileError
+from workers.cache import UnknownBase
 from workers.codec import PhotoTooLarge, PhotoUnreadable
 
 log = structlog.get_logger(__name__)
@@ -62,7 +63,7 @@ _KNOWN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, 
     (ModelFileError, "model_file_invalid", "The model's file does not fit this version of the service. Adapt again."),
     (UnknownModelVersion, "unknown_model_version", None),
     (GalleryVanished, "gallery_empty", None),
-    (KeyError, "unknown_base", "The base model that the job asks for is not known to this worker."),
+    (UnknownBase, "unknown_base", None),
     (SQLAlchemyError, "database_error", "The database did not take the result. Try again."),
     (OSError, "storage_error", "The blob store could not be read or written. Try again."),
 )

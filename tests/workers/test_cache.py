@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.workers.conftest import BASE
-from workers.cache import BaseCache, ModelKey, PersonalModelCache
+from workers.cache import BaseCache, ModelKey, PersonalModelCache, UnknownBase
 
 
 def key(number: int, user: str = "u") -> ModelKey:
@@ -30,8 +30,8 @@ def test_a_base_is_loaded_once(bases: BaseCache) -> None:
     assert bases.get(BASE) is bases.get(BASE)
 
 
-def test_an_unknown_base_is_a_key_error(bases: BaseCache) -> None:
-    with pytest.raises(KeyError):
+def test_an_unknown_base_is_named(bases: BaseCache) -> None:
+    with pytest.raises(UnknownBase, match="no such base"):
         bases.get("no such base")
 
 

@@ -7,6 +7,7 @@ import torch
 
 from app.errors import BlobNotFound
 from models import ModelFileError
+from workers.cache import UnknownBase
 from workers.codec import PhotoTooLarge, PhotoUnreadable
 from workers.failures import GalleryVanished, UnknownModelVersion, describe
 
@@ -22,8 +23,9 @@ from workers.failures import GalleryVanished, UnknownModelVersion, describe
         (ModelFileError("shape of x"), "model_file_invalid"),
         (UnknownModelVersion(3, "espnetv2"), "unknown_model_version"),
         (GalleryVanished(), "gallery_empty"),
-        (KeyError("no base"), "unknown_base"),
+        (UnknownBase("no base"), "unknown_base"),
         (OSError(28, "No space left on device"), "storage_error"),
+        (KeyError("a mistake of ours"), "internal_error"),
         (ZeroDivisionError("/srv/secret/path"), "internal_error"),
     ],
 )
