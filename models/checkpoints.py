@@ -47,13 +47,13 @@ class ContextBank:
 
     proxies: Float[Tensor, "remembered channels"]
     group: Int[Tensor, " remembered"]
-    centres: Float[np.ndarray, "groups channels"]
+    centres: Float[np.ndarray, "groups deep_channels"]
 
     def of(self, group: int) -> Float[Tensor, "remembered channels"]:
         """The proxies of one group."""
         return self.proxies[self.group == group]
 
-    def nearest(self, descriptor: Float[np.ndarray, " channels"]) -> int:
+    def nearest(self, descriptor: Float[np.ndarray, " deep_channels"]) -> int:
         """The group of a photo by its description."""
         return nearest_group(descriptor, self.centres)
 

@@ -13,7 +13,7 @@ from models.preprocess import normalize
 STRIDE = 32  # pixels; sides of inputs are multiples of it, so that every stride of a base divides them
 
 
-def snap(side: float) -> int:
+def snap(side: float | int) -> int:
     """The multiple of STRIDE nearest to `side`."""
     return max(STRIDE, round(side / STRIDE) * STRIDE)
 

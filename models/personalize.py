@@ -98,7 +98,7 @@ class Look:
 
     indices: list[int]
     groups: Int64[np.ndarray, " seen"]
-    centres: Float[np.ndarray, "groups channels"]
+    centres: Float[np.ndarray, "groups deep_channels"]
     chosen: list[int]
     """Positions in `indices` of the photos to learn from, group by group."""
     pixels: UInt8[Tensor, "chosen 3 side side"]

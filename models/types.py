@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,6 +22,7 @@ class Features(NamedTuple):
     """The base's own class logits, at the stride the network ends at."""
 
 
+@runtime_checkable
 class PhotoSource(Protocol):
     """A gallery, read photo by photo as it is needed, never whole."""
 

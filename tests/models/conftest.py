@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 from PIL import Image
 
-import models
+with install_import_hook("models", "beartype.beartype"):  # every annotated shape and dtype is checked as the tests run
+    import models
 
 PHOTOGRAPHS = (
     ("skimage", "data/astronaut.png"),

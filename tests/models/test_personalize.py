@@ -9,7 +9,7 @@ import models
 from models.personalize import STAGES
 from tests.models.conftest import Album
 
-QUICK = models.PersonalizeConfig(budget_seconds=600, scales=(1.0,), epochs=1)
+QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1)
 
 
 @pytest.fixture(scope="module")
