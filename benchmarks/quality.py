@@ -127,7 +127,8 @@ def parse_recipe(text: str) -> GalleryRecipe:
 def main(
     data: Annotated[Path, typer.Option(help="Folder with voc2012/val and camvid.")] = Path("../shared/data"),
     gallery: Annotated[
-        list[str] | None, typer.Option(help="subject[:camera[:seed[:photos[:half]]]]; repeatable. Without: three reported galleries.")
+        list[str] | None,
+        typer.Option(help="subject[:camera[:seed[:photos[:half]]]]; repeatable. Without: the three reported galleries."),
     ] = None,
     base: Annotated[str, typer.Option(help="Base model.")] = "espnetv2",
     run: Annotated[Path | None, typer.Option(help="A train_base run's state.pt instead of the shipped weights.")] = None,

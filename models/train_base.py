@@ -22,9 +22,9 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from models.augment import jitter_color, maybe_flip
+from models.augment import jitter_color, maybe_flip, simulate_camera
 from models.bases.espnetv2 import from_edgenets
-from models.bases.registry import build_espnetv2, channels_last, write_base_weights
+from models.bases.registry import build_espnetv2, channels_last, read_base_weights, write_base_weights
 from models.datasets import LabelledFolder
 from models.grouping import GROUP_SIZE, describe, group_batches, group_photos
 from models.labels import VOC_CLASSES
@@ -49,13 +49,20 @@ class Recipe:
     base_rate: float = 2e-5
     context_rate: float = 1e-3
     weight_decay: float = 1e-4
+    cameras: bool = False
+    """Show photos through other cameras, so that the context also learns where the base errs."""
     seed: int = 0
 
 
 def build(weights: Path | None, width: float, classes: int = len(VOC_CLASSES)) -> Segmenter:
-    """A segmenter whose base holds the published ESPNetv2 weights (or, without, random ones) and whose context is new."""
+    """A segmenter whose base holds the published ESPNetv2 weights (or, without, random ones) and whose context is new.
+
+    A `.safetensors` of ours fills both.
+    """
     segmenter = build_espnetv2(width, classes)
-    if weights is not None:
+    if weights is not None and weights.suffix == ".safetensors":
+        read_base_weights(segmenter, weights.read_bytes())
+    elif weights is not None:
         published = torch.load(weights, map_location="cpu", weights_only=True)
         segmenter.base.load_state_dict(from_edgenets(published), strict=True)
     return segmenter
@@ -81,7 +88,8 @@ def augment(
     window = (slice(top, top + recipe.crop), slice(left, left + recipe.crop))
     pixels, mask = pixels[:, window[0], window[1]], mask[window]
     pixels, mask = maybe_flip(pixels, mask, rng)
-    return jitter_color(pixels, rng), mask
+    pixels = jitter_color(pixels, rng)
+    return simulate_camera(pixels, rng) if recipe.cameras else pixels, mask
 
 
 def loss_of(segmenter: Segmenter, teacher: nn.Module, x: Tensor, label: Tensor, visible: Tensor) -> Tensor:
@@ -89,6 +97,8 @@ def loss_of(segmenter: Segmenter, teacher: nn.Module, x: Tensor, label: Tensor, 
     output = segmenter(x, visible=visible)
     target = F.interpolate(label[:, None].float(), output.logits.shape[2:], mode="nearest")[:, 0].long()
     own = output.features.logits
+    if not own.requires_grad:  # a frozen base has nothing to learn or forget
+        return masked_cross_entropy(output.logits, target)
     with torch.no_grad():
         before = teacher(x).logits.softmax(1)
     supervised = masked_cross_entropy(output.logits, target) + AUXILIARY_WEIGHT * masked_cross_entropy(own, target)
@@ -111,6 +121,7 @@ class Trainer:
         self.recipe, self.folder, self.out, self.device = recipe, folder, out, device
         self.segmenter = channels_last(segmenter.to(device))
         self.teacher = copy.deepcopy(segmenter.base).eval().requires_grad_(False)
+        segmenter.base.requires_grad_(recipe.base_rate > 0)
         self.mean = copy.deepcopy(segmenter).eval().requires_grad_(False)
         groups = [
             {"params": list(segmenter.base.parameters()), "lr": recipe.base_rate, "peak": recipe.base_rate},
@@ -211,11 +222,14 @@ class Trainer:
 def main(
     data: Annotated[Path, typer.Option(help="Labelled folder: images/ + masks/, or JPEGImages/ + SegmentationClass/.")],
     out: Annotated[Path, typer.Option(help="Run folder: state.pt (resumable) and, at the end, espnetv2.safetensors.")],
-    weights: Annotated[Path | None, typer.Option(help="Published ESPNetv2 weights to start at; random without.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights to start at: published ESPNetv2 (.pth), or ours (.safetensors). Random without.")
+    ] = None,
     width: Annotated[float, typer.Option(help="ESPNetv2's scale s.")] = 2.0,
     epochs: Annotated[int, typer.Option(help="Passes over the photos.")] = Recipe.epochs,
-    base_rate: Annotated[float, typer.Option(help="AdamW rate of the base network.")] = Recipe.base_rate,
+    base_rate: Annotated[float, typer.Option(help="AdamW rate of the base network; 0 freezes it.")] = Recipe.base_rate,
     context_rate: Annotated[float, typer.Option(help="AdamW rate of the context module.")] = Recipe.context_rate,
+    cameras: Annotated[bool, typer.Option(help="Show photos through simulated cameras too.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of grouping, order and augmentation.")] = 0,
     checkpoint_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 50,
     limit: Annotated[int | None, typer.Option(help="Use only the first N photos (for a trial).")] = None,
@@ -227,7 +241,7 @@ def main(
         folder = folder.subset(folder.ids[:limit])
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    recipe = Recipe(epochs=epochs, base_rate=base_rate, context_rate=context_rate, seed=seed)
+    recipe = Recipe(epochs=epochs, base_rate=base_rate, context_rate=context_rate, cameras=cameras, seed=seed)
     trainer = Trainer(build(weights, width), recipe, folder, out, device)
     trainer.load()
     trainer.train(checkpoint_steps)
