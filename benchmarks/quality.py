@@ -98,12 +98,18 @@ def print_table(rows: list[Row], console: Console) -> None:
     for name in ("gallery", "photos", "base (plain)", "base + own context", "personal", "guard", "served gain", "adapt s", "file kB"):
         table.add_column(name, justify="left" if name in ("gallery", "guard") else "right")
     for row in rows:
-        served = row.served
+        gain = np.subtract(row.served, (row.base_miou, row.base_fbiou))
         table.add_row(
-            row.gallery, str(row.photos), f"{row.base_miou:.1f} / {row.base_fbiou:.1f}", f"{row.alone_miou:.1f} / {row.alone_fbiou:.1f}",
-            f"{row.personal_miou:.1f} / {row.personal_fbiou:.1f}", "kept" if row.accepted else f"refused: {row.code}",
-            f"{served[0] - row.base_miou:+.1f} / {served[1] - row.base_fbiou:+.1f}", f"{row.adapt_seconds:.0f}", f"{row.model_bytes / 1000:.0f}",
-        )  # fmt: skip
+            row.gallery,
+            str(row.photos),
+            f"{row.base_miou:.1f} / {row.base_fbiou:.1f}",
+            f"{row.alone_miou:.1f} / {row.alone_fbiou:.1f}",
+            f"{row.personal_miou:.1f} / {row.personal_fbiou:.1f}",
+            "kept" if row.accepted else f"refused: {row.code}",
+            f"{gain[0]:+.1f} / {gain[1]:+.1f}",
+            f"{row.adapt_seconds:.0f}",
+            f"{row.model_bytes / 1000:.0f}",
+        )
     if len(rows) > 1:
         gains = [np.subtract(row.served, (row.base_miou, row.base_fbiou)) for row in rows]
         mean = np.mean(gains, axis=0)
