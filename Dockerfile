@@ -19,16 +19,6 @@ WORKDIR /src
 COPY . .
 RUN /opt/personalseg/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps .
 
-FROM python:3.11-slim AS worker-build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN python3 -m venv /opt/personalseg
-COPY --from=requirements /src/worker.txt /tmp/
-RUN /opt/personalseg/bin/pip install --no-cache-dir --disable-pip-version-check \
-    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r /tmp/worker.txt
-WORKDIR /src
-COPY . .
-RUN /opt/personalseg/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps .
-
 FROM python:3.11-slim AS runtime
 # The same number in both images: they share the volume of the blobs.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin personalseg \
@@ -49,6 +39,17 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["uvicorn", "--factory", "app.main:app_factory", "--host", "0.0.0.0", "--port", "8000", \
      "--no-access-log", "--timeout-graceful-shutdown", "5"]
+
+# After `api`, so that builders which go through the stages in order do not fetch torch for it.
+FROM python:3.11-slim AS worker-build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN python3 -m venv /opt/personalseg
+COPY --from=requirements /src/worker.txt /tmp/
+RUN /opt/personalseg/bin/pip install --no-cache-dir --disable-pip-version-check \
+    ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r /tmp/worker.txt
+WORKDIR /src
+COPY . .
+RUN /opt/personalseg/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps .
 
 FROM runtime AS worker
 COPY --from=worker-build /opt/personalseg /opt/personalseg
