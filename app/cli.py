@@ -82,9 +82,7 @@ def serve() -> None:
 
 @app.command()
 def demo(
-    photos: Annotated[
-        Path | None, typer.Argument(help="A folder of photos, nested as you like. Without it: a small sample album.")
-    ] = None,
+    photos: Annotated[Path | None, typer.Argument(help="A folder of photos, nested as you like. Without it: a small sample album.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where masks, overlays and the report go.")] = Path("out"),
     budget_seconds: Annotated[
         float | None,

@@ -86,9 +86,7 @@ class BadAnswer(ClientError):
 class ApiError(ClientError):
     """The API refused the request; `problem` is its whole problem+json document."""
 
-    def __init__(
-        self, code: str, title: str, detail: str = "", status: int = 0, problem: JsonObject | None = None
-    ) -> None:
+    def __init__(self, code: str, title: str, detail: str = "", status: int = 0, problem: JsonObject | None = None) -> None:
         super().__init__(code, title, detail, status)
         self.problem = problem or {}
 
@@ -130,9 +128,7 @@ class WaitTimedOut(ClientError):
     """The job is still going on; it was not cancelled."""
 
     def __init__(self, job: Job, seconds: float) -> None:
-        super().__init__(
-            "wait_timed_out", "Still not done", f"Job {job.id} is still {job.status} after {seconds:.0f} s."
-        )
+        super().__init__("wait_timed_out", "Still not done", f"Job {job.id} is still {job.status} after {seconds:.0f} s.")
         self.job = job
 
 
@@ -319,9 +315,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -487,9 +481,7 @@ class Client:
         query: dict[str, str | int] = {"model": model, "format": format}
         return self._send("GET", self._path("images", image_id, "mask"), params=query).content
 
-    def mask_document(
-        self, image_id: str, *, model: ModelChoice = "personal", format: Literal["json", "rle"] = "json"
-    ) -> JsonObject:
+    def mask_document(self, image_id: str, *, model: ModelChoice = "personal", format: Literal["json", "rle"] = "json") -> JsonObject:
         """The mask in numbers: classes with area share and mean confidence, or COCO run lengths (`rle`)."""
         query: dict[str, str | int] = {"model": model, "format": format}
         document: JsonObject = self._json("GET", self._path("images", image_id, "mask"), params=query)
@@ -553,9 +545,7 @@ class Client:
 
         answers = _entries(_body(self._attempts(attempt, retry=True)), "results")
         if len(answers) != len(paths):
-            raise BadAnswer(
-                "bad_answer", "Bad answer", f"{len(paths)} files were sent, {len(answers)} results came back."
-            )
+            raise BadAnswer("bad_answer", "Bad answer", f"{len(paths)} files were sent, {len(answers)} results came back.")
         return [_upload_result(path, answer) for path, answer in zip(paths, answers, strict=True)]
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
@@ -600,9 +590,7 @@ def _error_of(answer: httpx.Response) -> ClientError:
     except ValueError:
         problem = None
     if not isinstance(problem, dict) or "code" not in problem:
-        detail = (
-            f"The server answered {answer.status_code} without saying why; is {answer.url} a personalseg deployment?"
-        )
+        detail = f"The server answered {answer.status_code} without saying why; is {answer.url} a personalseg deployment?"
         return BadAnswer("bad_answer", "Bad answer", detail, answer.status_code)
     fallback = ServerFailed if answer.status_code >= 500 else InvalidRequest
     kind = _ERROR_OF_STATUS.get(answer.status_code, fallback)
@@ -612,18 +600,14 @@ def _error_of(answer: httpx.Response) -> ClientError:
 
 def _no_answer(base_url: str, error: httpx.TransportError) -> ConnectionFailed:
     what = "took too long to answer" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
-    return ConnectionFailed(
-        "no_answer", "No answer", f"The server at {base_url} {what} ({error or type(error).__name__})."
-    )
+    return ConnectionFailed("no_answer", "No answer", f"The server at {base_url} {what} ({error or type(error).__name__}).")
 
 
 def _body(answer: httpx.Response) -> Any:
     try:
         return answer.json()
     except ValueError as error:
-        raise BadAnswer(
-            "bad_answer", "Bad answer", f"{answer.url} did not answer with JSON.", answer.status_code
-        ) from error
+        raise BadAnswer("bad_answer", "Bad answer", f"{answer.url} did not answer with JSON.", answer.status_code) from error
 
 
 def _parse(kind: type[DocumentT], document: Any) -> DocumentT:
@@ -632,9 +616,7 @@ def _parse(kind: type[DocumentT], document: Any) -> DocumentT:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BadAnswer(
-            "bad_answer", "Bad answer", f"The server's {kind.__name__} is not understood: {where}: {first['msg']}."
-        ) from error
+        raise BadAnswer("bad_answer", "Bad answer", f"The server's {kind.__name__} is not understood: {where}: {first['msg']}.") from error
 
 
 def _entries(document: Any, key: str) -> list[Any]:
