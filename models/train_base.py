@@ -1,24 +1,33 @@
-"""`python -m models.train_base`: trains a base network and the inter-image context module together on a labelled folder.
+"""`python -m models.train_base`: trains a base network and the inter-image context module on a labelled folder, in two phases.
 
-Group batches (METHOD, "Group batches"): 8 photos of one K-means group, so that the context learns to use a photo's group mates. The loss is
-cross-entropy on the logits with context + 0.4 × cross-entropy on the base's own (METHOD, step 1) + the divergence of the base's own from
-those of the weights it started at, so that the base forgets nothing. Batch-norm statistics of the base stay as they were published.
-The run is resumable: state is written every `--checkpoint-steps`, and starting again with the same `--out` goes on from there.
+Both use group batches (METHOD, "Group batches"): 8 photos of one K-means group, so that the context learns to use a photo's group mates.
+
+`--phase together`: base and context at once on random crops. The loss is cross-entropy on the logits with context + 0.4 × cross-entropy
+on the base's own (METHOD, step 1) + the divergence of the base's own from those of the weights it started at, so that the base forgets
+nothing. Batch-norm statistics of the base stay as they were published.
+
+`--phase context`: a new context module on the frozen base, on whole photos seen through simulated cameras. The base has learned these very
+photos, so a context trained beside it learns to trust it too much; through other cameras it errs as it does on new photos. The loss is the
+divergence from what the base says of the clean photo on average over scales and mirroring + 0.5 × cross-entropy on the labels.
+
+A run is resumable: state is written every `--checkpoint-steps`, and starting again with the same `--out` goes on from there.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
@@ -26,6 +35,7 @@ from models.augment import jitter_color, maybe_flip, simulate_camera
 from models.bases.espnetv2 import from_edgenets
 from models.bases.registry import build_espnetv2, channels_last, read_base_weights, write_base_weights
 from models.datasets import LabelledFolder
+from models.gallery import network_input, snap
 from models.grouping import GROUP_SIZE, describe, group_batches, group_photos
 from models.labels import VOC_CLASSES
 from models.losses import divergence, masked_cross_entropy
@@ -34,34 +44,49 @@ from models.segmenter import Segmenter, freeze_batch_norm
 
 AUXILIARY_WEIGHT = 0.4  # METHOD, step 1
 FORGET_NOTHING_WEIGHT = 1.0  # ours: divergence from the starting weights
-EMA_DECAY = 0.998  # ours: the result is the running mean of the last ~500 steps
 ALONE_SHARE = 0.25  # ours: share of batches in which a photo sees only itself, so that a photo without mates is served too
+
+
+LABEL_WEIGHT = 0.5  # ours: of the labels beside the averaged predictions, phase "context"
+TARGET_VIEWS = ((0.75, False), (1.0, False), (1.0, True), (1.25, False))  # ours: scale, mirrored
+
+
+class Phase(StrEnum):
+    """What is trained."""
+
+    TOGETHER = "together"
+    CONTEXT = "context"
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Lengths in pixels, rates of AdamW."""
 
-    epochs: int = 5
-    crop: int = 320
-    smallest: int = 320
-    largest: int = 512
-    base_rate: float = 2e-5
-    context_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    cameras: bool = False
-    """Show photos through other cameras, so that the context also learns where the base errs."""
+    epochs: int
+    smallest: int
+    largest: int
+    base_rate: float
+    context_rate: float
+    weight_decay: float
+    ema_decay: float
+    """The result is the running mean of about the last 1 / (1 − decay) steps."""
+    crop: int | None = None
     seed: int = 0
 
 
-def build(weights: Path | None, width: float, classes: int = len(VOC_CLASSES)) -> Segmenter:
-    """A segmenter whose base holds the published ESPNetv2 weights (or, without, random ones) and whose context is new.
+RECIPES = {
+    Phase.TOGETHER: Recipe(3, 320, 512, base_rate=2e-5, context_rate=1e-3, weight_decay=1e-4, ema_decay=0.998, crop=320),
+    Phase.CONTEXT: Recipe(5, 320, 416, base_rate=0.0, context_rate=2e-3, weight_decay=1e-2, ema_decay=0.995),
+}
 
-    A `.safetensors` of ours fills both.
-    """
+
+def build(weights: Path | None, width: float, classes: int = len(VOC_CLASSES)) -> Segmenter:
+    """A segmenter whose base holds published ESPNetv2 weights (.pth), ours (.safetensors) or random ones, and whose context is new."""
     segmenter = build_espnetv2(width, classes)
     if weights is not None and weights.suffix == ".safetensors":
-        read_base_weights(segmenter, weights.read_bytes())
+        stored = build_espnetv2(width, classes)
+        read_base_weights(stored, weights.read_bytes())
+        segmenter.base = stored.base
     elif weights is not None:
         published = torch.load(weights, map_location="cpu", weights_only=True)
         segmenter.base.load_state_dict(from_edgenets(published), strict=True)
@@ -77,32 +102,102 @@ def visible_mates(batch: int, classes: int, rng: np.random.Generator) -> Bool[Te
     return seen.repeat_interleave(classes, dim=1)
 
 
-def augment(
-    photo: UInt8[np.ndarray, "height width 3"], label: UInt8[np.ndarray, "height width"], recipe: Recipe, rng: np.random.Generator
-) -> tuple[Float[Tensor, "3 crop crop"], Int64[Tensor, "crop crop"]]:
-    """Squash to a random side, random crop, flip, mild brightness, contrast and colour jitter; values in [0, 255]."""
-    side = int(rng.integers(recipe.smallest, recipe.largest + 1))
-    pixels = shrink(photo, side).float()
-    mask = F.interpolate(torch.from_numpy(label)[None, None], (side, side), mode="nearest")[0, 0].long()
-    top, left = (int(v) for v in rng.integers(0, side - recipe.crop + 1, 2))
-    window = (slice(top, top + recipe.crop), slice(left, left + recipe.crop))
-    pixels, mask = pixels[:, window[0], window[1]], mask[window]
-    pixels, mask = maybe_flip(pixels, mask, rng)
-    pixels = jitter_color(pixels, rng)
-    return simulate_camera(pixels, rng) if recipe.cameras else pixels, mask
+class Together:
+    """Phase "together": random crops, labels, and the starting base as a teacher."""
+
+    def __init__(self, segmenter: Segmenter, folder: LabelledFolder, recipe: Recipe, device: torch.device) -> None:
+        self.folder, self.recipe, self.device = folder, recipe, device
+        self.teacher = copy.deepcopy(segmenter.base).eval().requires_grad_(False)
+
+    def view(self, index: int, rng: np.random.Generator) -> tuple[Float[Tensor, "3 crop crop"], Int64[Tensor, "crop crop"]]:
+        """Squash to a random side, random crop, flip, mild jitter; values in [0, 255]."""
+        side = int(rng.integers(self.recipe.smallest, self.recipe.largest + 1))
+        crop = self.recipe.crop or side
+        pixels = shrink(self.folder.load(index), side).float()
+        mask = F.interpolate(torch.from_numpy(self.folder.label(index))[None, None], (side, side), mode="nearest")[0, 0].long()
+        top, left = (int(v) for v in rng.integers(0, side - crop + 1, 2))
+        window = (slice(top, top + crop), slice(left, left + crop))
+        pixels, mask = maybe_flip(pixels[:, window[0], window[1]], mask[window], rng)
+        return jitter_color(pixels, rng), mask
+
+    def loss(self, segmenter: Segmenter, batch: Sequence[int], rng: np.random.Generator) -> Tensor:
+        """One step's loss; labels are read at the stride of the logits."""
+        views = [self.view(index, rng) for index in batch]
+        x = normalize(torch.stack([pixels for pixels, _ in views]).to(self.device))
+        label = torch.stack([mask for _, mask in views]).to(self.device)
+        output = segmenter(x, visible=visible_mates(len(batch), segmenter.context.classes, rng).to(self.device))
+        own = output.features.logits
+        target = F.interpolate(label[:, None].float(), own.shape[2:], mode="nearest")[:, 0].long()
+        with torch.no_grad():
+            before = self.teacher(x).logits.softmax(1)
+        supervised = masked_cross_entropy(output.logits, target) + AUXILIARY_WEIGHT * masked_cross_entropy(own, target)
+        return supervised + FORGET_NOTHING_WEIGHT * divergence(own, before)
 
 
-def loss_of(segmenter: Segmenter, teacher: nn.Module, x: Tensor, label: Tensor, visible: Tensor) -> Tensor:
-    """The step's loss; labels are read at the stride of the logits."""
-    output = segmenter(x, visible=visible)
-    target = F.interpolate(label[:, None].float(), output.logits.shape[2:], mode="nearest")[:, 0].long()
-    own = output.features.logits
-    if not own.requires_grad:  # a frozen base has nothing to learn or forget
-        return masked_cross_entropy(output.logits, target)
-    with torch.no_grad():
-        before = teacher(x).logits.softmax(1)
-    supervised = masked_cross_entropy(output.logits, target) + AUXILIARY_WEIGHT * masked_cross_entropy(own, target)
-    return supervised + FORGET_NOTHING_WEIGHT * divergence(own, before)
+class AveragedTargets:
+    """What the frozen base says of each clean photo, averaged over TARGET_VIEWS; made when first asked for and kept on disk."""
+
+    def __init__(self, network: nn.Module, folder: LabelledFolder, side: int, classes: int, out: Path, device: torch.device) -> None:
+        self.network, self.folder, self.side, self.device = network, folder, side, device
+        shape = (len(folder), classes, side // 4, side // 4)
+        mode: Literal["r+", "w+"] = "r+" if (out / "targets.npy").exists() else "w+"
+        self._values = np.lib.format.open_memmap(out / "targets.npy", mode=mode, dtype=np.float16, shape=None if mode == "r+" else shape)
+        self._known = np.lib.format.open_memmap(
+            out / "targets-known.npy", mode=mode, dtype=np.bool_, shape=None if mode == "r+" else (len(folder),)
+        )
+        if self._values.shape != shape:
+            raise ValueError(f"{out} holds the targets of another run: {self._values.shape}, not {shape}")
+
+    def of(self, index: int) -> Float[Tensor, "classes h4 w4"]:
+        """Class probabilities at a quarter of `side`."""
+        if not self._known[index]:
+            self._values[index] = self._make(index).cpu().numpy()
+            self._known[index] = True
+        return torch.from_numpy(self._values[index].astype(np.float32))
+
+    @torch.no_grad()
+    def _make(self, index: int) -> Tensor:
+        photo = self.folder.load(index)
+        total = torch.zeros(1, device=self.device)
+        for scale, mirrored in TARGET_VIEWS:
+            side = snap(self.side * scale)
+            x = network_input(shrink(photo, side)[None], side, self.device)
+            logits = self.network(x.flip(3) if mirrored else x).logits
+            logits = logits.flip(3) if mirrored else logits
+            size = (self.side // 4, self.side // 4)
+            total = total + F.interpolate(logits, size, mode="bilinear", align_corners=False).softmax(1)
+        return (total / len(TARGET_VIEWS))[0]
+
+
+class ContextOnly:
+    """Phase "context": whole photos through simulated cameras, averaged predictions and labels as targets."""
+
+    def __init__(self, folder: LabelledFolder, recipe: Recipe, targets: AveragedTargets, device: torch.device) -> None:
+        self.folder, self.recipe, self.targets, self.device = folder, recipe, targets, device
+
+    def view(
+        self, index: int, side: int, rng: np.random.Generator
+    ) -> tuple[Float[Tensor, "3 side side"], Float[Tensor, "classes h4 w4"], Int64[Tensor, "h2 w2"]]:
+        """The photo through a camera, its averaged prediction and its labels; mirrored together every second time."""
+        size = (self.targets.side // 2, self.targets.side // 2)
+        pixels, target = shrink(self.folder.load(index), side).float(), self.targets.of(index)
+        mask = F.interpolate(torch.from_numpy(self.folder.label(index))[None, None], size, mode="nearest")[0, 0].long()
+        if rng.random() < 0.5:
+            pixels, target, mask = pixels.flip(2), target.flip(2), mask.flip(1)
+        return simulate_camera(jitter_color(pixels, rng), rng), target, mask
+
+    def loss(self, segmenter: Segmenter, batch: Sequence[int], rng: np.random.Generator) -> Tensor:
+        """One step's loss."""
+        side = snap(int(rng.integers(self.recipe.smallest, self.recipe.largest + 1)))
+        views = [self.view(index, side, rng) for index in batch]
+        x, target, label = (torch.stack(part).to(self.device) for part in zip(*views, strict=True))
+        with torch.no_grad():
+            features = segmenter.base(normalize(x))
+        logits = segmenter.with_context(features, visible=visible_mates(len(batch), segmenter.context.classes, rng).to(self.device))
+        averaged = divergence(F.interpolate(logits, target.shape[2:], mode="bilinear", align_corners=False), target)
+        return averaged + LABEL_WEIGHT * masked_cross_entropy(
+            F.interpolate(logits, label.shape[1:], mode="bilinear", align_corners=False), label
+        )
 
 
 def group_folder(network: nn.Module, folder: LabelledFolder, device: torch.device, seed: int) -> Int64[np.ndarray, " photos"]:
@@ -117,12 +212,19 @@ def group_folder(network: nn.Module, folder: LabelledFolder, device: torch.devic
 class Trainer:
     """Holds all that a checkpoint holds: the network, its running mean, the optimiser, the step."""
 
-    def __init__(self, segmenter: Segmenter, recipe: Recipe, folder: LabelledFolder, out: Path, device: torch.device) -> None:
+    def __init__(
+        self, segmenter: Segmenter, phase: Phase, recipe: Recipe, folder: LabelledFolder, out: Path, device: torch.device, side: int = 384
+    ) -> None:
         self.recipe, self.folder, self.out, self.device = recipe, folder, out, device
         self.segmenter = channels_last(segmenter.to(device))
-        self.teacher = copy.deepcopy(segmenter.base).eval().requires_grad_(False)
-        segmenter.base.requires_grad_(recipe.base_rate > 0)
         self.mean = copy.deepcopy(segmenter).eval().requires_grad_(False)
+        self.task: Together | ContextOnly
+        if phase is Phase.TOGETHER:
+            self.task = Together(segmenter, folder, recipe, device)
+        else:
+            segmenter.base.requires_grad_(False)
+            targets = AveragedTargets(self.mean.base, folder, side, segmenter.context.classes, out, device)
+            self.task = ContextOnly(folder, recipe, targets, device)
         groups = [
             {"params": list(segmenter.base.parameters()), "lr": recipe.base_rate, "peak": recipe.base_rate},
             {"params": list(segmenter.context.parameters()), "lr": recipe.context_rate, "peak": recipe.context_rate},
@@ -167,7 +269,7 @@ class Trainer:
     def train(self, checkpoint_steps: int) -> None:
         """Goes on from the current step to the end of the schedule."""
         if self.groups is None:
-            self.groups = group_folder(self.teacher, self.folder, self.device, self.recipe.seed)
+            self.groups = group_folder(self.mean.base, self.folder, self.device, self.recipe.seed)
         schedule = [batch for epoch in range(self.recipe.epochs) for batch in self.epoch_batches(epoch) if len(batch) > 1]
         columns = (
             TextColumn("training"),
@@ -189,17 +291,12 @@ class Trainer:
     def _one_step(self, batch: list[int], done: float) -> float:
         rng = np.random.default_rng([self.recipe.seed, 1, self.step])
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
-        pairs = [augment(self.folder.load(i), self.folder.label(i), self.recipe, rng) for i in batch]
-        x = normalize(torch.stack([pixels for pixels, _ in pairs]).to(self.device))
-        label = torch.stack([mask for _, mask in pairs]).to(self.device)
-        visible = visible_mates(len(batch), self.segmenter.context.classes, rng).to(self.device)
-
         for group in self.optimizer.param_groups:  # warm-up over the first 3 %, then a cosine down to nothing
             group["lr"] = group["peak"] * min(1.0, done / 0.03 + 0.01) * 0.5 * (1 + math.cos(math.pi * done))
         self.segmenter.train()
         freeze_batch_norm(self.segmenter.base)
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda"):
-            loss = loss_of(self.segmenter, self.teacher, x, label, visible)
+            loss = self.task.loss(self.segmenter, batch, rng)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
@@ -211,7 +308,7 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+        decay = min(self.recipe.ema_decay, (1 + self.step) / (10 + self.step))
         for mean, now in zip(self.mean.state_dict().values(), self.segmenter.state_dict().values(), strict=True):
             if mean.dtype.is_floating_point:
                 mean.lerp_(now, 1 - decay)
@@ -225,24 +322,31 @@ def main(
     weights: Annotated[
         Path | None, typer.Option(help="Weights to start at: published ESPNetv2 (.pth), or ours (.safetensors). Random without.")
     ] = None,
+    phase: Annotated[Phase, typer.Option(help="Base and context together, or a new context on a frozen base.")] = Phase.TOGETHER,
+    ids: Annotated[Path | None, typer.Option(help="File with the ids to use, one a line; all without.")] = None,
     width: Annotated[float, typer.Option(help="ESPNetv2's scale s.")] = 2.0,
-    epochs: Annotated[int, typer.Option(help="Passes over the photos.")] = Recipe.epochs,
-    base_rate: Annotated[float, typer.Option(help="AdamW rate of the base network; 0 freezes it.")] = Recipe.base_rate,
-    context_rate: Annotated[float, typer.Option(help="AdamW rate of the context module.")] = Recipe.context_rate,
-    cameras: Annotated[bool, typer.Option(help="Show photos through simulated cameras too.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the photos; the phase's own without.")] = None,
+    base_rate: Annotated[float | None, typer.Option(help="AdamW rate of the base network (phase together).")] = None,
+    context_rate: Annotated[float | None, typer.Option(help="AdamW rate of the context module.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of grouping, order and augmentation.")] = 0,
     checkpoint_steps: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 50,
     limit: Annotated[int | None, typer.Option(help="Use only the first N photos (for a trial).")] = None,
 ) -> None:
     """Train a base and its context module together; resumable, with a progress bar."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    folder = LabelledFolder.open(data)
+    folder = LabelledFolder.open(data, ids.read_text().split() if ids is not None else None)
     if limit is not None:
         folder = folder.subset(folder.ids[:limit])
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    recipe = Recipe(epochs=epochs, base_rate=base_rate, context_rate=context_rate, cameras=cameras, seed=seed)
-    trainer = Trainer(build(weights, width), recipe, folder, out, device)
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "base_rate": base_rate if phase is Phase.TOGETHER else None,
+        "context_rate": context_rate,
+        "seed": seed,
+    }
+    recipe = replace(RECIPES[phase], **{name: value for name, value in given.items() if value is not None})
+    trainer = Trainer(build(weights, width), phase, recipe, folder, out, device)
     trainer.load()
     trainer.train(checkpoint_steps)
     size = write_base_weights(trainer.mean, out / "espnetv2.safetensors")
