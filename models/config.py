@@ -39,16 +39,16 @@ class PersonalizeConfig:
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """When the guard refuses. Tuned without the reported photos on galleries of the tuning half of `voc2012/val` (docs/decisions/0003)."""
+    """When the guard refuses. First values, chosen by reason and checked on a few galleries of the tuning half of `voc2012/val`."""
 
     confident: float = 0.9
     """A pixel counts as one that the base is sure of from this probability on."""
     min_confident_agreement: float = 0.93
     """Share of those pixels that must keep their class."""
-    collapse_from_share: float = 0.01
-    """A class that covers at least this share of the gallery …"""
-    collapse_to_ratio: float = 0.2
-    """… must keep at least this ratio of its pixels."""
+    collapse_from_share: float = 0.003
+    """A class of which the base is sure on at least this share of the gallery …"""
+    collapse_to_ratio: float = 0.5
+    """… must keep at least this ratio of those pixels."""
     max_background_share: float = 0.995
     """A personal model may not call more than this share of the gallery background where the base did not."""
     max_consistency_drop: float = 0.02

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from models.config import GuardLimits
@@ -31,6 +31,8 @@ class Comparison:
         self.consistent_before = self.consistent_after = self.changed = 0
         self.area_before = np.zeros(self.classes, dtype=np.int64)
         self.area_after = np.zeros(self.classes, dtype=np.int64)
+        self.sure_before = np.zeros(self.classes, dtype=np.int64)
+        self.sure_kept = np.zeros(self.classes, dtype=np.int64)
         self.entropy_before = self.entropy_after = 0.0
 
     def add(self, before: Views, after: Views) -> None:
@@ -44,10 +46,15 @@ class Comparison:
         self.changed += int((base_label != personal_label).sum())
         self.consistent_before += int((base_label == before.mirrored).sum())
         self.consistent_after += int((personal_label == after.mirrored).sum())
-        self.area_before += torch.bincount(base_label.flatten(), minlength=self.classes).cpu().numpy()
-        self.area_after += torch.bincount(personal_label.flatten(), minlength=self.classes).cpu().numpy()
+        self.area_before += self._areas(base_label)
+        self.area_after += self._areas(personal_label)
+        self.sure_before += self._areas(base_label[sure])
+        self.sure_kept += self._areas(base_label[sure & (base_label == personal_label)])
         self.entropy_before += float(_entropy(before.probabilities).sum())
         self.entropy_after += float(_entropy(after.probabilities).sum())
+
+    def _areas(self, labels: Tensor) -> Int64[np.ndarray, " classes"]:
+        return torch.bincount(labels.flatten(), minlength=self.classes).cpu().numpy()
 
     def figures(self) -> dict[str, float]:
         """All in [0, 1] but the entropies (nats per pixel)."""
@@ -65,9 +72,12 @@ class Comparison:
         }
 
     def collapsed(self, limits: GuardLimits) -> list[int]:
-        """Classes of a real share of the gallery that the personal model all but stopped seeing."""
-        large = self.area_before >= limits.collapse_from_share * max(1, self.pixels)
-        gone = self.area_after < limits.collapse_to_ratio * self.area_before
+        """Classes that the base surely sees and the personal model all but stopped seeing.
+
+        Only pixels that the base is sure of count: a class that it merely guessed at may vanish, which is often the gain.
+        """
+        large = self.sure_before >= limits.collapse_from_share * max(1, self.pixels)
+        gone = self.sure_kept < limits.collapse_to_ratio * self.sure_before
         return [int(index) for index in np.flatnonzero(large & gone)]
 
 

@@ -50,12 +50,15 @@ def test_a_vanished_class_is_refused_by_name() -> None:
 
 
 def test_a_class_of_a_few_pixels_may_vanish() -> None:
-    assert verdict(view([0] * 995 + [1] * 5), view([0] * 1000)).code != "class_collapse"
+    assert verdict(view([0] * 998 + [1] * 2), view([0] * 1000)).code != "class_collapse"
+
+
+def test_a_class_that_the_base_only_guessed_at_may_vanish() -> None:
+    assert verdict(view([0] * 80 + [1] * 20, sure=0.6), view([0] * 99 + [2])).accepted
 
 
 def test_all_background_is_refused() -> None:
-    # ten classes of 0.9 % each would each be too small to count as a collapse
-    result = verdict(view([0] * 985 + [1] * 8 + [2] * 7), view([0] * 1000))
+    result = verdict(view([0] * 985 + [1] * 8 + [2] * 7, sure=0.6), view([0] * 1000))
     assert result.code == "background_collapse"
 
 
@@ -79,7 +82,7 @@ def test_less_agreement_under_mirroring_is_refused() -> None:
 def test_every_verdict_is_a_sentence(code: str) -> None:
     cases = {
         "class_collapse": (view([0] * 97 + [1] * 3), view([0] * 100)),
-        "background_collapse": (view([0] * 985 + [1] * 8 + [2] * 7), view([0] * 1000)),
+        "background_collapse": (view([0] * 985 + [1] * 8 + [2] * 7, sure=0.6), view([0] * 1000)),
         "drifted": (view([0] * 50 + [1] * 50), view([0] * 40 + [1] * 60)),
         "inconsistent": (view([0, 1]), view([0, 1], mirrored=[1, 0])),
         "accepted": (view([0, 1]), view([0, 1])),
