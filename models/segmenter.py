@@ -1,4 +1,8 @@
-"""Base network + inter-image context = logits."""
+"""Base network + inter-image context = logits.
+
+The context's correction counts where the base is in doubt (ours, docs/decisions/0002): it is multiplied by 2·(1 − p), p being the base's
+probability of its most likely class, so that no context talks the base out of what it is sure of.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +49,14 @@ class Segmenter(nn.Module):
         visible: Bool[Tensor, "images proxies"] | None = None,
     ) -> Float[Tensor, "images classes h2 w2"]:
         """The logits for features that the base has given already."""
+        own = features.logits
         correction = self.context(features, groups, bank, visible)
-        size = (features.logits.shape[2], features.logits.shape[3])
-        return features.logits + F.interpolate(correction, size, mode="bilinear", align_corners=False)
+        return own + doubt(own) * F.interpolate(correction, (own.shape[2], own.shape[3]), mode="bilinear", align_corners=False)
+
+
+def doubt(logits: Float[Tensor, "images classes h w"]) -> Float[Tensor, "images 1 h w"]:
+    """2·(1 − p) of the most likely class, in [0, 2): 0 where the base is certain, 1 where it gives it an even chance. Has no gradient."""
+    return 2 * (1 - logits.detach().softmax(1).amax(1, keepdim=True))
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

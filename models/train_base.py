@@ -6,9 +6,9 @@ Both use group batches (METHOD, "Group batches"): 8 photos of one K-means group,
 on the base's own (METHOD, step 1) + the divergence of the base's own from those of the weights it started at, so that the base forgets
 nothing. Batch-norm statistics of the base stay as they were published.
 
-`--phase context`: a new context module on the frozen base, on whole photos seen through simulated cameras. The base has learned these very
-photos, so a context trained beside it learns to trust it too much; through other cameras it errs as it does on new photos. The loss is the
-divergence from what the base says of the clean photo on average over scales and mirroring + 0.5 × cross-entropy on the labels.
+`--phase context`: a new context module on the frozen base, without labels: on whole photos seen through simulated cameras it learns what
+the base says of the clean photo on average over scales and mirroring. (The base has learned these very photos, so a context trained on
+their labels learns to trust it too much and does worse on new ones; docs/decisions/0002.)
 
 A run is resumable: state is written every `--checkpoint-steps`, and starting again with the same `--out` goes on from there.
 """
@@ -47,7 +47,6 @@ FORGET_NOTHING_WEIGHT = 1.0  # ours: divergence from the starting weights
 ALONE_SHARE = 0.25  # ours: share of batches in which a photo sees only itself, so that a photo without mates is served too
 
 
-LABEL_WEIGHT = 0.5  # ours: of the labels beside the averaged predictions, phase "context"
 TARGET_VIEWS = ((0.75, False), (1.0, False), (1.0, True), (1.25, False))  # ours: scale, mirrored
 
 
@@ -170,34 +169,27 @@ class AveragedTargets:
 
 
 class ContextOnly:
-    """Phase "context": whole photos through simulated cameras, averaged predictions and labels as targets."""
+    """Phase "context": whole photos through simulated cameras, averaged predictions as targets; no label is read."""
 
     def __init__(self, folder: LabelledFolder, recipe: Recipe, targets: AveragedTargets, device: torch.device) -> None:
         self.folder, self.recipe, self.targets, self.device = folder, recipe, targets, device
 
-    def view(
-        self, index: int, side: int, rng: np.random.Generator
-    ) -> tuple[Float[Tensor, "3 side side"], Float[Tensor, "classes h4 w4"], Int64[Tensor, "h2 w2"]]:
-        """The photo through a camera, its averaged prediction and its labels; mirrored together every second time."""
-        size = (self.targets.side // 2, self.targets.side // 2)
+    def view(self, index: int, side: int, rng: np.random.Generator) -> tuple[Float[Tensor, "3 side side"], Float[Tensor, "classes h4 w4"]]:
+        """The photo through a camera and its averaged prediction, mirrored together every second time."""
         pixels, target = shrink(self.folder.load(index), side).float(), self.targets.of(index)
-        mask = F.interpolate(torch.from_numpy(self.folder.label(index))[None, None], size, mode="nearest")[0, 0].long()
         if rng.random() < 0.5:
-            pixels, target, mask = pixels.flip(2), target.flip(2), mask.flip(1)
-        return simulate_camera(jitter_color(pixels, rng), rng), target, mask
+            pixels, target = pixels.flip(2), target.flip(2)
+        return simulate_camera(jitter_color(pixels, rng), rng), target
 
     def loss(self, segmenter: Segmenter, batch: Sequence[int], rng: np.random.Generator) -> Tensor:
         """One step's loss."""
         side = snap(int(rng.integers(self.recipe.smallest, self.recipe.largest + 1)))
         views = [self.view(index, side, rng) for index in batch]
-        x, target, label = (torch.stack(part).to(self.device) for part in zip(*views, strict=True))
+        x, target = (torch.stack(part).to(self.device) for part in zip(*views, strict=True))
         with torch.no_grad():
             features = segmenter.base(normalize(x))
         logits = segmenter.with_context(features, visible=visible_mates(len(batch), segmenter.context.classes, rng).to(self.device))
-        averaged = divergence(F.interpolate(logits, target.shape[2:], mode="bilinear", align_corners=False), target)
-        return averaged + LABEL_WEIGHT * masked_cross_entropy(
-            F.interpolate(logits, label.shape[1:], mode="bilinear", align_corners=False), label
-        )
+        return divergence(F.interpolate(logits, target.shape[2:], mode="bilinear", align_corners=False), target)
 
 
 def group_folder(network: nn.Module, folder: LabelledFolder, device: torch.device, seed: int) -> Int64[np.ndarray, " photos"]:

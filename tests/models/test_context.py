@@ -1,11 +1,15 @@
 """The context module against a slow reference that reads like the paper's text."""
 
+import copy
 import math
 
 import pytest
 import torch
 
+import models
 from models.context import InterImageContext, attend, class_proxies, group_mask
+from models.preprocess import normalize, shrink
+from models.segmenter import doubt
 from models.types import Features
 
 IMAGES, CLASSES, CHANNELS, SIDE = 3, 4, 5, 2
@@ -101,3 +105,19 @@ def test_an_empty_bank_is_no_bank(features: Features, context: InterImageContext
 
 def test_a_new_module_changes_nothing(features: Features) -> None:
     assert torch.equal(InterImageContext(7, 6, CLASSES)(features), torch.zeros(IMAGES, CLASSES, SIDE, SIDE))
+
+
+def test_doubt_by_hand() -> None:
+    logits = torch.tensor([[[[0.0, 100.0]], [[0.0, 0.0]]]])  # an even chance, and certainty
+    torch.testing.assert_close(doubt(logits), torch.tensor([[[[1.0, 0.0]]]]))
+
+
+def test_context_changes_no_more_than_the_base_is_in_doubt(tiny: models.Base, photos) -> None:
+    segmenter = copy.deepcopy(tiny.segmenter)
+    torch.nn.init.normal_(segmenter.context.classify.weight)
+    with torch.no_grad():
+        output = segmenter(normalize(shrink(photos[0], 128)[None]))
+        strongest = segmenter.context(output.features).abs().max()
+    change = (output.logits - output.features.logits).abs().amax(1, keepdim=True)
+    assert (change <= doubt(output.features.logits) * strongest + 1e-4).all()
+    assert change.max() > 0.1
