@@ -28,7 +28,7 @@ def maybe_flip(
     return (pixels.flip(2), labels.flip(1)) if rng.random() < 0.5 else (pixels, labels)
 
 
-CAMERA_SHARE = 0.5  # ours: how many photos are seen through another camera
+CAMERA_SHARE = 0.6  # ours: how many photos are seen through another camera
 
 
 def simulate_camera(pixels: Float[Tensor, "3 h w"], rng: np.random.Generator) -> Float[Tensor, "3 h w"]:

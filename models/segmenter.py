@@ -47,11 +47,14 @@ class Segmenter(nn.Module):
         groups: Int[Tensor, " images"] | None = None,
         bank: Float[Tensor, "remembered channels"] | None = None,
         visible: Bool[Tensor, "images proxies"] | None = None,
+        *,
+        damped: bool = True,
     ) -> Float[Tensor, "images classes h2 w2"]:
-        """The logits for features that the base has given already."""
+        """The logits for features that the base has given already; `damped=False` leaves the doubt out (to train the context)."""
         own = features.logits
         correction = self.context(features, groups, bank, visible)
-        return own + doubt(own) * F.interpolate(correction, (own.shape[2], own.shape[3]), mode="bilinear", align_corners=False)
+        correction = F.interpolate(correction, (own.shape[2], own.shape[3]), mode="bilinear", align_corners=False)
+        return own + (doubt(own) * correction if damped else correction)
 
 
 def doubt(logits: Float[Tensor, "images classes h w"]) -> Float[Tensor, "images 1 h w"]:

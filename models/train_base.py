@@ -75,7 +75,7 @@ class Recipe:
 
 RECIPES = {
     Phase.TOGETHER: Recipe(3, 320, 512, base_rate=2e-5, context_rate=1e-3, weight_decay=1e-4, ema_decay=0.998, crop=320),
-    Phase.CONTEXT: Recipe(5, 320, 416, base_rate=0.0, context_rate=2e-3, weight_decay=1e-2, ema_decay=0.995),
+    Phase.CONTEXT: Recipe(1, 320, 416, base_rate=0.0, context_rate=1e-3, weight_decay=1e-2, ema_decay=0.995),
 }
 
 
@@ -188,7 +188,8 @@ class ContextOnly:
         x, target = (torch.stack(part).to(self.device) for part in zip(*views, strict=True))
         with torch.no_grad():
             features = segmenter.base(normalize(x))
-        logits = segmenter.with_context(features, visible=visible_mates(len(batch), segmenter.context.classes, rng).to(self.device))
+        visible = visible_mates(len(batch), segmenter.context.classes, rng).to(self.device)
+        logits = segmenter.with_context(features, visible=visible, damped=False)
         return divergence(F.interpolate(logits, target.shape[2:], mode="bilinear", align_corners=False), target)
 
 

@@ -119,7 +119,7 @@ _REGISTRY: dict[str, BaseInfo] = {
             title="ESPNetv2, s = 2.0, with inter-image context",
             build=lambda: build_espnetv2(2.0),
             weights=WEIGHTS / "espnetv2.safetensors",
-            sha256="e164bfbede5ff171762e48be42a1b3d33c1cbf60a974d3d03e1311548fa7ab20",
+            sha256="defbcce0989f6f5660ddeb37a46a2c9028c759677d5f6c330d575370b9f4c568",
             side=384,
             licence="Apache-2.0; initial weights MIT, © 2021 Sachin Mehta",
             scores={},
