@@ -92,8 +92,8 @@ def _shows(label: np.ndarray, wanted: set[int]) -> bool:
 
 
 REPORTED: tuple[GalleryRecipe, ...] = (
-    GalleryRecipe("mixed"),
-    GalleryRecipe("pets", "low_light", 1),
+    GalleryRecipe("mixed", photos=32),
+    GalleryRecipe("pets", "low_light", 1, photos=32),
     GalleryRecipe("0001TP"),
 )
 """The three galleries of the first version; the survey's list grows from here."""
