@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,13 +74,9 @@ class PersonalModel:
         return held + self.bank.proxies.nbytes + self.bank.centres.nbytes + len(self.stored)
 
 
-def _changeable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    yield from module.named_parameters()
-
-
 def _layout(module: nn.Module) -> str:
     """Hash of the base's parameter names and shapes: a delta fits this order and no other."""
-    text = ";".join(f"{name}:{tuple(value.shape)}" for name, value in _changeable(module))
+    text = ";".join(f"{name}:{tuple(value.shape)}" for name, value in module.named_parameters())
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -93,7 +88,7 @@ def _fingerprint(base: Base) -> dict[str, str]:
 def save_delta(base: Base, adapted: Segmenter, bank: ContextBank) -> bytes:
     """The personal model file: quantised changes from the base, and the bank. Raises ModelFileError where a weight is not finite."""
     deltas, scales, vectors = [], [], []
-    for (name, before), (_, after) in zip(_changeable(base.segmenter), _changeable(adapted), strict=True):
+    for (name, before), (_, after) in zip(base.segmenter.named_parameters(), adapted.named_parameters(), strict=True):
         change = (after - before).detach().float().cpu()
         if not torch.isfinite(change).all():
             raise ModelFileError(f"{name} of the adapted model is not finite")
@@ -147,7 +142,7 @@ def _check_metadata(metadata: dict[str, str], base: Base) -> None:
 
 @torch.no_grad()
 def _apply(segmenter: Segmenter, tensors: dict[str, Tensor]) -> None:
-    parameters = [parameter for _, parameter in _changeable(segmenter)]
+    parameters = list(segmenter.parameters())
     matrices, vectors = [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() == 1]
     wanted = {
         "delta": sum(p.numel() for p in matrices),

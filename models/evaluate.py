@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +21,8 @@ from torch import Tensor
 
 from models.bases.registry import Base, load_base
 from models.datasets import LabelledFolder
-from models.gallery import chunks, network_input
-from models.grouping import GROUP_SIZE, describe, group_photos
+from models.gallery import network_input
+from models.grouping import GROUP_SIZE, describe, group_photos, group_runs
 from models.metrics import Scorer
 from models.preprocess import enlarge, shrink
 
@@ -45,18 +44,12 @@ def describe_folder(base: Base, folder: LabelledFolder) -> np.ndarray:
     return np.stack(rows)
 
 
-def group_runs(groups: np.ndarray) -> Iterator[list[int]]:
-    """Photos of one group, at most GROUP_SIZE at a time."""
-    for group in np.unique(groups):
-        yield from chunks([int(i) for i in np.flatnonzero(groups == group)], GROUP_SIZE)
-
-
 @torch.inference_mode()
 def evaluate(base: Base, folder: LabelledFolder, *, side: int, seed: int = 0) -> dict[str, Scorer]:
     """Scores of each mode over the folder's photos."""
     groups, _ = group_photos(describe_folder(base, folder), seed=seed)
     scorers = {mode: Scorer(base.classes) for mode in MODES}
-    for run in track(list(group_runs(groups)), "scoring"):
+    for run in track(group_runs(groups, GROUP_SIZE), "scoring"):
         x = torch.cat([network_input(shrink(folder.load(i), side)[None], side, base.device) for i in run])
         grouped = base.segmenter(x)
         alone = base.segmenter.with_context(grouped.features, groups=torch.arange(len(run)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -28,9 +26,3 @@ def resize_batch(pixels: UInt8[Tensor, "images 3 h w"], side: int) -> UInt8[Tens
 def network_input(pixels: UInt8[Tensor, "images 3 h w"], side: int, device: torch.device) -> Float[Tensor, "images 3 side side"]:
     """Small copies as the network's input."""
     return normalize(resize_batch(pixels, side)).to(device)
-
-
-def chunks(members: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Consecutive runs of at most `size`."""
-    for start in range(0, len(members), size):
-        yield list(members[start : start + size])

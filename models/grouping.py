@@ -42,6 +42,15 @@ def nearest_group(descriptor: Float[np.ndarray, " channels"], centres: Float[np.
     return int(np.argmin(((centres - unit) ** 2).sum(1)))
 
 
+def group_runs(groups: Int64[np.ndarray, " photos"], size: int) -> list[list[int]]:
+    """Every photo once, in runs of at most `size` photos of one group, group by group, in the photos' order."""
+    runs: list[list[int]] = []
+    for group in np.unique(groups):
+        members = [int(i) for i in np.flatnonzero(groups == group)]
+        runs += [members[start : start + size] for start in range(0, len(members), size)]
+    return runs
+
+
 def group_batches(groups: Int64[np.ndarray, " photos"], *, size: int = GROUP_SIZE, rng: np.random.Generator) -> list[list[int]]:
     """Every photo once, in batches of at most `size` photos of one group, in random order (METHOD, "Group batches")."""
     batches: list[list[int]] = []

@@ -19,8 +19,8 @@ from torch import Tensor
 from models.bases.registry import Base
 from models.checkpoints import ContextBank, PersonalModel, load_personal, save_delta
 from models.config import GuardLimits, PersonalizeConfig
-from models.gallery import chunks, network_input, snap
-from models.grouping import describe, group_photos
+from models.gallery import network_input, snap
+from models.grouping import describe, group_photos, group_runs
 from models.guard import Comparison, judge, views
 from models.labels import BACKGROUND, IGNORE
 from models.preprocess import shrink
@@ -136,7 +136,7 @@ def look(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cloc
 @torch.no_grad()
 def label(base: Base, seen: Look, config: PersonalizeConfig, clock: Clock) -> Prediction:
     """Averaged predictions for the photos to learn from, group batch by group batch; fewer scales once time runs short."""
-    batches = list(group_chunks(seen.chosen_groups, config.group_size))
+    batches = group_runs(seen.chosen_groups, config.group_size)
     parts = []
     for done, batch in enumerate(batches):
         scales = (1.0,) if clock.spent(config.describe_share + config.label_share) else config.scales
@@ -144,11 +144,6 @@ def label(base: Base, seen: Look, config: PersonalizeConfig, clock: Clock) -> Pr
         parts.append(most_likely(probabilities))
         clock.step(done + 1, len(batches))
     return Prediction(torch.cat([part.labels for part in parts]), torch.cat([part.confidence for part in parts]))
-
-
-def group_chunks(groups: Int64[np.ndarray, " photos"], size: int) -> list[list[int]]:
-    """Photos (sorted by group) in runs of at most `size` of one group."""
-    return [run for group in np.unique(groups) for run in chunks([int(i) for i in np.flatnonzero(groups == group)], size)]
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.grouping import group_batches, group_photos, nearest_group
+from models.grouping import group_batches, group_photos, group_runs, nearest_group
 
 
 def two_heaps() -> np.ndarray:
@@ -43,3 +43,7 @@ def test_batches_hold_every_photo_once_and_one_group_each() -> None:
     batches = group_batches(groups, size=4, rng=np.random.default_rng(0))
     assert sorted(i for batch in batches for i in batch) == list(range(17))
     assert all(len({int(groups[i]) for i in batch}) == 1 and len(batch) <= 4 for batch in batches)
+
+
+def test_runs_by_hand() -> None:
+    assert group_runs(np.array([1, 0, 1, 0, 0]), size=2) == [[1, 3], [4], [0, 2]]
