@@ -18,10 +18,11 @@ from torch import Tensor
 
 from models.bases.registry import Base
 from models.checkpoints import ContextBank, PersonalModel, load_personal, save_delta
+from models.comparison import Comparison, views
 from models.config import GuardLimits, PersonalizeConfig
 from models.gallery import network_input, snap
 from models.grouping import describe, group_photos, group_runs
-from models.guard import Comparison, judge, views
+from models.guard import judge
 from models.labels import BACKGROUND, IGNORE
 from models.preprocess import shrink
 from models.pseudo_labels import Prediction, average_predictions, class_thresholds, most_likely, select

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from models.comparison import Comparison, Views
 from models.config import GuardLimits
-from models.guard import Comparison, Views, judge
+from models.guard import judge
 
 NAMES = ("background", "cat", "dog")
 LIMITS = GuardLimits()
