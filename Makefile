@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml
 	  { echo "personalseg needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[worker,local,postgres,demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[worker,local,postgres,demo,bench,dev]'
 	@touch $@
 
 demo: $(INSTALLED) ## Photos in, personal masks out, through the real service: PHOTOS=/a/folder OUT=out
@@ -60,9 +60,12 @@ fmt: $(INSTALLED) ## Format the code
 
 # Listed only where the benchmark exists.
 ifneq ($(wildcard benchmarks/quality.py),)
-.PHONY: bench-quality
-bench-quality: $(INSTALLED) ## mIoU and FBIoU of base and personal models on labelled galleries
+.PHONY: bench-quality bench-quality-short
+bench-quality: $(INSTALLED) ## The survey: every method on 15 galleries (many hours; continues where it was broken off)
 	$(BIN)/python -m benchmarks.quality
+
+bench-quality-short: $(INSTALLED) ## The survey on three small galleries, under 15 minutes
+	$(BIN)/python -m benchmarks.quality --short
 endif
 
 clean: ## Remove .venv and the caches; data/ and out/ stay

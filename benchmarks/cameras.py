@@ -12,7 +12,7 @@ Camera = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def _as_bytes(values: np.ndarray) -> np.ndarray:
-    return np.clip(values, 0, 255).astype(np.uint8)
+    return values.clip(0, 255).astype(np.uint8)
 
 
 def untouched(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:

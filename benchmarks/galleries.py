@@ -1,4 +1,4 @@
-"""Galleries to measure on: recipes (class subset × camera × seed) over a labelled folder, and the CamVid drives.
+"""Galleries to measure on, opened from their recipes: VOC photos through a camera, CamVid drives, PSS users, junk.
 
 `voc2012/val` is split once by a hash of the id: thresholds and settings are tuned on one half, figures are reported on the other.
 Labels choose which photos a gallery is made of (a person photographs few kinds of things) and score the result; no method sees them.
@@ -10,44 +10,46 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from benchmarks.cameras import CAMERAS
+from benchmarks.junk import JunkGallery
+from benchmarks.pss import open_user
+from benchmarks.recipes import JUNK, PSS, REPORTED, SUBJECTS, GalleryRecipe, Kind
 from models.datasets import LabelledFolder
 from models.evaluate import tuning_half
 from models.labels import VOC_CLASSES
 
-PETS = ("person", "dog", "cat", "sofa", "chair", "tvmonitor", "pottedplant", "bottle", "diningtable")
-STREET = ("person", "car", "bus", "bicycle", "motorbike", "train", "aeroplane")
-FARM = ("person", "horse", "cow", "sheep", "bird", "dog", "boat")
-SUBJECTS: dict[str, tuple[str, ...]] = {"mixed": VOC_CLASSES[1:], "pets": PETS, "street": STREET, "farm": FARM}
+__all__ = ["REPORTED", "Gallery", "GalleryRecipe", "UserGallery", "open_gallery"]
 
 
-@dataclass(frozen=True)
-class GalleryRecipe:
-    """One user of the benchmark. `subject`: a key of SUBJECTS, or the name of a CamVid drive."""
-
-    subject: str
-    camera: str = "untouched"
-    seed: int = 0
-    photos: int = 64
-    half: str = "report"
+class UserGallery(Protocol):
+    """A `models.PhotoSource` with labels for some of its photos."""
 
     @property
-    def name(self) -> str:
-        """For tables and cache keys."""
-        return f"{self.subject}-{self.camera}-{self.photos}-{self.half}-s{self.seed}"
+    def ids(self) -> Sequence[str]:
+        """The photos' ids."""
+        ...
 
     @property
-    def is_drive(self) -> bool:
-        """Whether this is a CamVid drive (all its frames, as they are)."""
-        return self.subject not in SUBJECTS
+    def scored(self) -> Sequence[int]:
+        """Indices of the photos that have a label."""
+        ...
+
+    def load(self, index: int) -> np.ndarray:
+        """The photo: (H, W, 3) uint8 RGB."""
+        ...
+
+    def label(self, index: int) -> np.ndarray:
+        """For scoring only: (H, W) uint8, 255 = ignore; `index` is one of `scored`."""
+        ...
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """A `models.PhotoSource` through a camera, with labels for scoring."""
+    """A labelled folder's photos through a camera."""
 
     recipe: GalleryRecipe
     folder: LabelledFolder
@@ -56,6 +58,11 @@ class Gallery:
     def ids(self) -> Sequence[str]:
         """The photos' ids."""
         return self.folder.ids
+
+    @property
+    def scored(self) -> Sequence[int]:
+        """All of them."""
+        return range(len(self.folder))
 
     def load(self, index: int) -> np.ndarray:
         """The photo as the user's camera took it: (H, W, 3) uint8."""
@@ -68,32 +75,44 @@ class Gallery:
         return self.folder.label(index)
 
 
-def open_gallery(recipe: GalleryRecipe, data: Path) -> Gallery:
-    """The gallery of a recipe from `shared/data`'s layout. Raises FileNotFoundError where the data are missing."""
-    if recipe.is_drive:
-        return Gallery(recipe, LabelledFolder.open(data / "camvid" / recipe.subject))
+def open_gallery(recipe: GalleryRecipe, data: Path, pss: Path | None = None) -> UserGallery:
+    """The gallery of a recipe, from `shared/data`'s layout or, for a PSS user, from the folder `pss`.
+
+    Raises FileNotFoundError where the data are missing.
+    """
+    if recipe.kind is Kind.JUNK:
+        return JunkGallery(recipe.subject.removeprefix(JUNK), recipe.photos, recipe.seed)
+    if recipe.kind is Kind.PSS:
+        if pss is None:
+            raise FileNotFoundError(f"{recipe.subject}: say where the PSS data set is, with --pss DIR")
+        return open_user(pss / recipe.subject.removeprefix(PSS))
+    if recipe.kind is Kind.CAMVID:
+        drive = LabelledFolder.open(data / "camvid" / recipe.subject)
+        return Gallery(recipe, drive.subset(_evenly(drive.ids, recipe.photos)))
     folder = LabelledFolder.open(data / "voc2012" / "val")
+    return Gallery(recipe, folder.subset(_draw(folder, recipe)))
+
+
+def _draw(folder: LabelledFolder, recipe: GalleryRecipe) -> list[str]:
+    """Up to `recipe.photos` ids of the recipe's half that show nothing but its subject, in a seeded order."""
     wanted = {VOC_CLASSES.index(name) for name in SUBJECTS[recipe.subject]}
-    order = np.random.default_rng(recipe.seed).permutation(len(folder))
     chosen: list[str] = []
-    for index in order:
+    for index in np.random.default_rng(recipe.seed).permutation(len(folder)):
         stem = folder.ids[int(index)]
         if tuning_half(stem) == (recipe.half == "tune") and _shows(folder.label(int(index)), wanted):
             chosen.append(stem)
         if len(chosen) == recipe.photos:
             break
-    return Gallery(recipe, folder.subset(chosen))
+    return chosen
+
+
+def _evenly(ids: Sequence[str], count: int) -> list[str]:
+    """All ids, or `count` of them spread over the drive."""
+    positions = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).astype(int))
+    return [ids[int(position)] for position in positions]
 
 
 def _shows(label: np.ndarray, wanted: set[int]) -> bool:
     """Whether everything labelled in a photo is of the subject."""
     present = set(np.unique(label).tolist()) - {0, 255}
     return bool(present) and present <= wanted
-
-
-REPORTED: tuple[GalleryRecipe, ...] = (
-    GalleryRecipe("mixed", photos=32),
-    GalleryRecipe("pets", "low_light", 1, photos=32),
-    GalleryRecipe("0001TP"),
-)
-"""The three galleries of the first version; the survey's list grows from here."""

@@ -1,0 +1,110 @@
+"""Scores of an adapted network on a gallery's labelled photos, and the label-free comparison with the base."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from benchmarks.galleries import UserGallery
+from benchmarks.survey.interface import Adapted, Forward, Segment
+from models.bases.registry import Base
+from models.comparison import Comparison, views
+from models.config import GuardLimits
+from models.gallery import network_input
+from models.inference import enlarge_labels
+from models.metrics import Scorer, class_iou, foreground_iou
+from models.preprocess import shrink
+
+BATCH = 8
+"""Photos that a network sees together: matters for those that normalise with the batch's own statistics."""
+COMPARED_PHOTOS = 48
+"""How many photos of a gallery the label-free comparison looks at, evenly drawn."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one gallery, in percent; None where there is nothing to score."""
+
+    miou: float | None
+    fbiou: float | None
+    class_iou: dict[str, float]
+    photo_fbiou: dict[str, float | None]
+    """Photo id → FBIoU; None where neither mask nor label has foreground."""
+
+
+def small_photos(gallery: UserGallery, side: int) -> UInt8[Tensor, "photos 3 side side"]:
+    """All photos, squashed to a square."""
+    return torch.stack([shrink(gallery.load(index), side) for index in range(len(gallery.ids))])
+
+
+@torch.no_grad()
+def masks_by_forward(base: Base, gallery: UserGallery, forward: Forward) -> Iterator[np.ndarray]:
+    """Masks of the scored photos, in order, at each photo's own size: batches through `forward`."""
+    for start in range(0, len(gallery.scored), BATCH):
+        photos = [gallery.load(index) for index in gallery.scored[start : start + BATCH]]
+        pixels = torch.stack([shrink(photo, base.info.side) for photo in photos])
+        for logits, photo in zip(forward(network_input(pixels, base.info.side, base.device)), photos, strict=True):
+            yield enlarge_labels(logits.float().cpu(), (photo.shape[0], photo.shape[1]))[0].numpy()
+
+
+def masks_by_segment(gallery: UserGallery, segment: Segment) -> Iterator[np.ndarray]:
+    """Masks of the scored photos, in order, one photo at a time."""
+    for index in gallery.scored:
+        yield segment(gallery.load(index))
+
+
+def masks_of(base: Base, gallery: UserGallery, adapted: Adapted) -> Iterator[np.ndarray]:
+    """Masks of the scored photos as the method serves them."""
+    return masks_by_forward(base, gallery, adapted.forward) if adapted.segment is None else masks_by_segment(gallery, adapted.segment)
+
+
+def score(base: Base, gallery: UserGallery, masks: Sequence[np.ndarray]) -> Scores:
+    """Masks of the scored photos against their labels, at the labels' own size."""
+    scorer = Scorer(base.classes)
+    photo_fbiou: dict[str, float | None] = {}
+    for index, mask in zip(gallery.scored, masks, strict=True):
+        label = gallery.label(index)
+        scorer.add(mask, label)
+        value = foreground_iou(mask, label)
+        photo_fbiou[gallery.ids[index]] = None if value is None else round(100 * value, 2)
+    ious = {base.info.class_names[index]: round(100 * value, 2) for index, value in class_iou(scorer.matrix).items()}
+    return Scores(_or_none(scorer.miou), _or_none(scorer.fbiou), ious, photo_fbiou)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 3)
+
+
+@torch.no_grad()
+def compare(base: Base, pixels: UInt8[Tensor, "photos 3 side side"], adapted: Adapted, limits: GuardLimits) -> Comparison:
+    """Base and adapted network side by side on photos drawn evenly from the gallery."""
+    positions = np.unique(np.linspace(0, len(pixels) - 1, min(COMPARED_PHOTOS, len(pixels))).astype(int))
+    plain = base.segmenter.base
+    before: Forward = adapted.before or (lambda x: plain(x).logits)
+    comparison = Comparison(base.classes, limits.confident)
+    for start in range(0, len(positions), BATCH):
+        x = network_input(pixels[torch.from_numpy(positions[start : start + BATCH])], base.info.side, base.device)
+        comparison.add(views(before, x), views(adapted.forward, x))
+    return comparison
+
+
+def counts_to_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison's sums, so that a later guard can judge them again: matrices as [row, column, value] of what is not 0."""
+    found: dict[str, Any] = {"confident_limit": comparison.confident_limit}
+    for name, value in vars(comparison.total).items():
+        if isinstance(value, np.ndarray):
+            found[name] = [[int(row), int(column), _number(value[row, column])] for row, column in np.argwhere(value)]
+        else:
+            found[name] = round(float(value), 3)
+    return found
+
+
+def _number(value: np.generic) -> int | float:
+    return int(value) if isinstance(value, np.integer) else round(float(value), 2)

@@ -1,0 +1,53 @@
+"""Ours: `models.personalize`, with settings that a variant or an ablation overrides; scored as the service segments, photo by photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from benchmarks.survey.interface import Adapted, Problem
+from models.checkpoints import PersonalModel
+from models.config import PersonalizeConfig
+from models.grouping import describe
+from models.inference import segment
+from models.personalize import personalize
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The project's method (METHOD; arXiv 2107.13978). `settings`: fields of PersonalizeConfig that differ from the default."""
+
+    name: str = "ours"
+    settings: dict[str, Any] = field(default_factory=dict)
+    paper: str = "2107.13978"
+    needs_source: bool = False
+
+    def adapt(self, problem: Problem) -> Adapted:
+        """Personalises; the guard's verdict travels with the candidate, which is scored whatever the guard says."""
+        settings = {**self.settings, **problem.settings}
+        config = PersonalizeConfig(budget_seconds=problem.budget_seconds, seed=problem.seed, **settings)
+        result = personalize(problem.base, problem.photos, config)
+        before = lambda x: problem.base.segmenter(x, groups=torch.arange(len(x), device=x.device)).logits  # noqa: E731
+        if result.candidate is None:
+            segment_base = lambda photo: segment(problem.base, photo).labels  # noqa: E731
+            return Adapted(before, result.verdict.sentence, before=before, segment=segment_base, verdict=result.verdict)
+        model = result.candidate
+        return Adapted(
+            forward=lambda x: torch.cat([_served(model, photo[None]) for photo in x]),
+            note=result.verdict.sentence,
+            before=before,
+            segment=lambda photo: segment(problem.base, photo, model).labels,
+            verdict=result.verdict,
+            model_bytes=len(model.stored),
+        )
+
+
+def _served(model: PersonalModel, x: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 classes h2 w2"]:
+    """One photo through the personal model with the context of its nearest group, as `models.segment` does it."""
+    features = model.segmenter.base(x)
+    group = model.bank.nearest(describe(features.deep)[0])
+    return model.segmenter.with_context(features, bank=model.bank.of(group))
