@@ -20,6 +20,7 @@ from models.bases.registry import Base
 from models.checkpoints import ContextBank, PersonalModel, load_personal, save_delta
 from models.comparison import Comparison, views
 from models.config import GuardLimits, PersonalizeConfig
+from models.explain import changes
 from models.gallery import network_input, snap
 from models.grouping import describe, group_photos, group_runs
 from models.guard import judge
@@ -162,7 +163,9 @@ def remember(base: Base, segmenter: Segmenter, seen: Look, config: PersonalizeCo
 
 
 @torch.no_grad()
-def check(base: Base, model: PersonalModel, seen: Look, config: PersonalizeConfig, limits: GuardLimits, clock: Clock) -> Verdict:
+def check(
+    base: Base, model: PersonalModel, photos: PhotoSource, seen: Look, config: PersonalizeConfig, limits: GuardLimits, clock: Clock
+) -> Comparison:
     """Base against personal model, each as it would serve, on photos drawn evenly from the gallery."""
     positions = np.unique(np.linspace(0, len(seen.pixels) - 1, min(config.guard_photos, len(seen.pixels))).astype(int))
     comparison = Comparison(base.classes, limits.confident)
@@ -171,11 +174,11 @@ def check(base: Base, model: PersonalModel, seen: Look, config: PersonalizeConfi
         bank = model.bank.of(int(seen.chosen_groups[position]))
         before = views(lambda x: base.segmenter(x).logits, x)
         after = views(lambda x, bank=bank: model.segmenter(x, bank=bank).logits, x)  # type: ignore[misc]
-        comparison.add(before, after)
+        comparison.add(before, after, photo_id=photos.ids[seen.indices[seen.chosen[int(position)]]])
         clock.step(done + 1, len(positions))
         if clock.spent(1.0) and done >= 7:
             break
-    return judge(comparison, limits, base.info.class_names)
+    return comparison
 
 
 def personalize(
@@ -213,8 +216,9 @@ def personalize(
     log = self_train(adapted, data, config, device=base.device, on_step=clock.step, out_of_time=lambda: clock.spent(1 - config.guard_share))
     clock.stage("checking")
     model = load_personal(save_delta(base, adapted, remember(base, adapted, seen, config)), base)
-    verdict = check(base, model, seen, config, limits, clock)
-    report = _report(base, photos, config, clock, verdict, seen, labels, thresholds, log)
+    comparison = check(base, model, photos, seen, config, limits, clock)
+    verdict = judge(comparison, limits, base.info.class_names)
+    report = _report(base, photos, config, clock, verdict, seen, labels, thresholds, log) | changes(comparison, base.info.class_names)
     return Personalization(model, verdict, _groups(photos, seen), report)
 
 
