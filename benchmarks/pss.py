@@ -1,7 +1,7 @@
 """The PSS data set's own layout (METHOD, "The task"): `idN/JPEGImages`, `idN/SegmentationClass`, `idN/val_all.txt`.
 
 The data set is given out by its authors on request. A method adapts to all photos of a user; only those listed in `val_all.txt` are
-labelled and scored. `train_clusterK.txt` holds the authors' grouping; it is not read, because every method here groups (or does not) by itself.
+labelled and scored. `train_clusterK.txt` holds the authors' grouping; it is not read, because every method here groups by itself or not.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 import typer
@@ -107,5 +107,6 @@ def parse_recipe(text: str) -> GalleryRecipe:
     if not known or parts[4:] not in ([], ["tune"], ["report"]):
         subjects = ", ".join((*SUBJECTS, *DRIVES, "pss/idN", *(JUNK + kind for kind in JUNK_KINDS)))
         raise typer.BadParameter(f"{text!r}: subject is one of {subjects}; half is tune or report")
-    given = dict(zip(("subject", "camera"), parts[:2], strict=False)) | dict(zip(("half",), parts[4:], strict=False))
-    return replace(GalleryRecipe(**given), **dict(zip(("seed", "photos"), numbers, strict=False)))
+    subject, camera, half = parts[0], parts[1] if parts[1:] else "untouched", parts[4] if parts[4:] else "report"
+    seed, photos = numbers[0] if numbers else 0, numbers[1] if numbers[1:] else 64
+    return GalleryRecipe(subject, camera, seed, photos, half)
