@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.adaptations.report import Report
 from app.catalog.schemas import BaseName
 from app.job_documents import JobDocument
 
@@ -21,6 +22,8 @@ class NewAdaptation(BaseModel):
 
 class AdaptationDocument(JobDocument):
     """An adaptation; `refused` means that the guard kept the base, and `error_reason` says why."""
+
+    report: Report | None = Field(description="Before and after, and the guard's verdict; null until the job has ended.")
 
 
 class AdaptationPage(BaseModel):

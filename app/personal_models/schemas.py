@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, Field
+
+from app.adaptations.report import Report
 
 
 class ModelDocument(BaseModel):
@@ -17,7 +18,7 @@ class ModelDocument(BaseModel):
     byte_size: int
     sha256: str
     job_id: str | None
-    report: dict[str, Any] = Field(description="Before and after, and the guard's verdict.")
+    report: Report = Field(description="That of the adaptation which made it: before and after, and the guard's verdict.")
     created_at: datetime
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 from sqlalchemy import func, select, update
 
@@ -22,8 +24,9 @@ def claim(api: FastAPI, job_id: str, *, lease_seconds: float = 60) -> jobs.Lease
     return lease
 
 
-def adapt(api: FastAPI, job_id: str) -> int:
+def adapt(api: FastAPI, job_id: str, *, report: dict[str, Any] | None = None) -> int:
     """Do an adaptation; returns the version that it made."""
+    report = report or {"verdict": "accepted"}
     lease = claim(api, job_id)
     with api.state.wiring.database.write() as session:
         job = session.get_one(Job, job_id)
@@ -40,11 +43,11 @@ def adapt(api: FastAPI, job_id: str) -> int:
                 blob_key=key,
                 sha256="0" * 64,
                 byte_size=4,
-                report={"verdict": "accepted"},
+                report=report,
                 active=True,
             )
         )
-        jobs.succeed(session, lease, report={"verdict": "accepted"}, model_version=version)
+        jobs.succeed(session, lease, report=report, model_version=version)
     api.state.wiring.storage.put_bytes(key, b"data")
     return version
 

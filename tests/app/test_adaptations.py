@@ -186,3 +186,34 @@ def test_without_redis_the_request_is_accepted_and_the_row_waits(settings: Setti
         caller = Caller(client, alice.token, alice.user_id)
         answer = caller("POST", "adaptations")
         assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"verdict": {"accepted": True, "code": "accepted", "sentence": "Good.", "figures": {}}, "photos": 2, "groups": []},
+        {"verdict": "accepted", "classes": "of a version that wrote no list", "photos_compared": None},
+        {
+            "classes": [{"id": 12, "name": "dog", "area_before": 0.1, "area_after": 0.2, "sure_kept": None, "reason": "Grew."}],
+            "photos_compared": [{"id": "x", "changed": 0.1, "classes": [], "reason": "The dog grew."}],
+            "of_a_later_version": [1, {"a": None}],
+        },
+    ],
+)
+def test_a_report_is_served_as_it_was_stored(alice: Caller, api: FastAPI, report: dict[str, object]) -> None:
+    alice.upload_photos(2)
+    job_id = alice("POST", "adaptations").json()["id"]
+    hand_worker.adapt(api, job_id, report=report)
+    assert alice("GET", f"adaptations/{job_id}").json()["report"] == report
+    assert alice("GET", "adaptations").json()["items"][0]["report"] == report
+    assert alice("GET", "models").json()["items"][0]["report"] == report
+
+
+def test_the_document_describes_the_report(api: FastAPI) -> None:
+    schemas = api.openapi()["components"]["schemas"]
+    for name in ("AdaptationDocument", "ModelDocument"):
+        shown = schemas[name]["properties"]["report"]
+        described = next(option for option in shown.get("anyOf", [shown]) if "properties" in option)["properties"]
+        assert {"verdict", "groups", "classes", "photos_compared"} <= described.keys()
+    assert {"reason", "area_before", "sure_kept"} <= schemas["ClassChange"]["properties"].keys()
+    assert {"reason", "changed", "classes"} <= schemas["PhotoChange"]["properties"].keys()

@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from sqlalchemy import select
 
 from app import jobs, queue
+from app.adaptations.report import AdaptationReport
 from app.storage import confidence_key, labels_key
 from app.tables import (
     Image,
@@ -157,6 +158,11 @@ def test_an_accepted_adaptation_makes_and_activates_a_version(
     with workshop.database.read() as session:
         groups = session.scalars(select(Image.group_index).where(Image.user_id == user_id)).all()
     assert None not in groups
+    described = AdaptationReport.model_validate(job.report)
+    assert described.classes and described.photos_compared
+    assert {photo.id for photo in described.photos_compared} == set(images)
+    assert not any(entry.model_extra for entry in [*described.classes, *described.photos_compared])
+    assert model.report == job.report
 
     second = add_adaptation(workshop, user_id)
     run(workshop, second, adapt_gallery)
