@@ -82,7 +82,7 @@ class InterImageContext(nn.Module):
         nn.init.zeros_(self.classify.weight)
         nn.init.zeros_(self.classify.bias)  # type: ignore[arg-type]
 
-    def describe(self, features: Features) -> tuple[Float[Tensor, "images channels h8 w8"], Float[Tensor, "images classes channels"]]:
+    def describe(self, features: Features) -> tuple[Float[Tensor, "images channels hf wf"], Float[Tensor, "images classes channels"]]:
         """The feature map that is looked at, and the photos' class proxies."""
         fine = self.reduce_fine(features.fine)
         size = (fine.shape[2], fine.shape[3])
@@ -96,7 +96,7 @@ class InterImageContext(nn.Module):
         groups: Int[Tensor, " images"] | None = None,
         bank: Float[Tensor, "remembered channels"] | None = None,
         visible: Bool[Tensor, "images proxies"] | None = None,
-    ) -> Float[Tensor, "images classes h8 w8"]:
+    ) -> Float[Tensor, "images classes hf wf"]:
         """`groups`: None = one group. `visible` overrides the groups: which of the batch's B·K proxies each photo sees."""
         mixed, proxies = self.describe(features)
         images, _, h, w = mixed.shape

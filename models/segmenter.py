@@ -12,21 +12,26 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from models.bases.network import BaseNetwork
 from models.context import InterImageContext
+from models.nonparametric_context import NonParametricContext
 from models.types import Features
 
 
 class Output(NamedTuple):
     """Logits of one forward pass, and what they were made from."""
 
-    logits: Float[Tensor, "images classes h2 w2"]
+    logits: Float[Tensor, "images classes hl wl"]
     features: Features
 
 
 class Segmenter(nn.Module):
-    """A base network (anything whose forward gives `Features`) with the context module on top."""
+    """A base network with the context module on top."""
 
-    def __init__(self, base: nn.Module, context: InterImageContext) -> None:
+    base: BaseNetwork
+    context: InterImageContext | NonParametricContext
+
+    def __init__(self, base: BaseNetwork, context: InterImageContext | NonParametricContext) -> None:
         super().__init__()
         self.base, self.context = base, context
 
@@ -49,7 +54,7 @@ class Segmenter(nn.Module):
         visible: Bool[Tensor, "images proxies"] | None = None,
         *,
         damped: bool = True,
-    ) -> Float[Tensor, "images classes h2 w2"]:
+    ) -> Float[Tensor, "images classes hl wl"]:
         """The logits for features that the base has given already; `damped=False` leaves the doubt out (to train the context)."""
         own = features.logits
         correction = self.context(features, groups, bank, visible)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 
 class Features(NamedTuple):
-    """What a base network gives for a batch of photos."""
+    """What a base network gives for a batch of photos; each map at a stride of the base's own (ESPNetv2: 16, 8, 2; DeepLab: 8, 8, 8)."""
 
-    deep: Float[Tensor, "images deep_channels h16 w16"]
-    """Last encoder map, stride 16."""
-    fine: Float[Tensor, "images fine_channels h8 w8"]
-    """Encoder and decoder maps at stride 8."""
-    logits: Float[Tensor, "images classes h2 w2"]
+    deep: Float[Tensor, "images deep_channels hd wd"]
+    """What the photo shows: the last encoder map, or what the classifier reads. Photos are grouped by it."""
+    fine: Float[Tensor, "images fine_channels hf wf"]
+    """A map that is at least as fine as `deep`."""
+    logits: Float[Tensor, "images classes hl wl"]
     """The base's own class logits, at the stride the network ends at."""
 
 

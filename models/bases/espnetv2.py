@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.bases.network import BaseNetwork
 from models.types import Features
 
 BRANCHES = 4  # K of the EESP unit (1811.11431, section 3.2)
@@ -156,7 +157,7 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
-class ESPNetv2(nn.Module):
+class ESPNetv2(BaseNetwork):
     """Segmentation network; `forward` gives the features that the context module reads beside its own logits.
 
     Input: ImageNet-normalised RGB (images, 3, H, W), H and W any multiple of 16. Logits: (images, classes, H/2, W/2).
@@ -197,6 +198,10 @@ class ESPNetv2(nn.Module):
         d4 = self.pool4(self.join4(self._up(d8, e4) + self.skip4(e4)))
         logits = self.pool2(self.join2(self._up(d4, e2) + self.skip2(e2)))
         return Features(deep=e16, fine=torch.cat([e8, d8], 1), logits=logits)
+
+    def load_published(self, state: Mapping[str, Tensor]) -> None:
+        """The authors' published names, strictly."""
+        self.load_state_dict(from_edgenets(state), strict=True)
 
     @staticmethod
     def _up(x: Tensor, like: Tensor) -> Tensor:
