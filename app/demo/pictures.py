@@ -17,6 +17,8 @@ EDGE_ALPHA = 220
 """How much of a class colour covers its area and its edge, of 255."""
 THUMBNAIL_QUALITY = 78
 EDGE_WHITENESS = 0.55
+DIFFERENCE_COLOUR = (214, 40, 20)
+DIFFERENCE_PALENESS = 0.35
 PAPER = (127, 127, 127)
 """Behind transparent pixels."""
 
@@ -57,6 +59,14 @@ def lay_over(photo: Image.Image, labels: Image.Image, classes: Sequence[ClassInf
     # Paler, because several VOC colours are nearly black and would be lost on a dark photo.
     paler = Image.blend(coloured, Image.new("RGB", photo.size, (255, 255, 255)), EDGE_WHITENESS)
     return Image.composite(paler, filled, edges)
+
+
+def difference(photo: Image.Image, before: Image.Image, after: Image.Image) -> Image.Image:
+    """The photo in pale grey, with the pixels whose class differs between two masks filled in; same size."""
+    small = [labels.resize(photo.size, Image.Resampling.NEAREST) for labels in (before, after)]
+    differs = ImageChops.difference(*small).point([0] + [255] * 255)
+    pale = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size, (255, 255, 255)), DIFFERENCE_PALENESS)
+    return Image.composite(Image.new("RGB", photo.size, DIFFERENCE_COLOUR), pale, differs)
 
 
 def _coloured(labels: Image.Image, classes: Sequence[ClassInfo]) -> Image.Image:

@@ -7,15 +7,16 @@ still open it. Everything that comes from a photo's name or from the server is e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import TextIO
-from urllib.parse import quote
 
+from app.demo.changes import changes_section
+from app.demo.parts import PictureMaker, Pictures, StripMaker, bars, css_colour, dot, figure, link
 from app.demo.result import ClassInfo, ClassShare, DemoResult, Photo, Rejected, Stage, Verdict
 from app.demo.style import STYLE
+from app.demo.told import photo_changes
+from app.demo.words import change, duration, moment, percent, plain
 
 MOST_PICTURED = 500
 STRIP_PICTURES = 10
@@ -25,23 +26,6 @@ OPEN_PHOTOS = 60
 LEGEND_SMALLEST_SHARE = 0.001
 THUMBNAIL_PIXELS = ((80, 480), (250, 360), (MOST_PICTURED, 256))
 """Up to so many photos: the longer side of each thumbnail, in pixels."""
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A photo's pictures as `data:` addresses, all of one size in pixels."""
-
-    original: str
-    base: str
-    personal: str
-    width: int
-    height: int
-
-
-PictureMaker = Callable[[Photo, int], Pictures | None]
-"""(photo, longer side in pixels) → its pictures."""
-StripMaker = Callable[[Photo, int], str | None]
-"""(photo, longer side in pixels) → the original alone, as a `data:` address."""
 
 
 def write_report(file: TextIO, result: DemoResult, pictures: PictureMaker, strip: StripMaker) -> None:
@@ -61,6 +45,7 @@ def _document(result: DemoResult, pictures: PictureMaker, strip: StripMaker) -> 
     yield f"<title>personalseg: {escape(result.source)}</title><style>{STYLE}</style></head><body><main>"
     yield from _head(result)
     yield from _problems(result)
+    yield from changes_section(result, pictures)
     yield "<div class='columns'>"
     yield _section("What took the time", _timeline(result.steps))
     if result.stages:
@@ -104,27 +89,10 @@ def _verdict(verdict: Verdict | None) -> str:
         kind, badge, sentence = "", "Personal model in use", verdict.sentence
     else:
         kind, badge, sentence = "kept", "Base model kept", verdict.sentence
-    figures = _figures(verdict) if verdict is not None else ""
     note = "<p class='soft small note'>The base and the personal masks below are therefore the same.</p>" if kind else ""
     return (
-        f"<section class='card verdict {kind}'><span class='badge'>{badge}</span>"
-        f"<p class='sentence'>{escape(sentence)}</p>{figures}{note}</section>"
+        f"<section class='card verdict {kind}'><span class='badge'>{badge}</span><p class='sentence'>{escape(sentence)}</p>{note}</section>"
     )
-
-
-def _figures(verdict: Verdict) -> str:
-    pairs = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in _figure_texts(verdict.figures))
-    return f"<dl class='figures'>{pairs}</dl>" if pairs else ""
-
-
-def _figure_texts(figures: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Names and values as text; `x_before` and `x_after` become one figure, `X`: before → after."""
-    for name, value in figures.items():
-        stem = name.removesuffix("_before")
-        if stem != name and f"{stem}_after" in figures:
-            yield plain(stem), f"{number(value)} → {number(figures[f'{stem}_after'])}"
-        elif f"{name.removesuffix('_after')}_before" not in figures:
-            yield plain(name), number(value)
 
 
 def _tile(value: str, label: str) -> str:
@@ -186,27 +154,17 @@ def _class_table(result: DemoResult) -> str:
 def _paired_rows(base: dict[int, float], personal: dict[int, float], classes: Sequence[ClassInfo]) -> str:
     """A row per class with the base's bar above the personal model's, largest first; slivers are left out."""
     order = sorted(base.keys() | personal.keys(), key=lambda index: -max(base.get(index, 0), personal.get(index, 0)))
-    known = {entry.id: entry for entry in classes}
+    names = {entry.id: entry.name for entry in classes}
     rows = []
     for index in order:
         before, after = base.get(index, 0.0), personal.get(index, 0.0)
         if max(before, after) < LEGEND_SMALLEST_SHARE:
             continue
-        entry = known.get(index, ClassInfo(index, f"class {index}", (127, 127, 127)))
-        colour = "rgb({},{},{})".format(*entry.color)
-        change = percent(after) if percent(before) == percent(after) else f"{percent(before)} → {percent(after)}"
         rows.append(
-            f"<span><span class='dot' style='background:{colour}'></span>{escape(entry.name)}</span>"
-            f"<span class='pair'>{_bar(before, colour)}{_bar(after, colour)}</span><span class='number'>{change}</span>"
+            f"<span>{dot(index, classes)}{escape(names.get(index, f'class {index}'))}</span>"
+            f"{bars(before, after, css_colour(index, classes))}<span class='number'>{change(before, after)}</span>"
         )
     return "".join(rows)
-
-
-def _bar(share: float, colour: str) -> str:
-    # Black, the background's colour in the VOC palette, would vanish on a dark page.
-    fill = "var(--soft)" if colour == "rgb(0,0,0)" else colour
-    bar = f"<i style='left:0;width:{100 * share:.2f}%;background:{fill}'></i>" if share > 0 else ""
-    return f"<span class='track'>{bar}</span>"
 
 
 # Photos ---------------------------------------------------------------------------------------------------------------
@@ -218,12 +176,13 @@ def _photos(result: DemoResult, pictures: PictureMaker, strip: StripMaker) -> It
     pictured = _pictured(result.photos)
     pixels = thumbnail_pixels(len(result.photos))
     yield f"<h2>Groups and photos</h2><p class='soft small'>{_photos_intro(result, len(pictured))}</p>"
+    reasons = {entry.image_id: entry.reason for entry in photo_changes(result.adaptation)} if _accepted(result) else {}
     shown = 0
     for index, members in result.groups().items():
         yield _group_head(index, members, strip, opened=shown < OPEN_PHOTOS)
         for photo in members:
             if photo.path in pictured:
-                yield from _photo(photo, result, pictures(photo, pixels))
+                yield from _photo(photo, result, pictures(photo, pixels), reasons.get(photo.image_id, ""))
         yield from _unpictured([photo for photo in members if photo.path not in pictured])
         yield "</div></details>"
         shown += len(members)
@@ -255,10 +214,12 @@ def _group_head(index: int | None, members: Sequence[Photo], strip: StripMaker, 
     )
 
 
-def _photo(photo: Photo, result: DemoResult, pictures: Pictures | None) -> Iterator[str]:
+def _photo(photo: Photo, result: DemoResult, pictures: Pictures | None, reason: str) -> Iterator[str]:
     yield f"<article class='photo'><header><h3>{escape(photo.path)}</h3>"
     size = f"{photo.width} × {photo.height} pixels"
     yield f"<span class='soft small'>{size} · {_changed_words(photo, result)}</span></header>"
+    if reason:
+        yield f"<p class='reason'>{escape(reason)}</p>"
     yield _triple(photo, pictures)
     base, personal = _shares(photo.base_classes), _shares(photo.personal_classes)
     yield f"<div class='rows legend'>{_paired_rows(base, personal, result.classes)}</div></article>"
@@ -267,7 +228,11 @@ def _photo(photo: Photo, result: DemoResult, pictures: Pictures | None) -> Itera
 def _changed_words(photo: Photo, result: DemoResult) -> str:
     if photo.changed_share > 0:
         return f"<b>{percent(photo.changed_share)}</b> of pixels changed class"
-    return "no pixel changed" if result.verdict is not None and result.verdict.accepted else "the base's mask is kept"
+    return "no pixel changed" if _accepted(result) else "the base's mask is kept"
+
+
+def _accepted(result: DemoResult) -> bool:
+    return result.verdict is not None and result.verdict.accepted
 
 
 def _shares(classes: Iterable[ClassShare]) -> dict[int, float]:
@@ -278,28 +243,15 @@ def _triple(photo: Photo, pictures: Pictures | None) -> str:
     if pictures is None:
         return (
             "<div class='missing'><span>This computer cannot show the photo. Masks: "
-            f"{_link(photo.base_mask, 'base')} · {_link(photo.personal_mask, 'personal')}</span></div>"
+            f"{link(photo.base_mask, 'base')} · {link(photo.personal_mask, 'personal')}</span></div>"
         )
-    name = escape(photo.path)
+    name = photo.path
     figures = (
-        _figure(pictures.original, pictures, f"{name}, the photo", "Photo", ""),
-        _figure(pictures.base, pictures, f"{name}, the base's classes", "Base", _link(photo.base_mask, "mask")),
-        _figure(pictures.personal, pictures, f"{name}, the personal classes", "Personal", _link(photo.personal_mask, "mask")),
+        figure(pictures.original, pictures, f"{name}, the photo", "Photo"),
+        figure(pictures.base, pictures, f"{name}, the base's classes", "Base", link(photo.base_mask, "mask")),
+        figure(pictures.personal, pictures, f"{name}, the personal classes", "Personal", link(photo.personal_mask, "mask")),
     )
     return f"<div class='triple'>{''.join(figures)}</div>"
-
-
-def _figure(source: str, pictures: Pictures, alt: str, caption: str, link: str) -> str:
-    """`alt` and `link` are already escaped."""
-    size = f"width='{pictures.width}' height='{pictures.height}'"
-    return (
-        f"<figure><img {size} alt='{alt}' loading='lazy' decoding='async' src='{source}'>"
-        f"<figcaption><span>{escape(caption)}</span>{link}</figcaption></figure>"
-    )
-
-
-def _link(relative: str, text: str) -> str:
-    return f"<a href='./{escape(quote(relative))}'>{escape(text)}</a>"
 
 
 def _unpictured(photos: Sequence[Photo]) -> Iterator[str]:
@@ -307,7 +259,7 @@ def _unpictured(photos: Sequence[Photo]) -> Iterator[str]:
         return
     yield f"<details class='plain'><summary>{len(photos)} more, without pictures</summary><ul class='files'>"
     for photo in photos:
-        yield f"<li>{_link(photo.personal_mask, photo.path)} — {percent(photo.changed_share)} changed</li>"
+        yield f"<li>{link(photo.personal_mask, photo.path)} — {percent(photo.changed_share)} changed</li>"
     yield "</ul></details>"
 
 
@@ -318,41 +270,3 @@ def _footer(result: DemoResult) -> str:
         "<code>masks/base</code>; <code>overlays</code> shows the personal ones over the photos; "
         "<code>report.json</code> holds all figures.</footer>"
     )
-
-
-# Words and numbers ----------------------------------------------------------------------------------------------------
-
-
-def plain(name: str) -> str:
-    """`self_training` → `Self training`."""
-    words = name.replace("_", " ").replace("-", " ").strip()
-    return words[:1].upper() + words[1:]
-
-
-def percent(share: float) -> str:
-    """A share in [0, 1] as text; small but not nothing stays visible."""
-    if 0 < share < 0.001:
-        return "under 0.1\N{NO-BREAK SPACE}%"
-    text = "0" if share <= 0 else "100" if share >= 0.9995 else f"{100 * share:.1f}"
-    return f"{text}\N{NO-BREAK SPACE}%"
-
-
-def moment(iso: str) -> str:
-    """An ISO 8601 time in UTC as people read it."""
-    return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as text."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
-
-
-def number(value: object) -> str:
-    """A figure of the verdict, to three significant digits."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return str(value)

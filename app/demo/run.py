@@ -22,8 +22,10 @@ from rich.markup import escape
 from app.client import BaseInfo, Client, ClientError, Job, UploadResult
 from app.demo import pictures
 from app.demo.album import write_album
+from app.demo.changes import pictured_changes
 from app.demo.folder import find_photos, fresh_folder, mask_names, require_replaceable
-from app.demo.report import Pictures, write_report
+from app.demo.parts import Pictures
+from app.demo.report import write_report
 from app.demo.result import ClassInfo, DemoResult, Photo, Rejected, Stage, Verdict
 from app.demo.view import View
 
@@ -374,11 +376,12 @@ def _write(result: DemoResult, folder: Path, working: Path, view: View) -> None:
             image = pictures.open_thumbnail(folder / photo.path, longest_pixels)
         except OSError:
             return None
-        base = pictures.lay_over(image, pictures.open_labels(working / photo.base_mask), result.classes)
-        personal = pictures.lay_over(image, pictures.open_labels(working / photo.personal_mask), result.classes)
-        uris = [pictures.data_uri(picture) for picture in (image, base, personal)]
-        return Pictures(uris[0], uris[1], uris[2], image.width, image.height)
+        before, after = pictures.open_labels(working / photo.base_mask), pictures.open_labels(working / photo.personal_mask)
+        shown = (image, *(pictures.lay_over(image, labels, result.classes) for labels in (before, after)))
+        uris = [pictures.data_uri(picture) for picture in (*shown, pictures.difference(image, before, after))]
+        return Pictures(uris[0], uris[1], uris[2], uris[3], image.width, image.height)
 
-    counting = view.counting("Writing the report", len(result.photos)) if result.photos else nullcontext(lambda: None)
+    total = len(result.photos) + len(pictured_changes(result))
+    counting = view.counting("Writing the report", total) if result.photos else nullcontext(lambda: None)
     with counting as advance, (working / "report.html").open("w", encoding="utf-8") as file:
         write_report(file, result, triple, original)

@@ -91,6 +91,21 @@ figcaption {
   font-size: 13px; color: var(--soft); padding: 5px 2px 0; display: flex; justify-content: space-between;
   gap: 8px;
 }
+.lead { font-size: 16px; max-width: 75ch; }
+.reason { max-width: 85ch; margin: 0 0 4px; }
+.changes h3 { margin: 24px 0 8px; } .changes h4 { font-size: 15px; margin: 0; overflow-wrap: anywhere; }
+.changes .photo { padding: 14px 0; } .changes details.plain { border-top: 1px solid var(--line); }
+.figures.plain { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 4px 32px; margin: 8px 0 0; }
+.figures.plain div { justify-content: space-between; border-bottom: 1px solid var(--line); padding: 3px 0; }
+.figures.plain dd { white-space: nowrap; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+caption { text-align: left; padding-bottom: 6px; }
+th, td { text-align: left; vertical-align: top; padding: 8px 16px 8px 0; border-top: 1px solid var(--line); font-weight: inherit; }
+th[scope=row] { font-weight: 600; white-space: nowrap; } thead th { color: var(--soft); font-size: 13px; border-top: 0; }
+td.number, th.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
+td .pair { min-width: 110px; padding-top: 2px; } th.wide { width: 22%; }
+.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .missing {
   display: grid; place-items: center; aspect-ratio: 4 / 3; border-radius: 8px; background: var(--track);
   color: var(--soft); font-size: 13px; padding: 12px; text-align: center;

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 
 from app.client import Job
-from app.demo.report import duration, percent, plain
 from app.demo.result import DemoResult
+from app.demo.words import duration, percent, plain
 
 TOP_CLASSES = 5
 

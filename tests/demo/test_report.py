@@ -8,8 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from app.demo.report import MOST_PICTURED, Pictures, duration, number, percent, plain, thumbnail_pixels, write_report
+from app.demo.parts import Pictures
+from app.demo.report import MOST_PICTURED, thumbnail_pixels, write_report
 from app.demo.result import ClassInfo, ClassShare, DemoResult, Photo, Rejected, Stage, Verdict
+from app.demo.words import duration, number, percent, plain
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PIXEL = "data:image/jpeg;base64,AAAA"
@@ -85,7 +87,7 @@ def result(*photos: Photo, verdict: Verdict | None = ACCEPTED, **more: object) -
 
 def render(outcome: DemoResult, *, undecodable: bool = False) -> tuple[str, Checker]:
     file = io.StringIO()
-    pictures = None if undecodable else Pictures(PIXEL, PIXEL, PIXEL, 48, 36)
+    pictures = None if undecodable else Pictures(PIXEL, PIXEL, PIXEL, PIXEL, 48, 36)
     write_report(file, outcome, lambda *_: pictures, lambda *_: None if undecodable else PIXEL)
     checker = Checker()
     checker.feed(file.getvalue())
