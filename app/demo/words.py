@@ -8,7 +8,7 @@ from datetime import datetime
 FIGURE_WORDS = {
     "changed_share": "Pixels that change class",
     "confident_share": "Pixels that the base is sure of",
-    "confident_agreement": "Those of them that keep their class",
+    "confident_agreement": "Kept, of the pixels that the base is sure of",
     "consistency": "Same class on the mirrored photo",
     "mirror_miou": "Overlap of each class with itself on the mirrored photo, mean",
     "rescale_consistency": "Same class on the photo at another size",
