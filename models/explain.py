@@ -20,10 +20,12 @@ MOST_BYTES = 40_000
 MOST_CLASSES = 8  # told of one photo, the largest first
 MOST_EVENTS = 3  # told in one photo's sentence, the largest first
 NOTABLE_IN_PHOTO = 0.005
-NOTABLE_IN_GALLERY = 0.001
-"""A class grew or shrank when its share changed by at least this much."""
+NOTABLE_IN_GALLERY = 0.0005
+"""A class grew or shrank when its share changed by at least this much …"""
 STEADY_RATIO = 0.05
-"""Over the gallery, a change by less than this ratio of the class is about as much as before."""
+"""… and by at least this ratio of itself."""
+LEAST_IN_GALLERY = 0.001
+"""Of a class under this share of all pixels nothing can be said."""
 LEFT_RATIO = 0.05
 """A class of which less than this ratio is left is gone."""
 DOUBTFUL, SURE = 0.6, 0.8
@@ -48,6 +50,10 @@ class Shift:
     gained_from: str | None = None
     gained_confidence: float = 0.0
     """The same of the pixels that the class gained, whatever the base called them."""
+
+    def notable(self, least: float) -> bool:
+        """Whether it grew or shrank by at least `least` of the pixels, and not just by a little of itself."""
+        return abs(self.after - self.before) >= max(least, STEADY_RATIO * max(self.before, self.after))
 
     @property
     def gone(self) -> bool:
@@ -96,18 +102,17 @@ def shift_of(counts: Counts, index: int, class_names: Sequence[str]) -> Shift:
 
 def class_reason(shift: Shift, sure_kept: float | None) -> str:
     """What became of a class over all photos looked at; `sure_kept` of what the base was sure of, in [0, 1]."""
-    difference = shift.after - shift.before
     kept = "" if sure_kept is None else f"; {percent(sure_kept)} of what the base was sure of is kept"
-    if max(shift.before, shift.after) < NOTABLE_IN_GALLERY:
+    if max(shift.before, shift.after) < LEAST_IN_GALLERY:
         return "Too little to tell: under 0.1 % of all pixels."
-    if abs(difference) < max(NOTABLE_IN_GALLERY, STEADY_RATIO * shift.before):
+    if not shift.notable(NOTABLE_IN_GALLERY):
         return f"About as much as before ({percent(shift.before)} of all pixels){kept}."
     if shift.gone:
         now = f", most of it now called {shift.lost_to}" if shift.renamed else ""
         return f"Gone (it was {percent(shift.before)} of all pixels){now}{_because(shift.lost_confidence)}."
     if shift.new:
         return f"New: {percent(shift.after)} of all pixels{_source(shift)}{_where(shift.gained_confidence)}."
-    if difference > 0:
+    if shift.after > shift.before:
         return f"Grew {_span(shift)} of all pixels{_source(shift)}{_where(shift.gained_confidence)}{kept}."
     target = f", mostly to {shift.lost_to}" if shift.lost_to else ""
     return f"Shrank {_span(shift)} of all pixels{target}{_where(shift.lost_confidence)}{kept}."
@@ -119,7 +124,7 @@ def photo_reason(shifts: Sequence[Shift], changed: float) -> str:
     events = [
         shift
         for shift in sorted(shifts, key=lambda shift: (-abs(shift.after - shift.before), shift.name))
-        if abs(shift.after - shift.before) >= NOTABLE_IN_PHOTO and (shift.name, shift.gained_from) not in taken_over
+        if shift.notable(NOTABLE_IN_PHOTO) and (shift.name, shift.gained_from) not in taken_over
     ]
     if events:
         more = len(events) - MOST_EVENTS

@@ -10,7 +10,9 @@ from app.demo.result import DemoResult, Photo, Verdict
 from app.demo.told import ClassChange, PhotoChange, class_changes, photo_changes
 from app.demo.words import change, figure_texts, percent
 
-MOST_PICTURED_CHANGES = 12
+MOST_PICTURED_CHANGES = 8
+LEAST_PICTURED_CHANGE = 0.01
+"""Of a photo's pixels; below it there is little to see."""
 PICTURE_PIXELS = 360
 """The longer side of this section's thumbnails."""
 SMALLEST_SHARE = 0.001
@@ -38,8 +40,8 @@ def pictured_changes(result: DemoResult) -> list[tuple[PhotoChange, Photo]]:
     if result.verdict is None or not result.verdict.accepted:
         return []
     known = {photo.image_id: photo for photo in result.photos}
-    found = [(entry, known[entry.image_id]) for entry in photo_changes(result.adaptation) if entry.image_id in known and entry.changed > 0]
-    return found[:MOST_PICTURED_CHANGES]
+    large = (entry for entry in photo_changes(result.adaptation) if entry.changed >= LEAST_PICTURED_CHANGE)
+    return [(entry, known[entry.image_id]) for entry in large if entry.image_id in known][:MOST_PICTURED_CHANGES]
 
 
 def _title(taken: bool) -> str:
@@ -92,8 +94,9 @@ def _photos(photos: Sequence[PhotoChange], result: DemoResult, pictures: Picture
 
 
 def _photo(entry: PhotoChange, photo: Photo, pictures: Pictures | None) -> str:
+    sure = f", {percent(entry.sure_changed)} although the base was sure" if entry.sure_changed > 0 else ""
     facts = (
-        f"<b>{percent(entry.changed)}</b> of pixels changed class, {percent(entry.sure_changed)} although the base was sure · "
+        f"<b>{percent(entry.changed)}</b> of pixels changed class{sure} · "
         f"mean confidence {change(*entry.confidence)} · same on the mirrored photo {change(*entry.mirror)}"
     )
     return (

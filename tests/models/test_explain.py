@@ -74,6 +74,7 @@ def test_a_photo_in_a_sentence(sentence: str) -> None:
 
 
 def test_little_and_nothing_are_said_so() -> None:
+    assert photo_reason([Shift("dog", 0.41, 0.4, lost=0.01)], 0.017).startswith("Outlines moved: 1.7 %")
     assert photo_reason([], 0.0) == "Nothing changed."
     assert photo_reason([Shift("dog", 0.5, 0.504)], 0.004) == "Almost nothing changed: 0.4 % of the pixels."
 
@@ -90,6 +91,7 @@ def test_a_photo_where_much_changed_stays_one_sentence() -> None:
     [
         (Shift("a", 0.12, 0.121), 0.97, "About as much as before (12 % of all pixels); 97 % of what the base was sure of is kept."),
         (Shift("a", 0.12, 0.121), None, "About as much as before (12 % of all pixels)."),
+        (Shift("a", 0.002, 0.0012, lost_confidence=0.7), None, "Shrank from 0.2 to 0.1 % of all pixels, where the base was 70 % sure."),
         (Shift("a", 0.0004, 0.0), None, "Too little to tell: under 0.1 % of all pixels."),
         (
             Shift("a", 0.12, 0.18, gained=0.06, gained_from="background", gained_confidence=0.58),
