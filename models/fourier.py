@@ -12,7 +12,7 @@ def swap_low_frequencies(
 ) -> Float[Tensor, "images 3 h w"]:
     """`photos` with the amplitudes of `style` at frequencies up to ⌊β·min(h, w)⌋ on both axes (section 3.1), and with their own phases.
 
-    Values of any scale. β in [0, 0.5): 0 takes over the mean of each channel only. The result may leave [0, 255]. Raises ValueError for another β.
+    β in [0, 0.5): 0 takes over the mean of each channel only. The result may leave [0, 255]. Raises ValueError for another β.
     """
     if not 0 <= beta < 0.5:
         raise ValueError(f"beta is {beta}, expected 0 <= beta < 0.5")
@@ -23,4 +23,5 @@ def swap_low_frequencies(
     columns = torch.arange(width // 2 + 1, device=photos.device) <= reach
     low = rows[:, None] & columns[None, :]
     amplitude = torch.where(low, other.abs(), own.abs())
-    return torch.fft.irfft2(torch.polar(amplitude, own.angle()), s=(height, width))
+    result: Tensor = torch.fft.irfft2(torch.polar(amplitude, own.angle()), s=(height, width))
+    return result

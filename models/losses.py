@@ -45,8 +45,8 @@ def robust_entropy_loss(logits: Float[Tensor, "images classes h w"], eta: float 
 def max_square_loss(logits: Float[Tensor, "images classes h w"], balance: float = 0.2) -> Float[Tensor, ""]:
     """−Σ p² / 2 over pixels and classes, each pixel weighted by 1 / (N_c^α · N^(1−α)); mean over images.
 
-    Maximum squares loss with image-wise class balance (arXiv 1909.13589, section 3). N: pixels of the image; N_c: those whose most likely class is
-    the pixel's own; α = `balance`: 0 is the plain mean over pixels, larger values give rare classes more weight. Lower is more certain.
+    Maximum squares loss with image-wise class balance (arXiv 1909.13589, section 3). N: pixels of the image; N_c: those with the pixel's
+    own most likely class; α = `balance`: 0 is the plain mean over pixels, larger values favour rare classes. Lower is more certain.
     """
     probabilities = logits.softmax(1)
     images, classes = logits.shape[:2]
@@ -55,7 +55,8 @@ def max_square_loss(logits: Float[Tensor, "images classes h w"], balance: float 
         counts = F.one_hot(winner, classes).sum(1).gather(1, winner).float()  # (B, HW): N_c of each pixel's class
         weights = 1 / (counts**balance * winner.shape[1] ** (1 - balance))
     squares = probabilities.square().sum(1).flatten(1)
-    return -(weights * squares).sum() / (2 * images)
+    total: Tensor = (weights * squares).sum()
+    return -total / (2 * images)
 
 
 def soft_cross_entropy(logits: Float[Tensor, "images classes h w"], reference: Float[Tensor, "images classes h w"]) -> Float[Tensor, ""]:

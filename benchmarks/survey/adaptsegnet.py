@@ -1,0 +1,34 @@
+"""AdaptSegNet: adversarial alignment of the output space (Tsai et al., arXiv 1802.10349), single level.
+
+Section 3: a discriminator tells source from target by the softmax maps; section 4.3: its five convolutions; section 5: adversarial
+weight 1e-3 for a single level, SGD 2.5e-4, momentum 0.9, weight decay 1e-4, poly 0.9; discriminator Adam 1e-4, betas (0.9, 0.99), the
+same decay. Here: batches of 8 + 8, as many steps as the plan has, maps at the logits' own stride of 2 (published: stride 8, enlarged).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.survey.advent import align_maps
+from benchmarks.survey.interface import Adapted, Problem
+from benchmarks.survey.loop import Plan, copied, forward_of, let_statistics_follow
+
+WEIGHT_DECAY = 1e-4
+
+
+@dataclass(frozen=True)
+class AdaptSegNet:
+    """`frozen_statistics`: keep the base's batch-norm statistics, which the released code lets follow."""
+
+    name: str = "adaptsegnet"
+    frozen_statistics: bool = False
+    paper: str = "1802.10349"
+    needs_source: bool = True
+
+    def adapt(self, problem: Problem) -> Adapted:
+        """Source and target together."""
+        network, plan = copied(problem), Plan(problem, problem.epochs)
+        if not self.frozen_statistics:
+            let_statistics_follow(network)
+        align_maps(network, problem, plan, lambda logits: logits.softmax(1), weight_decay=WEIGHT_DECAY)
+        return Adapted(forward_of(network.eval()), plan.note)

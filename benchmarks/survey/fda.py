@@ -1,0 +1,51 @@
+"""FDA: Fourier domain adaptation (Yang and Soatto, arXiv 2004.05498).
+
+Section 3.1: source photos take over the low-frequency amplitudes (β = 0.01) of a random target photo; section 3.2: cross-entropy on
+them + 0.005 × the Charbonnier entropy (η = 2) on target; SGD 2.5e-4, momentum 0.9, weight decay 5e-4, poly 0.9. Published with three
+networks (β = 0.01, 0.05, 0.09) whose mean makes pseudo labels for further rounds; here the first round of one network, batches of 8 +
+8, as many steps as the plan has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.survey.interface import Adapted, Problem
+from benchmarks.survey.loop import LabelledBatch, Plan, copied, forward_of, let_statistics_follow, source_batch, train_two_domains
+from models.fourier import swap_low_frequencies
+from models.losses import robust_entropy_loss
+
+RATE, WEIGHT_DECAY, ENTROPY_WEIGHT, ETA, BETA = 2.5e-4, 5e-4, 0.005, 2.0, 0.01
+
+
+@dataclass(frozen=True)
+class FDA:
+    """`frozen_statistics`: keep the base's batch-norm statistics, which the released code lets follow."""
+
+    name: str = "fda"
+    beta: float = BETA
+    frozen_statistics: bool = False
+    paper: str = "2004.05498"
+    needs_source: bool = True
+
+    def adapt(self, problem: Problem) -> Adapted:
+        """Source in the look of the target, and target."""
+        network, plan = copied(problem), Plan(problem, problem.epochs)
+        if not self.frozen_statistics:
+            let_statistics_follow(network)
+
+        def restyled(step: int, positions: list[int]) -> LabelledBatch:
+            photos, labels = source_batch(problem, step)
+            style = problem.pixels[[positions[index % len(positions)] for index in range(len(photos))]].float()
+            return swap_low_frequencies(photos, style, self.beta).clamp(0, 255), labels
+
+        train_two_domains(
+            network,
+            problem,
+            plan,
+            rate=RATE,
+            weight_decay=WEIGHT_DECAY,
+            target_loss=lambda step: ENTROPY_WEIGHT * robust_entropy_loss(step.target, ETA),
+            labelled=restyled,
+        )
+        return Adapted(forward_of(network.eval()), plan.note)

@@ -1,0 +1,41 @@
+"""MinEnt: direct entropy minimisation beside source training (Vu et al., arXiv 1811.12833, section 3.1).
+
+Cross-entropy on source + λ = 1e-3 × the normalised entropy of target predictions; SGD 2.5e-4, momentum 0.9, weight decay 5e-4 (the
+released configuration), poly 0.9. Published with two output levels, batches of 1 and 120,000 iterations; here one level (the base has
+one), batches of 8 + 8, and as many steps as the plan has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.survey.interface import Adapted, Problem
+from benchmarks.survey.loop import Plan, copied, forward_of, let_statistics_follow, train_two_domains
+from models.losses import entropy_loss
+
+RATE, WEIGHT_DECAY, ENTROPY_WEIGHT = 2.5e-4, 5e-4, 1e-3
+
+
+@dataclass(frozen=True)
+class MinEnt:
+    """`frozen_statistics`: keep the base's batch-norm statistics, which the released code lets follow."""
+
+    name: str = "minent"
+    frozen_statistics: bool = False
+    paper: str = "1811.12833"
+    needs_source: bool = True
+
+    def adapt(self, problem: Problem) -> Adapted:
+        """Source and target together."""
+        network, plan = copied(problem), Plan(problem, problem.epochs)
+        if not self.frozen_statistics:
+            let_statistics_follow(network)
+        train_two_domains(
+            network,
+            problem,
+            plan,
+            rate=RATE,
+            weight_decay=WEIGHT_DECAY,
+            target_loss=lambda step: ENTROPY_WEIGHT * entropy_loss(step.target),
+        )
+        return Adapted(forward_of(network.eval()), plan.note)

@@ -1,0 +1,163 @@
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.survey import adabn, loop
+from benchmarks.survey.adabn import AdaBN
+from benchmarks.survey.cbst import pseudo_labels, thresholds
+from benchmarks.survey.cotta import DECAY, follow, restore
+from benchmarks.survey.interface import Method, Problem
+from benchmarks.survey.methods import METHODS, Entry
+from benchmarks.survey.sar import SAR, climb
+from benchmarks.survey.source_only import SourceOnly
+from benchmarks.survey.tent import Tent
+from models.config import PersonalizeConfig
+from models.losses import pixel_entropy
+from models.preprocess import normalize
+
+GRADIENTS = [entry for entry in METHODS.values() if not entry.ours and not isinstance(entry.method, AdaBN | SourceOnly)]
+
+
+def named(entries: list[Entry]) -> list[object]:
+    return [pytest.param(entry, id=entry.method.name) for entry in entries]
+
+
+def changes(monkeypatch: pytest.MonkeyPatch, problem: Problem, entry: Entry) -> set[str]:
+    """The names in the last network that the method copied (or the base's own) whose values differ from the base's."""
+    made: list[nn.Module] = []
+    original = loop.copied
+
+    def noted(given: Problem) -> nn.Module:
+        made.append(original(given))
+        return made[-1]
+
+    module = __import__(type(entry.method).__module__, fromlist=["copied"])
+    if hasattr(module, "copied"):
+        monkeypatch.setattr(module, "copied", noted)
+    entry.method.adapt(problem)
+    before = problem.base.segmenter.base.state_dict()
+    after = made[-1].state_dict()
+    return {name for name, value in before.items() if not name.endswith("num_batches_tracked") and not torch.equal(value, after[name])}
+
+
+def predicted(method: Method, problem: Problem) -> torch.Tensor:
+    """The adapted network's logits for all photos."""
+    adapted = method.adapt(problem)
+    with torch.no_grad():
+        return adapted.forward(normalize(problem.pixels))
+
+
+def kinds(network: nn.Module, names: set[str]) -> set[str]:
+    """`statistics`, `affine` (batch norm's scale and shift) or `weights`."""
+    norms = {name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    found = set()
+    for name in names:
+        owner, _, part = name.rpartition(".")
+        found.add("weights" if owner not in norms else "affine" if part in ("weight", "bias") else "statistics")
+    return found
+
+
+@pytest.mark.parametrize("entry", named([entry for entry in METHODS.values() if not entry.ours]))
+def test_a_method_runs_and_leaves_the_base_alone(entry: Entry, problem: Problem) -> None:
+    before = {name: value.clone() for name, value in problem.base.segmenter.state_dict().items()}
+    adapted = entry.method.adapt(problem)
+    with torch.no_grad():
+        logits = adapted.forward(normalize(problem.pixels))
+    assert logits.shape == (4, 21, 32, 32)
+    assert torch.isfinite(logits).all()
+    assert all(torch.equal(value, before[name]) for name, value in problem.base.segmenter.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("adabn", {"statistics"}),
+        ("tent", {"affine"}),
+        ("sar", {"affine"}),
+        ("cotta", {"affine", "weights"}),
+        ("advent", {"statistics", "weights"}),
+        ("advent_frozen", {"affine", "weights"}),
+        ("fda", {"statistics", "weights"}),
+        ("cbst", {"affine", "weights"}),
+    ],
+)
+def test_what_a_method_changes(name: str, expected: set[str], problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = changes(monkeypatch, problem, METHODS[name])
+    assert kinds(problem.base.segmenter.base, found) == expected
+
+
+def test_sar_leaves_the_last_stage_alone(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not {name for name in changes(monkeypatch, problem, Entry(SAR(), "SAR")) if name.startswith("stage16.")}
+
+
+@pytest.mark.parametrize("name", ["tent", "cotta", "advent", "cbst", "naive_fast"])
+def test_the_same_seed_gives_the_same_network(name: str, problem: Problem) -> None:
+    first, second = (predicted(METHODS[name].method, problem) for _ in range(2))
+    other = predicted(METHODS[name].method, replace(problem, seed=1))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("entry", named(GRADIENTS))
+def test_no_step_is_begun_after_the_budget(entry: Entry, problem: Problem) -> None:
+    adapted = entry.method.adapt(replace(problem, budget_seconds=0.0))
+    assert "0 of" in adapted.note
+
+
+@pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.method.needs_source])
+def test_a_method_that_needs_source_photos_says_so(name: str, problem: Problem) -> None:
+    with pytest.raises(ValueError, match="source"):
+        METHODS[name].method.adapt(replace(problem, source=None))
+
+
+def test_adabn_takes_the_mean_of_the_batches_statistics(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = []
+    monkeypatch.setattr(adabn, "copied", lambda given: networks.append(loop.copied(given)) or networks[-1])
+    for size in (4, 2):
+        AdaBN().adapt(replace(problem, batch_size=size))
+    # the first norm sees the photos themselves: the mean over two halves is the mean over all
+    whole, halves = (loop.norms(network)[0].running_mean for network in networks)
+    assert torch.allclose(whole, halves, atol=1e-5)
+    assert not torch.allclose(whole, loop.norms(problem.base.segmenter.base)[0].running_mean, atol=1e-3)
+
+
+def test_tent_lowers_the_entropy(problem: Problem) -> None:
+    before, after = (float(pixel_entropy(predicted(Tent(passes=passes), problem)).mean()) for passes in (0, 6))
+    assert after < before
+
+
+def test_climb_moves_rho_along_the_gradient_by_hand() -> None:
+    # gradient (3, 4) has norm 5: the move is 0.05 · (3/5, 4/5)
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    (move,) = climb([parameter])
+    assert torch.allclose(move, torch.tensor([0.03, 0.04]))
+    assert torch.equal(parameter.data, move)
+
+
+def test_cotta_follows_and_restores() -> None:
+    base, student = nn.Linear(100, 100), nn.Linear(100, 100)
+    teacher = nn.Linear(100, 100)
+    teacher.load_state_dict(base.state_dict())
+    follow(teacher, student)
+    assert torch.allclose(teacher.weight, base.weight + (1 - DECAY) * (student.weight - base.weight), atol=1e-7)
+    restore(student, base, torch.Generator().manual_seed(0))
+    back = (student.weight == base.weight).float().mean().item()
+    assert 0.005 < back < 0.015
+
+
+def test_cbst_thresholds_and_labels_by_hand() -> None:
+    # four pixels; class 0 predicted with 0.9, 0.8, 0.6; class 1 with 0.55
+    probabilities = torch.tensor([[0.9, 0.8, 0.6, 0.45], [0.1, 0.2, 0.4, 0.55]]).view(1, 2, 1, 4)
+    limits = thresholds(probabilities, 0.67)  # 2 of 3 pixels of class 0, 1 of 1 of class 1
+    assert torch.allclose(limits, torch.tensor([0.8, 0.55]))
+    # ratios: 0.9/0.8, 0.8/0.8, max(0.6/0.8, 0.4/0.55) < 1, 0.55/0.55
+    assert pseudo_labels(probabilities, limits).flatten().tolist() == [0, 0, 255, 1]
+
+
+@pytest.mark.parametrize("entry", named([entry for entry in METHODS.values() if entry.ours]))
+def test_a_variant_of_ours_overrides_settings_that_exist(entry: Entry) -> None:
+    known = {field.name for field in fields(PersonalizeConfig)}
+    assert set(entry.method.settings) <= known  # type: ignore[attr-defined]
