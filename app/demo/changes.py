@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from app.demo.parts import PictureMaker, Pictures, bars, css_colour, dot, figure, link
+from app.demo.parts import PictureMaker, Pictures, bars, css_colour, dot, figure, link, sentence
 from app.demo.result import DemoResult, Photo, Verdict
 from app.demo.told import ClassChange, PhotoChange, class_changes, photo_changes
 from app.demo.words import change, figure_texts, percent
@@ -49,7 +49,7 @@ def _title(taken: bool) -> str:
 
 
 def _figures(verdict: Verdict, photo_count: int) -> Iterator[str]:
-    yield f"<p class='lead'>{escape(verdict.sentence)}</p>"
+    yield f"<p class='lead'>{sentence(verdict.sentence)}</p>"
     pairs = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figure_texts(verdict.figures))
     if pairs:
         looked = f" on {photo_count} of the photos" if photo_count else ""
@@ -70,8 +70,8 @@ def _class_table(classes: Sequence[ClassChange], result: DemoResult) -> str:
 def _class_row(entry: ClassChange, result: DemoResult) -> str:
     return (
         f"<tr><th scope='row'>{dot(entry.id, result.classes)}{escape(entry.name)}</th>"
-        f"<td>{bars(entry.before, entry.after, css_colour(entry.id, result.classes))}</td>"
-        f"<td class='number'>{change(entry.before, entry.after)}</td><td>{escape(entry.reason)}</td></tr>"
+        f"<td class='wide'>{bars(entry.before, entry.after, css_colour(entry.id, result.classes))}</td>"
+        f"<td class='number'>{change(entry.before, entry.after)}</td><td>{sentence(entry.reason)}</td></tr>"
     )
 
 
@@ -85,7 +85,7 @@ def _photos(photos: Sequence[PhotoChange], result: DemoResult, pictures: Picture
     if rest:
         names = {photo.image_id: photo.path for photo in result.photos}
         entries = "".join(
-            f"<li><b>{escape(names.get(entry.image_id, entry.image_id))}</b> — {escape(entry.reason)} "
+            f"<li><b>{escape(names.get(entry.image_id, entry.image_id))}</b> — {sentence(entry.reason)} "
             f"<span class='soft small'>{percent(entry.changed)} of pixels</span></li>"
             for entry in rest
         )
@@ -100,7 +100,7 @@ def _photo(entry: PhotoChange, photo: Photo, pictures: Pictures | None) -> str:
         f"mean confidence {change(*entry.confidence)} · same on the mirrored photo {change(*entry.mirror)}"
     )
     return (
-        f"<article class='photo'><header><h4>{escape(photo.path)}</h4></header><p class='reason'>{escape(entry.reason)}</p>"
+        f"<article class='photo'><header><h4>{escape(photo.path)}</h4></header><p class='reason'>{sentence(entry.reason)}</p>"
         f"<p class='soft small'>{facts}</p>{_triple(photo, pictures)}</article>"
     )
 

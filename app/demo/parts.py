@@ -61,6 +61,11 @@ def figure(source: str, pictures: Pictures, alt: str, caption: str, link: str = 
     )
 
 
+def sentence(text: str) -> str:
+    """A sentence, escaped, in which no number is parted from its %."""
+    return escape(text).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def link(relative: str, text: str) -> str:
     """A link to a file beside the report."""
     return f"<a href='./{escape(quote(relative))}'>{escape(text)}</a>"

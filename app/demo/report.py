@@ -12,7 +12,7 @@ from html import escape
 from typing import TextIO
 
 from app.demo.changes import changes_section
-from app.demo.parts import PictureMaker, Pictures, StripMaker, bars, css_colour, dot, figure, link
+from app.demo.parts import PictureMaker, Pictures, StripMaker, bars, css_colour, dot, figure, link, sentence
 from app.demo.result import ClassInfo, ClassShare, DemoResult, Photo, Rejected, Stage, Verdict
 from app.demo.style import STYLE
 from app.demo.told import photo_changes
@@ -219,7 +219,7 @@ def _photo(photo: Photo, result: DemoResult, pictures: Pictures | None, reason: 
     size = f"{photo.width} × {photo.height} pixels"
     yield f"<span class='soft small'>{size} · {_changed_words(photo, result)}</span></header>"
     if reason:
-        yield f"<p class='reason'>{escape(reason)}</p>"
+        yield f"<p class='reason'>{sentence(reason)}</p>"
     yield _triple(photo, pictures)
     base, personal = _shares(photo.base_classes), _shares(photo.personal_classes)
     yield f"<div class='rows legend'>{_paired_rows(base, personal, result.classes)}</div></article>"

@@ -118,6 +118,7 @@ footer { margin-top: 40px; color: var(--soft); font-size: 13px; }
 @media (max-width: 640px) {
   main { padding: 20px 14px 48px; }
   .triple { grid-template-columns: 1fr; }
+  .wide { display: none; } th, td { padding-right: 10px; } td.number { white-space: normal; min-width: 64px; }
   .strip { margin-left: 0; }
 }
 @media print {
