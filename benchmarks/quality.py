@@ -7,6 +7,8 @@ Labels are used for scoring only.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.cells import RESULTS, CellSpec, CellStore
 from benchmarks.pss import users
 from benchmarks.recipes import JUNK_GALLERIES, PSS, REPORTED, SHORT, GalleryRecipe, Kind, parse_recipe
-from benchmarks.runner import Runner
+from benchmarks.runner import Run, Runner
+from benchmarks.summary import Row, rows
 from benchmarks.survey.methods import BASE, METHODS
+from benchmarks.tables import markdown, print_tables
 from models.bases.registry import available_bases
 
 SHORT_EPOCHS, SHORT_BUDGET = 2, 20.0
@@ -77,6 +81,24 @@ def choose_recipes(gallery: list[str] | None, pss: Path | None, *, short: bool, 
     return recipes + (list(JUNK_GALLERIES) if junk else [])
 
 
+def write_results(table: list[Row], run: Run, runner: Runner, specs: list[CellSpec], out: Path, name: str, console: Console) -> None:
+    """NAME.json (the rows and what failed), NAME.md (for docs/method.md), NAME-miou.png, NAME-fbiou.png and the sheets of ours, seed 0."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"rows": [asdict(row) for row in table], "failures": [failure.to_json() for failure in run.failures]}
+    (out / f"{name}.json").write_text(json.dumps(content, indent=1))
+    (out / f"{name}.md").write_text(markdown(table))
+    if find_spec("matplotlib") is None:
+        console.print("No plots: matplotlib is not installed (pip install 'personalseg[bench]').")
+        return
+    from benchmarks import plots  # only where matplotlib is there
+
+    for metric in ("miou", "fbiou"):
+        plots.gain_bars(table, metric, out / f"{name}-{metric}.png")
+    ours = [spec for spec in specs if spec.method == "ours" and spec.seed == 0]
+    plots.gather_sheets([(spec.gallery.name, runner.store.path(spec, runner.infos[spec.base])) for spec in ours], out / "sheets")
+    console.print(f"wrote {out / name}.json, .md, -miou.png, -fbiou.png and the sheets")
+
+
 def main(
     data: Annotated[Path, typer.Option(help="Folder with voc2012/{train,val} and camvid.")] = Path("../shared/data"),
     pss: Annotated[Path | None, typer.Option(help="The PSS data set (id1 … id15): measure on its users.")] = None,
@@ -128,6 +150,10 @@ def main(
             bar.console.print(f"{'FAILED ' if failed else ''}{spec.name}", highlight=False)
 
         run = runner.run(specs, tell)
+    table = rows(run.cells)
+    if table:
+        print_tables(table, console)
+        write_results(table, run, runner, specs, out, "short" if short else "pss" if pss else "quality", console)
     for failure in run.failures:
         console.print(f"[red]failed[/red] {failure.spec.name}: {failure.reason}", highlight=False)
     if run.failures:

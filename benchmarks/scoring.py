@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from benchmarks.galleries import UserGallery
 from benchmarks.survey.interface import Adapted, Forward, Segment
 from models.bases.registry import Base
-from models.comparison import Comparison, views
+from models.comparison import Comparison, Views, views
 from models.config import GuardLimits
-from models.gallery import network_input
+from models.gallery import network_input, snap
 from models.inference import enlarge_labels
 from models.metrics import Scorer, class_iou, foreground_iou
 from models.preprocess import shrink
@@ -26,6 +27,9 @@ BATCH = 8
 """Photos that a network sees together: matters for those that normalise with the batch's own statistics."""
 COMPARED_PHOTOS = 48
 """How many photos of a gallery the label-free comparison looks at, evenly drawn."""
+
+RESCALED = 0.75
+"""Of the side, for the comparison's look at another scale."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,16 @@ def compare(base: Base, pixels: UInt8[Tensor, "photos 3 side side"], adapted: Ad
     comparison = Comparison(base.classes, limits.confident)
     for start in range(0, len(positions), BATCH):
         x = network_input(pixels[torch.from_numpy(positions[start : start + BATCH])], base.info.side, base.device)
-        comparison.add(views(before, x), views(adapted.forward, x))
+        comparison.add(looked_at(before, x), looked_at(adapted.forward, x))
     return comparison
+
+
+def looked_at(forward: Forward, x: Float[Tensor, "images 3 side side"]) -> Views:
+    """A network's prediction for a batch, for the mirrored batch and for the batch at RESCALED times the side."""
+    plain = views(forward, x)
+    side, size = snap(RESCALED * x.shape[2]), (plain.mirrored.shape[1], plain.mirrored.shape[2])
+    small = forward(F.interpolate(x, (side, side), mode="bilinear", antialias=True))
+    return replace(plain, rescaled=F.interpolate(small, size, mode="bilinear", align_corners=False).argmax(1))
 
 
 def counts_to_json(comparison: Comparison) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def supervised_loss(logits: Float[Tensor, "images classes h w"], labels: Int64[T
 
 @dataclass(frozen=True)
 class Step:
-    """A step of two-domain training: the positions of the user's photos, and both domains' logits."""
+    """A step of two-domain training: the positions of the user's photos, and both domains' logits (the source's without gradient)."""
 
     positions: list[int]
     source: Float[Tensor, "images classes h w"]
@@ -158,10 +158,10 @@ def train_two_domains(
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - number / plan.steps) ** POWER
         photos, labels = labelled(number, positions) if labelled is not None else source_batch(problem, number)
-        source = network(normalize(photos).to(problem.base.device)).logits
-        step = Step(positions, source, network(target_input(problem, positions)).logits)
-        loss = supervised_loss(source, labels) + target_loss(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        source = network(normalize(photos).to(problem.base.device)).logits
+        supervised_loss(source, labels).backward()  # type: ignore[no-untyped-call]
+        step = Step(positions, source.detach(), network(target_input(problem, positions)).logits)
+        target_loss(step).backward()  # type: ignore[no-untyped-call]  # added to the source's gradient: half the memory
         optimizer.step()
         after_step(step)

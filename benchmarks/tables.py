@@ -1,0 +1,94 @@
+"""Tables of a run: for the terminal (rich) and for the documentation (markdown)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.summary import Mean, Row, galleries_of, kinds_of, mean, methods_of
+
+
+def print_tables(table: Sequence[Row], console: Console) -> None:
+    """Gallery by gallery, then the means."""
+    for gallery in galleries_of(table):
+        console.print(gallery_table([row for row in table if row.gallery == gallery], methods_of(table)))
+    console.print(means_table(table))
+
+
+def gallery_table(own: Sequence[Row], order: Sequence[str]) -> Table:
+    """All methods on one gallery."""
+    found = Table(title=f"{own[0].gallery} ({own[0].kind}): mIoU and FBIoU in percent, gain over the base in points")
+    for name in ("method", "mIoU", "FBIoU", "mIoU gain", "FBIoU gain", "± seeds", "refused", "adapt s", "peak MB"):
+        found.add_column(name, justify="left" if name == "method" else "right")
+    for row in sorted(own, key=lambda row: order.index(row.method)):
+        found.add_row(
+            row.title, f"{row.miou:.1f}", f"{row.fbiou:.1f}", f"{row.miou_gain:+.1f}", f"{row.fbiou_gain:+.1f}",
+            f"{row.spread:.1f}" if row.seeds > 1 else "", f"{row.refused}/{row.seeds}" if row.refused else "",
+            f"{row.seconds:.0f}", f"{row.memory_mb:.0f}",
+        )  # fmt: skip
+    return found
+
+
+def _mean_cells(value: Mean | None) -> tuple[str, str]:
+    if value is None:
+        return "", ""
+    return f"{value.miou:.1f} / {value.fbiou:.1f}", f"{value.miou_gain:+.1f} / {value.fbiou_gain:+.1f}"
+
+
+def means_rows(table: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Heading and lines of the means: per kind mIoU / FBIoU and gain; the worst gallery; cost."""
+    kinds = kinds_of(table)
+    counts = {kind: len({row.gallery for row in table if row.kind is kind}) for kind, _ in kinds}
+    heading = ["method"]
+    for kind, title in kinds:
+        heading += [f"{title} ({counts[kind]})", "gain"]
+    heading += ["worst gallery", "seeds", "adapt s", "peak MB"]
+    lines = []
+    for method in methods_of(table):
+        own = [row for row in table if row.method == method]
+        line = [own[0].title]
+        for kind, _ in kinds:
+            line += _mean_cells(mean(table, method, kind))
+        line += [
+            f"{min(row.miou_gain for row in own):+.1f}", str(max(row.seeds for row in own)), f"{fmean(row.seconds for row in own):.0f}",
+            f"{max(row.memory_mb for row in own):.0f}",
+        ]  # fmt: skip
+        lines.append(line)
+    return heading, lines
+
+
+def means_table(table: Sequence[Row]) -> Table:
+    """The means, for the terminal."""
+    heading, lines = means_rows(table)
+    found = Table(title="Means: mIoU / FBIoU in percent, gain over the base's plain pass in points")
+    for name in heading:
+        found.add_column(name, justify="left" if name == "method" else "right")
+    for line in lines:
+        found.add_row(*line)
+    return found
+
+
+def markdown(table: Sequence[Row]) -> str:
+    """The means, and every method's gain on every gallery."""
+    heading, lines = means_rows(table)
+    parts = [
+        "mIoU / FBIoU in percent; gain over the base's plain pass in points; worst gallery: the smallest mIoU gain.",
+        _markdown_table(heading, lines),
+    ]
+    galleries = galleries_of(table)
+    titles = {row.gallery: row.gallery_title for row in table}
+    gains = []
+    for method in methods_of(table):
+        own = {row.gallery: row for row in table if row.method == method}
+        cells = [f"{own[g].miou_gain:+.1f} / {own[g].fbiou_gain:+.1f}" if g in own else "" for g in galleries]
+        gains.append([next(iter(own.values())).title, *cells])
+    parts += ["Gain in mIoU / FBIoU, gallery by gallery:", _markdown_table(["method", *(titles[g] for g in galleries)], gains)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] + ["---:"] * (len(heading) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heading, rule, *lines))
