@@ -55,6 +55,8 @@ FROM runtime AS worker
 COPY --from=worker-build /opt/personalseg /opt/personalseg
 # Threads that spin while they wait take the cores from other containers.
 ENV OMP_WAIT_POLICY=PASSIVE
+# In the volume: the container's own file system is read-only, and fetched once is enough for all workers.
+ENV PERSONALSEG_WEIGHTS_DIR=/data/weights
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=4 CMD ["python", "-m", "workers.health"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "workers", "--queue", "segmentation", "--queue", "adaptation"]

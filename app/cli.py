@@ -33,6 +33,16 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
+bases_app = typer.Typer(help="The base models and their weights.", no_args_is_help=True)
+app.add_typer(bases_app, name="bases")
+
+BaseName = Annotated[str, typer.Argument(help="A base model's name; `personalseg bases list` shows them.")]
+WeightsDir = Annotated[
+    Path | None,
+    typer.Option("--dir", help="Folder of fetched weights.", show_default="PERSONALSEG_WEIGHTS_DIR, or the user's cache folder"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+
 
 def main() -> None:
     """The entry point of the `personalseg` command."""
@@ -127,6 +137,49 @@ def demo(
         _errors().print("Stopped; nothing was written.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     raise typer.Exit(code)
+
+
+@bases_app.command("list")
+def list_bases(folder: WeightsDir = None, as_json: AsJson = False) -> None:
+    """Every base model: where its weights are, its context, its scores."""
+    _run_bases(["list"], folder, as_json)
+
+
+@bases_app.command("fetch")
+def fetch_base(
+    name: BaseName,
+    mirror: Annotated[
+        str | None, typer.Option(help="URL of a folder that holds the publisher's file.", show_default="the publisher's")
+    ] = None,
+    folder: WeightsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a base's weights now, so that no job has to wait for them."""
+    _run_bases(["fetch", name, *(["--mirror", mirror] if mirror is not None else [])], folder, as_json)
+
+
+@bases_app.command("install")
+def install_base(
+    name: BaseName,
+    file: Annotated[Path, typer.Argument(help="The .safetensors file that `python -m models.train_base` wrote.")],
+    folder: WeightsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take weights that you have trained for a base that has none."""
+    _run_bases(["install", name, str(file)], folder, as_json)
+
+
+def _run_bases(arguments: list[str], folder: Path | None, as_json: bool) -> NoReturn:
+    from app.bases import WorkerExtraMissing, run_bases
+    from app.settings import Settings
+
+    options = [*(["--dir", str(folder)] if folder is not None else []), *(["--json"] if as_json else [])]
+    try:
+        raise typer.Exit(run_bases([*arguments, *options], Settings()))
+    except ValidationError as error:
+        _stop(_setting_sentence(error))
+    except WorkerExtraMissing as error:
+        _stop(str(error))
 
 
 def _setting_sentence(error: ValidationError) -> str:

@@ -253,6 +253,8 @@ class BaseInfo(Document):
     is_default: bool = False
     classes: tuple[ClassInfo, ...] = ()
     scores: JsonObject = Field(default_factory=dict)
+    context: str = "trained"
+    weights_present: bool = True
 
 
 @dataclass(frozen=True)

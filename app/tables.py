@@ -284,6 +284,8 @@ class RegisteredBase(Table):
     licence: Mapped[str] = mapped_column(Text)
     scores: Mapped[dict[str, Any]]
     is_default: Mapped[bool] = mapped_column(Boolean, default=False)
+    context: Mapped[str] = mapped_column(String(32), default="trained")
+    weights_present: Mapped[bool] = mapped_column(Boolean, default=True)
     registered_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -22,7 +22,8 @@ from app.db import current_revision, head_revision
 from app.log import configure_logging
 from app.settings import Settings
 from app.tables import JobKind
-from models.types import ModelFileError
+from models.bases.errors import BaseNotAvailable
+from models.types import Cancelled, ModelFileError
 from workers.broker import make_broker
 from workers.cache import UnknownBase
 from workers.presence import register, start_background, unregister
@@ -30,6 +31,7 @@ from workers.tasks import declare_actors
 from workers.workshop import Workshop, open_workshop
 
 EXIT_CANNOT_START = 78  # EX_CONFIG: starting again will not help
+EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL
 # How often an idle worker asks Redis, and so the longest time before a ring is heard.
 _POLL_MILLISECONDS = 250
 # A running job gets this long to come to a step where it can be handed back.
@@ -49,11 +51,29 @@ def main(
     workshop = open_workshop(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: workshop.stopping.set())
-    try:
-        workshop.bases.get(settings.default_base)
-    except (UnknownBase, ModelFileError, OSError) as error:
-        _refuse(f"The base model {settings.default_base!r} cannot be loaded: {error}")
+    load_default_base(workshop)
     work_until_stopped(workshop, queues)
+
+
+def load_default_base(workshop: Workshop) -> None:
+    """Load it, fetching it first where that is needed; ends the process where that does not go, or when it shall end."""
+    name = workshop.settings.default_base
+
+    def on_bytes(_done: int, _total: int) -> None:
+        if workshop.stopping.is_set():
+            raise Cancelled
+
+    try:
+        workshop.bases.get(name, on_bytes)
+    except Cancelled:
+        sys.exit(0)
+    except BaseNotAvailable as error:
+        if error.transient:
+            log.error("worker.base_not_fetched", reason=str(error))
+            sys.exit(EXIT_TRY_AGAIN)
+        _refuse(f"The base model {name!r} cannot be loaded: {error}")
+    except (UnknownBase, ModelFileError, OSError) as error:
+        _refuse(f"The base model {name!r} cannot be loaded: {error}")
 
 
 def schema_complaint(database_url: str) -> str | None:

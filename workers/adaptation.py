@@ -14,6 +14,7 @@ from app.storage import model_key
 from app.tables import Image, Job, JobKind, PersonalModel
 from models import Personalization, PersonalizeConfig, personalize, save_personal
 from models.types import Cancelled, Progress
+from workers.bases import base_for
 from workers.erasure import writing_for
 from workers.failures import GalleryVanished
 from workers.gallery import Gallery, Photo, photos_of
@@ -47,7 +48,7 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
     """Do the job and close its row. Raises Cancelled, LeaseLost, and whatever goes wrong."""
     held.report("loading", 0, 1, 0.0)
     plan = _plan(workshop, held)
-    base = workshop.bases.get(plan.base)
+    base = base_for(workshop, held, plan.base)
     result = personalize(
         base,
         Gallery(workshop.storage, plan.photos, workshop.settings.max_image_pixels),

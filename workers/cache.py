@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from models import Base, PersonalModel, available_bases, load_base
+from models import Base, BaseInfo, PersonalModel, available_bases, load_base
+from models.bases.download import OnBytes, nothing
+from models.bases.fetch import default_folder, is_present
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,31 @@ class UnknownBase(Exception):
 
 
 class BaseCache:
-    """One loaded base per name, for the life of the process."""
+    """One loaded base per name, for the life of the process; weights that are not here are fetched into `weights_dir`."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, weights_dir: Path | None = None, mirror: str | None = None) -> None:
         self._device = device
+        self._weights_dir = weights_dir or default_folder()
+        self._mirror = mirror
         self._loaded: dict[str, Base] = {}
 
-    def get(self, name: str) -> Base:
-        """The base of this name, loaded at the first call; raises UnknownBase, ModelFileError or OSError."""
+    def holds(self, name: str) -> bool:
+        """Whether this base is in memory."""
+        return name in self._loaded
+
+    def has_weights(self, info: BaseInfo) -> bool:
+        """Whether its weights are on this machine; raises BaseNotAvailable where that cannot be told."""
+        return is_present(info, self._weights_dir)
+
+    def get(self, name: str, on_bytes: OnBytes = nothing) -> Base:
+        """The base of this name, fetched and loaded at the first call; `on_bytes` hears of a fetch and may break it off by raising.
+
+        Raises UnknownBase, BaseNotAvailable, ModelFileError or OSError.
+        """
         if name not in self._loaded:
             if name not in {info.name for info in available_bases()}:
                 raise UnknownBase(name)
-            self._loaded[name] = load_base(name, device=self._device)
+            self._loaded[name] = load_base(name, device=self._device, weights_dir=self._weights_dir, mirror=self._mirror, on_bytes=on_bytes)
         return self._loaded[name]
 
 

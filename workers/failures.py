@@ -9,6 +9,7 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import BlobNotFound
+from models.bases.errors import BaseNotAvailable
 from models.types import ModelFileError
 from workers.cache import UnknownBase
 from workers.codec import PhotoTooLarge, PhotoUnreadable
@@ -40,6 +41,8 @@ class Failure:
 
 def describe(error: BaseException) -> Failure:
     """What to tell the user of this error; never shows a traceback or a path of the server."""
+    if isinstance(error, BaseNotAvailable):
+        return Failure(error.code, str(error))
     for kinds, code, sentence in _KNOWN:
         if isinstance(error, kinds):
             return Failure(code, sentence or str(error))

@@ -19,6 +19,7 @@ from app import jobs, queue
 from app.clock import utc_now
 from app.tables import JobKind, RegisteredBase, Worker
 from models import BaseInfo, available_bases
+from models.bases.errors import BaseNotAvailable
 from workers.broker import waiting_messages
 from workers.workshop import Workshop
 
@@ -44,7 +45,9 @@ def register(workshop: Workshop, queues: Sequence[JobKind]) -> None:
             )
         )
         for info in available_bases():
-            _register_base(session, info, is_default=info.name == workshop.settings.default_base)
+            weights_present = _has_weights(workshop, info)
+            if weights_present or not info.must_be_trained:
+                _register_base(session, info, is_default=info.name == workshop.settings.default_base, weights_present=weights_present)
 
 
 def unregister(workshop: Workshop) -> None:
@@ -101,7 +104,16 @@ def _repeat(name: str, seconds: float, stopping: threading.Event, action: Callab
     return thread
 
 
-def _register_base(session: Session, info: BaseInfo, *, is_default: bool) -> None:
+def _has_weights(workshop: Workshop, info: BaseInfo) -> bool:
+    """Whether a job can begin at once; weights that cannot be read count as absent here, and fail the job that needs them."""
+    try:
+        return workshop.bases.has_weights(info)
+    except BaseNotAvailable as error:
+        log.warning("base.weights_unreadable", base=info.name, error=str(error))
+        return False
+
+
+def _register_base(session: Session, info: BaseInfo, *, is_default: bool, weights_present: bool) -> None:
     session.merge(
         RegisteredBase(
             name=info.name,
@@ -113,6 +125,8 @@ def _register_base(session: Session, info: BaseInfo, *, is_default: bool) -> Non
             licence=info.licence,
             scores=dict(info.scores),
             is_default=is_default,
+            context=info.context,
+            weights_present=weights_present,
             registered_at=utc_now(),
         )
     )

@@ -21,6 +21,7 @@ from app.tables import Image, ItemStatus, Job, Mask, PersonalModel, Segmentation
 from models import Base, load_personal, segment
 from models import PersonalModel as LoadedModel
 from models.types import Cancelled
+from workers.bases import base_for
 from workers.cache import ModelKey
 from workers.codec import class_summary, encode_confidence, encode_labels
 from workers.erasure import writing_for
@@ -66,7 +67,7 @@ def segment_photos(workshop: Workshop, held: HeldJob) -> None:
         plan = _plan(session, held.job_id)
         jobs.pin_model_version(session, held.lease, plan.version)
     held.report("loading", 0, plan.photo_count, 0.0)
-    base = workshop.bases.get(plan.base)
+    base = base_for(workshop, held, plan.base)
     personal = None if plan.model is None else _load_model(workshop, plan, plan.model, base)
     already_done = plan.photo_count - len(plan.pending)
     with writing_for(workshop, plan.user_id):

@@ -43,7 +43,7 @@ def open_workshop(settings: Settings) -> Workshop:
         settings=settings,
         database=Database(settings.database_url),
         storage=Storage(settings.storage_url),
-        bases=BaseCache(device),
+        bases=BaseCache(device, settings.weights_dir, settings.weights_mirror),
         models=PersonalModelCache(settings.model_cache_bytes),
     )
 

@@ -32,6 +32,8 @@ class BaseDocument(BaseModel):
     licence: str
     is_default: bool
     scores: dict[str, Any]
+    context: str = Field(description="Inter-image context: `trained`, or `non-parametric` where nobody has trained one for this base.")
+    weights_present: bool = Field(description="Whether a worker has its weights; otherwise the first job that asks for it fetches them.")
     classes: list[ClassDocument]
 
 

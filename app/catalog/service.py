@@ -66,6 +66,8 @@ def _document(base: RegisteredBase) -> BaseDocument:
             "licence": base.licence,
             "is_default": base.is_default,
             "scores": base.scores,
+            "context": base.context,
+            "weights_present": base.weights_present,
             "classes": base.classes,
         }
     )

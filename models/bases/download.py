@@ -38,33 +38,41 @@ def download(
 
 
 def _attempt(url: str, sha256: str, byte_size: int, target: IO[bytes], on_bytes: OnBytes) -> None:
-    """Nothing half is resumed: every attempt starts at byte 0."""
+    """Nothing half is resumed: every attempt starts at byte 0. Messages show the address without a password."""
+    shown = _without_password(url)
     target.seek(0)
     target.truncate()
     digest, done = hashlib.sha256(), 0
     try:
         with httpx.stream("GET", url, timeout=TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as response:
             if response.status_code != httpx.codes.OK:
-                raise Refused(url, response.status_code, response.reason_phrase)
+                raise Refused(shown, response.status_code, response.reason_phrase)
             announced = int(response.headers.get("Content-Length", byte_size))
             try:
                 for chunk in response.iter_bytes(CHUNK):
                     done += len(chunk)
                     if done > byte_size:
-                        raise WrongFile(url, f"more than {byte_size} bytes", f"{byte_size} bytes")
+                        raise WrongFile(shown, f"more than {byte_size} bytes", f"{byte_size} bytes")
                     digest.update(chunk)
                     target.write(chunk)
                     on_bytes(done, byte_size)
             except httpx.RemoteProtocolError as error:
-                raise CutOff(url, done, announced) from error
+                raise CutOff(shown, done, announced) from error
+    except httpx.UnsupportedProtocol as error:
+        raise FetchError(f"{shown} cannot be fetched: an address begins with http:// or https://. Correct the mirror's address.") from error
     except (httpx.TransportError, httpx.TooManyRedirects) as error:
-        raise Unreachable(url, str(error) or type(error).__name__) from error
-    except httpx.InvalidURL as error:
-        raise FetchError(f"{url} is not an address: {error}.") from error
+        raise Unreachable(shown, str(error) or type(error).__name__) from error
     if done < byte_size and "Content-Length" not in response.headers:
-        raise CutOff(url, done, byte_size)
+        raise CutOff(shown, done, byte_size)
     if (found := digest.hexdigest()) != sha256:
-        raise WrongFile(url, f"sha256 {found}, {done} bytes", f"sha256 {sha256}, {byte_size} bytes")
+        raise WrongFile(shown, f"sha256 {found}, {done} bytes", f"sha256 {sha256}, {byte_size} bytes")
+
+
+def _without_password(url: str) -> str:
+    try:
+        return str(httpx.URL(url).copy_with(userinfo=b""))
+    except httpx.InvalidURL as error:
+        raise FetchError(f"The address to fetch weights from cannot be read ({error}). Correct the mirror's address.") from error
 
 
 def _wait(seconds: float, look: Callable[[], None]) -> None:

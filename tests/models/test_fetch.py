@@ -117,7 +117,7 @@ def test_what_passes_is_tried_again(info: BaseInfo, server: WeightsServer, tmp_p
     load_entry(info, torch.device("cpu"), tmp_path)
 
 
-@pytest.mark.parametrize("root", ["http://127.0.0.1:{port}", "http://no-such-host.invalid", "ftp://127.0.0.1"])
+@pytest.mark.parametrize("root", ["http://127.0.0.1:{port}", "http://no-such-host.invalid"])
 def test_an_unreachable_server(body: bytes, tmp_path: Path, root: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -125,6 +125,20 @@ def test_an_unreachable_server(body: bytes, tmp_path: Path, root: str) -> None:
     with pytest.raises(errors.Unreachable, match="cannot be reached"):
         fetch.fetch(entry(body, root.format(port=port)), tmp_path, retry_delays=AT_ONCE)
     assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("root", ["ftp://127.0.0.1", "/a/folder", "http://127.0.0.1:none"])
+def test_what_is_no_address_is_not_tried_again(body: bytes, tmp_path: Path, root: str) -> None:
+    with pytest.raises(errors.FetchError, match="Correct the mirror"):
+        fetch.fetch(entry(body, root), tmp_path, retry_delays=(3600.0,))
+    assert kept(tmp_path) == []
+
+
+def test_no_message_shows_a_password(body: bytes, server: WeightsServer, tmp_path: Path) -> None:
+    server.answers = [servers.status(404)]
+    with pytest.raises(errors.Refused) as caught:
+        fetch.fetch(entry(body, server.root.replace("://", "://user:secret@")), tmp_path)
+    assert "secret" not in str(caught.value) and "127.0.0.1" in str(caught.value)
 
 
 class Stop(Exception):

@@ -7,6 +7,7 @@ import torch
 
 from app.errors import BlobNotFound
 from models import ModelFileError
+from models.bases.errors import CannotStore, CutOff, Damaged, NotTrained, Refused, Unreachable, WrongFile
 from workers.cache import UnknownBase
 from workers.codec import PhotoTooLarge, PhotoUnreadable
 from workers.failures import GalleryVanished, UnknownModelVersion, describe
@@ -24,6 +25,13 @@ from workers.failures import GalleryVanished, UnknownModelVersion, describe
         (UnknownModelVersion(3, "espnetv2"), "unknown_model_version"),
         (GalleryVanished(), "gallery_empty"),
         (UnknownBase("no base"), "unknown_base"),
+        (Unreachable("http://mirror/x.pth", "Connection refused"), "base_source_unreachable"),
+        (Refused("http://mirror/x.pth", 404, "Not Found"), "base_source_refused"),
+        (CutOff("http://mirror/x.pth", 1, 2), "base_download_cut_off"),
+        (WrongFile("http://mirror/x.pth", "2 bytes", "3 bytes"), "base_wrong_file"),
+        (Damaged("lraspp", "another sha256"), "base_damaged"),
+        (NotTrained("pspnet_resnet50"), "base_not_trained"),
+        (CannotStore("It", OSError(28, "No space left on device", "/srv/secret")), "base_not_stored"),
         (OSError(28, "No space left on device"), "storage_error"),
         (KeyError("a mistake of ours"), "internal_error"),
         (ZeroDivisionError("/srv/secret/path"), "internal_error"),
