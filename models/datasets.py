@@ -1,7 +1,8 @@
-"""Labelled folders, for training the base and for scoring: VOC layout, or `images/` + `masks/`."""
+"""Labelled folders, for training the base, for alignment and for scoring: VOC layout, or `images/` + `masks/`."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 LAYOUTS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
+NESTED = ("", "VOCdevkit/VOC2012", "VOC2012")
+"""Where in the given folder the layout may lie: PASCAL's archives unpack to the second."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +27,33 @@ class LabelledFolder:
 
     @classmethod
     def open(cls, root: Path, ids: Sequence[str] | None = None) -> LabelledFolder:
-        """All photos of `root` that have a mask, sorted, or just `ids`. Raises FileNotFoundError where there is none."""
-        for photos, masks in LAYOUTS:
-            if (root / photos).is_dir() and (root / masks).is_dir():
-                labelled = {mask.stem for mask in (root / masks).glob("*.png")}
-                found = sorted(photo.stem for photo in (root / photos).glob("*.jpg") if photo.stem in labelled)
+        """All photos that have a mask, sorted, or just `ids`; `root` is the folder itself or one that PASCAL's archive was unpacked in.
+
+        Raises FileNotFoundError where there is none.
+        """
+        for base, (photos, masks) in itertools.product((root / nested for nested in NESTED), LAYOUTS):
+            if (base / photos).is_dir() and (base / masks).is_dir():
+                labelled = {mask.stem for mask in (base / masks).glob("*.png")}
+                found = sorted(photo.stem for photo in (base / photos).glob("*.jpg") if photo.stem in labelled)
                 chosen = found if ids is None else list(ids)
                 if missing := set(chosen) - set(found):
-                    raise FileNotFoundError(f"{root}: no photo with a mask for {sorted(missing)[:3]}")
+                    raise FileNotFoundError(f"{base}: no photo with a mask for {sorted(missing)[:3]}")
                 if chosen:
-                    return cls(root, root / photos, root / masks, chosen)
-        raise FileNotFoundError(f"{root} holds no labelled photos: expected {' or '.join('/ + '.join(pair) + '/' for pair in LAYOUTS)}")
+                    return cls(base, base / photos, base / masks, chosen)
+        layouts = " or ".join("/ + ".join(pair) + "/" for pair in LAYOUTS)
+        raise FileNotFoundError(f"{root} holds no labelled photos: expected {layouts}, there or in VOCdevkit/VOC2012/")
+
+    @classmethod
+    def open_split(cls, root: Path, split: str) -> LabelledFolder:
+        """The photos of a list that comes with PASCAL VOC: `train`, `val` or `trainval` in ImageSets/Segmentation.
+
+        Raises FileNotFoundError where the folder has no such list.
+        """
+        folder = cls.open(root)
+        path = folder.root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        if not path.exists():
+            raise FileNotFoundError(f"{folder.root} has no list {path.relative_to(folder.root)}")
+        return cls.open(root, path.read_text().split())
 
     def __len__(self) -> int:
         return len(self.ids)

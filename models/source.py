@@ -1,0 +1,85 @@
+"""`python -m models.source fetch DIR`: the public source set (PASCAL VOC 2012) for step 1, alignment, fetched by torchvision.
+
+The photos come under the terms of Flickr and are for research; they never travel with the project or with a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import models.torchvision_ops  # noqa: F401  lets torchvision be imported beside a CPU build of torch
+from models.datasets import LabelledFolder
+
+YEAR = "2012"
+SPLITS = ("train", "trainval", "val")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+class SourceError(RuntimeError):
+    """The source set could not be fetched or is not what it should be. Says why, and what to do."""
+
+
+def voc_dataset() -> Callable[..., Any]:
+    """torchvision's class, imported when it is needed: it takes a second or two."""
+    from torchvision.datasets import VOCSegmentation
+
+    return VOCSegmentation  # type: ignore[no-any-return]
+
+
+def open_source(folder: Path, split: str = "train") -> LabelledFolder:
+    """The labelled photos of a source folder: PASCAL's list `split` where the folder has one, else all. Raises FileNotFoundError."""
+    opened = LabelledFolder.open(folder)
+    return LabelledFolder.open_split(folder, split) if (opened.root / "ImageSets" / "Segmentation").is_dir() else opened
+
+
+def fetch_source(folder: Path, split: str = "train", *, dataset: Callable[..., Any] | None = None) -> LabelledFolder:
+    """Downloads PASCAL VOC 2012 (2 GB, MD5-checked by torchvision) into `folder/VOCdevkit/VOC2012`, unless it is there; opens the split.
+
+    `dataset`: torchvision's VOCSegmentation, or a stand-in for it. Raises SourceError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return LabelledFolder.open_split(folder, split)
+    except FileNotFoundError:
+        pass  # not there yet, or only in part: fetched again
+    try:
+        (dataset or voc_dataset())(root=str(folder), year=YEAR, image_set=split, download=True)
+    except (OSError, RuntimeError) as error:
+        raise SourceError(
+            f"PASCAL VOC 2012 could not be fetched: {error}. Unpack VOCtrainval_11-May-2012.tar in {folder} by hand."
+        ) from error
+    try:
+        return LabelledFolder.open_split(folder, split)
+    except FileNotFoundError as error:
+        raise SourceError(f"what was fetched is not PASCAL VOC 2012: {error}") from error
+
+
+@app.callback()
+def main() -> None:
+    """The source set for alignment."""
+
+
+@app.command()
+def fetch(
+    folder: Annotated[Path, typer.Argument(help="Where to keep it (2 GB to download, 4 GB on disk while it unpacks).")],
+    split: Annotated[str, typer.Option(help=f"Which list to open at the end: {', '.join(SPLITS)}.")] = "train",
+) -> None:
+    """Fetch PASCAL VOC 2012's labelled photos by torchvision."""
+    if split not in SPLITS:
+        raise typer.BadParameter(f"{split!r}: expected one of {', '.join(SPLITS)}")
+    console = Console(stderr=True)
+    try:
+        found = fetch_source(folder, split)
+    except SourceError as error:
+        console.print(f"[red]{error}[/red]", highlight=False)
+        raise typer.Exit(1) from error
+    console.print(f"{len(found)} labelled photos in {found.root}", highlight=False)
+
+
+if __name__ == "__main__":
+    app()
