@@ -1,0 +1,175 @@
+from dataclasses import asdict
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from benchmarks import guard, plots, quality
+from benchmarks.cells import CellSpec, CellStore
+from benchmarks.recipes import JUNK_GALLERIES, REPORTED, GalleryRecipe, Kind
+from benchmarks.scoring import counts_to_json
+from benchmarks.sheets import chosen_photos
+from benchmarks.summary import UNGUARDED, mean, rows
+from benchmarks.survey.methods import METHODS
+from benchmarks.tables import markdown, print_tables
+from models.bases.registry import available_bases
+from models.comparison import Comparison
+
+INFOS = {info.name: info for info in available_bases()}
+FARM, PETS = GalleryRecipe("farm", "grey", 8), GalleryRecipe("pets", "warm", 9)
+
+
+def cell(
+    method: str, gallery: GalleryRecipe, miou: float | None, *, seed: int = 0, accepted: bool = True, fbiou: float = 60.0
+) -> dict[str, Any]:
+    served = (miou, fbiou) if accepted else (40.0, 50.0)
+    return {
+        "method": method, "title": METHODS[method].title, "for_guard_only": METHODS[method].for_guard_only, "gallery": gallery.name,
+        "kind": str(gallery.kind), "seed": seed, "miou": miou, "fbiou": fbiou, "base_miou": 40.0, "base_fbiou": 50.0,
+        "served_miou": served[0], "served_fbiou": served[1], "seconds": 10.0, "peak_memory_mb": 500.0,
+        "guard": {"accepted": accepted, "code": "accepted" if accepted else "drifted", "sentence": "", "figures": {}},
+        "figures": {"changed_share": 0.1}, "spec": asdict(CellSpec(method, gallery, seed)),
+    }  # fmt: skip
+
+
+CELLS = [
+    cell("source_only", FARM, 40.0, fbiou=50.0),
+    cell("tent", FARM, 35.0),
+    cell("ours", FARM, 48.0, seed=0),
+    cell("ours", FARM, 30.0, seed=1, accepted=False),
+    cell("source_only", PETS, 40.0, fbiou=50.0),
+    cell("ours", PETS, 46.0),
+    cell("tent_3_epochs", PETS, 20.0),
+]
+
+
+def test_rows_are_means_over_seeds_of_what_is_served() -> None:
+    table = {(row.method, row.gallery): row for row in rows(CELLS)}
+    ours = table["ours", FARM.name]
+    assert (ours.miou, ours.miou_gain, ours.fbiou_gain, ours.seeds, ours.refused) == (44.0, 4.0, 5.0, 2, 1)
+    assert ours.spread == 4.0
+    unguarded = table[UNGUARDED, FARM.name]
+    assert (unguarded.miou, unguarded.refused) == (39.0, 0)
+    assert table["tent", FARM.name].miou_gain == -5.0
+    assert not any(method == "tent_3_epochs" for method, _ in table)
+
+
+def test_a_mean_is_over_all_galleries_or_none() -> None:
+    table = rows(CELLS)
+    found = mean(table, "ours", Kind.SHIFTED)
+    assert found is not None
+    assert (found.galleries, found.miou, found.miou_gain) == (2, 45.0, 5.0)
+    assert mean(table, "tent", Kind.SHIFTED) is None
+
+
+def test_tables_in_words() -> None:
+    console = Console(file=StringIO(), width=160)
+    print_tables(rows(CELLS), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "camera-shifted (2)" in text
+    assert "1/2" in text
+    lines = markdown(rows(CELLS)).splitlines()
+    assert lines[2].startswith("| method | camera-shifted (2) | gain |")
+    assert any(line.startswith("| ours | 45.0 / 57.5 | +5.0 / +7.5 |") for line in lines)
+    assert "| ours | +4.0 / +5.0 | +6.0 / +10.0 |" in lines
+
+
+def test_bars_are_drawn(tmp_path: Path) -> None:
+    plots.gain_bars(rows(CELLS), "miou", tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").stat().st_size > 5000
+
+
+def test_best_median_and_worst_photo() -> None:
+    photos = {name: {"before": 50.0, "after": 50.0 + gain} for name, gain in (("a", 1.0), ("b", -3.0), ("c", 7.0))}
+    photos["d"] = {"before": None, "after": 5.0}
+    assert chosen_photos(photos) == [("best", "c", 7.0), ("median", "a", 1.0), ("worst", "b", -3.0)]
+    assert chosen_photos({"a": {"before": 1.0, "after": 2.0}}) == [("best", "a", 1.0)]
+    assert chosen_photos({}) == []
+
+
+def test_the_guard_counts_worse_and_better() -> None:
+    cells = [
+        cell("tent", FARM, 30.0, accepted=False),
+        cell("tent", PETS, 39.4),
+        cell("tent", PETS, 39.7, accepted=False),
+        cell("ours", PETS, 46.0),
+        cell("ours", FARM, 46.0, accepted=False),
+        cell("ours", JUNK_GALLERIES[0], None, accepted=False),
+        cell("source_only", FARM, 40.0),
+    ]
+    models = guard.judged(cells, INFOS)
+    assert len(models) == 6
+    assert guard.share_refused([model for model in models if model.worse]) == (1, 2)
+    assert guard.share_refused([model for model in models if model.better]) == (1, 2)
+
+
+def test_a_stored_comparison_is_judged_again() -> None:
+    import torch
+
+    from models.comparison import views
+
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 21, 8, 8) * 4, torch.randn(2, 21, 8, 8)
+    comparison = Comparison(21, 0.9)
+    comparison.add(views(lambda x: first, torch.zeros(2, 3, 8, 8)), views(lambda x: second, torch.zeros(2, 3, 8, 8)))
+    stored = counts_to_json(comparison)
+    again = guard.comparison_from(stored, 21)
+    assert again.figures() == pytest.approx(comparison.figures(), abs=1e-4)
+    judged = {**cell("tent", FARM, 30.0), "counts": stored}
+    assert not guard.verdict_of(judged, INFOS["espnetv2"], again=True).accepted
+    assert guard.verdict_of(judged, INFOS["espnetv2"], again=False).accepted
+
+
+def test_the_guard_command_reads_the_store(tmp_path: Path) -> None:
+    store = CellStore(tmp_path / "cells")
+    for given in (cell("tent", FARM, 30.0, accepted=False), cell("adabn", FARM, 30.0)):
+        store.write(CellSpec.from_json(given["spec"]), INFOS["espnetv2"], given)
+    result = CliRunner().invoke(_app(guard.main), ["--out", str(tmp_path), "--wrong"])
+    assert result.exit_code == 1
+    assert "2 models" in result.output
+    assert "wrong farm-grey-64-report-s8" in result.output
+
+
+def _app(command: Any) -> Any:
+    import typer
+
+    app = typer.Typer()
+    app.command()(command)
+    return app
+
+
+def test_the_plan() -> None:
+    specs = quality.plan(["source_only", "tent", "ours"], [REPORTED[0], JUNK_GALLERIES[0]], None, settings={"epochs": 2})
+    names = [(spec.method, spec.gallery.kind, spec.seed) for spec in specs]
+    assert names == [
+        ("source_only", Kind.SHIFTED, 0),
+        ("tent", Kind.SHIFTED, 0),
+        *(("ours", Kind.SHIFTED, seed) for seed in range(3)),
+        ("source_only", Kind.JUNK, 0),
+        ("ours", Kind.JUNK, 0),
+    ]
+    assert [spec.settings for spec in specs if spec.method == "ours"] == [{"epochs": 2}] * 4
+    assert all(not spec.settings for spec in specs if spec.method != "ours")
+
+
+def test_methods_by_name() -> None:
+    assert quality.choose_methods(["tent,adabn"], short=False, guard=False) == ["tent", "adabn"]
+    assert "tent_3_epochs" in quality.choose_methods(["tent*"], short=False, guard=False)
+    default = quality.choose_methods(None, short=False, guard=False)
+    assert default[0] == "source_only"
+    assert not any(METHODS[name].for_guard_only for name in default)
+    assert any(METHODS[name].for_guard_only for name in quality.choose_methods(None, short=False, guard=True))
+
+
+def test_dry_run_and_list(tmp_path: Path) -> None:
+    app = _app(quality.main)
+    result = CliRunner().invoke(app, ["--dry-run", "--methods", "tent", "--gallery", "0001TP", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "to compute: tent · 0001TP-untouched-64-report-s0 · seed 0" in result.output
+    assert "to compute: source_only" in result.output
+    listed = CliRunner().invoke(app, ["--list"]).output
+    assert all(name in listed for name in METHODS)
+    assert CliRunner().invoke(app, ["--methods", "nothing"]).exit_code == 2
