@@ -16,6 +16,7 @@ from benchmarks.survey.maxsquare import MaxSquare
 from benchmarks.survey.minent import MinEnt
 from benchmarks.survey.naive import NaiveSelfTraining
 from benchmarks.survey.ours import Ours
+from benchmarks.survey.ours_s1 import OursStep1
 from benchmarks.survey.sar import SAR
 from benchmarks.survey.source_only import SourceOnly
 from benchmarks.survey.tent import Tent
@@ -66,6 +67,7 @@ SURVEY = _table(
 )
 
 OURS = _table(
+    Entry(OursStep1(), "ours, step 1 only (alignment)"),
     Entry(Ours("ours"), "ours", seeds=3, ours=True),
 )
 """Variants and ablations: overrides of PersonalizeConfig."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from benchmarks.survey.context import alone
 from benchmarks.survey.interface import Adapted, Problem
 from models.checkpoints import PersonalModel
 from models.config import PersonalizeConfig
@@ -31,7 +32,7 @@ class Ours:
         settings = {**self.settings, **problem.settings}
         config = PersonalizeConfig(budget_seconds=problem.budget_seconds, seed=problem.seed, **settings)
         result = personalize(problem.base, problem.photos, config)
-        before = lambda x: problem.base.segmenter(x, groups=torch.arange(len(x), device=x.device)).logits  # noqa: E731
+        before = alone(problem.base.segmenter)
         if result.candidate is None:
             segment_base = lambda photo: segment(problem.base, photo).labels  # noqa: E731
             return Adapted(before, result.verdict.sentence, before=before, segment=segment_base, verdict=result.verdict)
