@@ -27,6 +27,7 @@ from models.bases.registry import Base, load_base
 from models.config import GuardLimits
 from models.datasets import LabelledFolder
 from models.guard import judge
+from models.source import open_source
 
 
 def compute(spec: CellSpec, base: Base, gallery: UserGallery, source: LabelledFolder | None, before: Scores | None) -> tuple[Any, ...]:
@@ -109,7 +110,7 @@ def run_cell(spec: CellSpec, data: Path, pss: Path | None, store: CellStore) -> 
     if spec.method == BASE:
         return store.path(spec, base.info)
     entry = METHODS[spec.method]
-    source = LabelledFolder.open(data / "voc2012" / "train") if entry.method.needs_source else None
+    source = open_source(data / spec.source) if entry.method.needs_source else None
     cell, masks = compute(spec, base, gallery, source, before)
     path = store.write(spec, base.info, {**cell, "peak_memory_mb": peak_memory_mb()})
     if entry.ours and spec.gallery.kind is not Kind.JUNK:

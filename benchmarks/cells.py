@@ -19,6 +19,7 @@ from benchmarks.survey.methods import METHODS
 from models.bases.registry import BaseInfo
 
 RESULTS = Path(__file__).resolve().parent / "results"
+SOURCE = "voc2012/train"
 SCORING_VERSION = 1
 """To be raised when `benchmarks.scoring` or `benchmarks.cell` change what a cell holds."""
 SCORING = ("benchmarks.cameras", "benchmarks.galleries", "models.metrics", "models.preprocess", "models.gallery")
@@ -51,6 +52,8 @@ class CellSpec:
     device: str = "cpu"
     settings: dict[str, Any] = field(default_factory=dict)
     """Overrides of PersonalizeConfig, for ours."""
+    source: str = SOURCE
+    """Folder of the labelled source photos, inside the data folder or absolute; read by the methods that need one."""
 
     @property
     def name(self) -> str:
@@ -59,7 +62,7 @@ class CellSpec:
 
     def of_base(self) -> CellSpec:
         """The cell of the base's plain scores on the same gallery; it depends on no seed, budget or setting."""
-        return replace(self, method="source_only", seed=0, settings={}, budget_seconds=0.0, epochs=0)
+        return replace(self, method="source_only", seed=0, settings={}, budget_seconds=0.0, epochs=0, source=SOURCE)
 
     def to_json(self) -> dict[str, Any]:
         """For the child process."""
@@ -72,8 +75,10 @@ class CellSpec:
 
 
 def normalised(spec: CellSpec) -> CellSpec:
-    """The same cell for all seeds and budgets where they change nothing."""
-    return spec.of_base() if spec.method == "source_only" else spec
+    """The same cell for all seeds, budgets and sources where they change nothing."""
+    if spec.method == "source_only":
+        return spec.of_base()
+    return spec if METHODS[spec.method].method.needs_source else replace(spec, source=SOURCE)
 
 
 def cell_key(spec: CellSpec, info: BaseInfo) -> str:

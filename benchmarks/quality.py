@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.cells import RESULTS, CellSpec, CellStore
+from benchmarks.cells import RESULTS, SOURCE, CellSpec, CellStore
 from benchmarks.pss import users
 from benchmarks.recipes import JUNK_GALLERIES, PSS, REPORTED, SHORT, GalleryRecipe, Kind, parse_recipe
 from benchmarks.runner import Run, Runner
@@ -109,6 +109,7 @@ def main(
         bool, typer.Option("--short", help="Three small galleries, two passes, one seed: every method in a quarter of an hour.")
     ] = False,
     guard: Annotated[bool, typer.Option("--guard", help="Also the methods that are meant to go wrong, and the junk galleries.")] = False,
+    source: Annotated[str, typer.Option(help="Labelled source photos (VOC layout), inside the data folder or a path of its own.")] = SOURCE,
     base: Annotated[str, typer.Option(help="Base model.")] = "espnetv2",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     budget: Annotated[float | None, typer.Option(help="Seconds of adaptation; 240, in the short form 20.")] = None,
@@ -131,6 +132,7 @@ def main(
     common = {
         "base": base, "device": device, "budget_seconds": budget or (SHORT_BUDGET if short else 240.0),
         "epochs": epochs or (SHORT_EPOCHS if short else 4), "settings": parse_settings(set_),
+        "source": source if (data / source).is_dir() and not Path(source).is_absolute() else str(Path(source).resolve()),
     }  # fmt: skip
     recipes = choose_recipes(gallery, pss, short=short, junk=guard)
     specs = plan(choose_methods(methods, short=short, guard=guard), recipes, 1 if short and seeds is None else seeds, **common)

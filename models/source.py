@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-import models.torchvision_ops  # noqa: F401  lets torchvision be imported beside a CPU build of torch
 from models.datasets import LabelledFolder
+from models.torchvision_ops import define_missing_schemas
 
 YEAR = "2012"
 SPLITS = ("train", "trainval", "val")
@@ -26,6 +26,7 @@ class SourceError(RuntimeError):
 
 def voc_dataset() -> Callable[..., Any]:
     """torchvision's class, imported when it is needed: it takes a second or two."""
+    define_missing_schemas()  # lets torchvision be imported beside a CPU build of torch
     from torchvision.datasets import VOCSegmentation
 
     return VOCSegmentation  # type: ignore[no-any-return]
