@@ -26,17 +26,11 @@ SCORING = ("benchmarks.cameras", "benchmarks.galleries", "models.metrics", "mode
 """Modules whose code every cell depends on."""
 LEFT_OUT = frozenset(
     {
-        "models",
-        "models.types",
-        "models.datasets",
-        "models.bases",
-        "models.bases.registry",
-        "models.evaluate",
-        "models.labels",
-        "benchmarks.recipes",
+        "models", "models.types", "models.datasets", "models.labels", "models.evaluate", "models.source", "models.explain",
+        "models.bases", "models.bases.registry", "models.bases.info", "models.bases.fetch", "models.bases.weights", "benchmarks.recipes",
     }
-)
-"""Modules that cells import and whose changes do not change a cell: types, file formats, lists of what there is."""
+)  # fmt: skip
+"""Modules that cells import and whose changes do not change a cell: types, file formats, words, lists of what there is."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ def cell_key(spec: CellSpec, info: BaseInfo) -> str:
 
 def _architecture(info: BaseInfo) -> str:
     """The module that holds the base's network."""
-    return "models.bases.espnetv2" if info.name.startswith("espnetv2") else info.build.__module__
+    return "models.bases.espnetv2" if info.name.startswith("espnetv2") else info.network.__module__
 
 
 @dataclass(frozen=True)
