@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.cells import CellSpec, CellStore, normalised
+from benchmarks.cells import CellSpec, CellStore, cell_key, normalised
 from benchmarks.galleries import UserGallery, open_gallery
 from benchmarks.recipes import Kind
 from benchmarks.scoring import BATCH, Scores, compare, counts_to_json, masks_of, score, small_photos
@@ -102,16 +102,19 @@ def base_scores(spec: CellSpec, base: Base, gallery: UserGallery, store: CellSto
 
 
 def run_cell(spec: CellSpec, data: Path, pss: Path | None, store: CellStore) -> Path:
-    """Computes a cell and stores it. Returns its file."""
+    """Computes a cell and stores it. Returns its file. Raises RuntimeError where the code on disk changed meanwhile."""
     base = load_base(spec.base, device=spec.device)
     gallery = open_gallery(spec.gallery, data, pss)
     spec = normalised(spec)
+    key = cell_key(spec, base.info)
     before, base_masks = base_scores(spec, base, gallery, store)
     if spec.method == BASE:
         return store.path(spec, base.info)
     entry = METHODS[spec.method]
     source = open_source(data / spec.source) if entry.method.needs_source else None
     cell, masks = compute(spec, base, gallery, source, before)
+    if cell_key(spec, base.info) != key:
+        raise RuntimeError("code changed while the cell was computed, so it is not known whose result this is: run again")
     path = store.write(spec, base.info, {**cell, "peak_memory_mb": peak_memory_mb()})
     if entry.ours and spec.gallery.kind is not Kind.JUNK:
         save_sheet(path.with_suffix(".png"), cell["photo_fbiou"], base, gallery, masks, base_masks)

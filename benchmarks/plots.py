@@ -28,7 +28,7 @@ def gain_bars(table: Sequence[Row], metric: str, path: Path) -> None:
     methods = [name for name in methods_of(table) if name != BASE]
     lines = math.ceil(len(galleries) / COLUMNS)
     figure, axes = plt.subplots(
-        lines, COLUMNS, figsize=(5 * COLUMNS, (0.22 * len(methods) + 0.8) * lines), squeeze=False, sharex=True, layout="constrained"
+        lines, COLUMNS, figsize=(5 * COLUMNS, (0.22 * len(methods) + 1.0) * lines), squeeze=False, sharex=True, layout="constrained"
     )
     for panel, gallery in zip(axes.flat, galleries, strict=False):
         own = {row.method: row for row in table if row.gallery == gallery}
@@ -53,7 +53,7 @@ def gain_bars(table: Sequence[Row], metric: str, path: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name not in METHODS or METHODS[name].ours
+    return name.startswith("ours")
 
 
 def gather_sheets(cell_files: Sequence[tuple[str, Path]], folder: Path) -> int:

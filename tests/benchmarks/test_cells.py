@@ -76,6 +76,14 @@ def test_ours_keeps_its_verdict_and_a_sheet(data: Path, tmp_path: Path, small: N
     assert path.with_suffix(".png").exists()
 
 
+def test_a_cell_whose_code_changed_meanwhile_is_not_kept(data: Path, tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = iter(["before", "after"])
+    monkeypatch.setattr(cell_module, "cell_key", lambda spec, info: next(keys))
+    with pytest.raises(RuntimeError, match="code changed"):
+        run_cell(spec_of(), data, None, CellStore(tmp_path))
+    assert not list(tmp_path.glob("*adabn*"))
+
+
 @pytest.mark.parametrize("kind", ["one_photo", "black", "text"])
 def test_junk_ends_without_an_error_and_without_scores(kind: str, tmp_path: Path, small: None) -> None:
     spec = replace(spec_of("ours", settings={"epochs": 1}), gallery=GalleryRecipe(f"junk/{kind}", photos=3))
