@@ -10,6 +10,10 @@ nothing. Batch-norm statistics of the base stay as they were published.
 the base says of the clean photo on average over scales and mirroring. (The base has learned these very photos, so a context trained on
 their labels learns to trust it too much and does worse on new ones; docs/decisions/0002.)
 
+`--base` takes any base of the registry; one that ships no weights (`pspnet_resnet50`) is trained with `--phase together`, from
+torchvision's ImageNet weights of its backbone (`--imagenet`) or from nothing. Then the parts that are new learn their batch-norm
+statistics, there is no teacher to keep to, and the auxiliary head learns with the same weight.
+
 A run is resumable: state is written every `--checkpoint-steps`, and starting again with the same `--out` goes on from there.
 """
 
@@ -32,8 +36,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from models.augment import jitter_color, maybe_flip, simulate_camera
-from models.bases.espnetv2 import from_edgenets
-from models.bases.registry import build_espnetv2, channels_last, read_base_weights, write_base_weights
+from models.bases.errors import BaseNotAvailable
+from models.bases.espnetv2 import ESPNetv2
+from models.bases.fetch import default_folder
+from models.bases.info import with_new_context
+from models.bases.network import BaseNetwork
+from models.bases.pspnet import PSPNet, start_at_imagenet
+from models.bases.registry import DEFAULT, channels_last, find_base, load_base, write_base_weights
+from models.bases.weights import read_network_weights
 from models.datasets import LabelledFolder
 from models.gallery import network_input, snap
 from models.grouping import GROUP_SIZE, describe, group_batches, group_photos
@@ -42,6 +52,7 @@ from models.losses import divergence, masked_cross_entropy
 from models.preprocess import normalize, shrink
 from models.segmenter import Segmenter, freeze_batch_norm
 
+NEW_BASE_RATE = 2e-4  # ours, not tried in a whole training: AdamW on a base that has never been trained on labels
 AUXILIARY_WEIGHT = 0.4  # METHOD, step 1
 FORGET_NOTHING_WEIGHT = 1.0  # ours: divergence from the starting weights
 ALONE_SHARE = 0.25  # ours: share of batches in which a photo sees only itself, so that a photo without mates is served too
@@ -79,17 +90,28 @@ RECIPES = {
 }
 
 
-def build(weights: Path | None, width: float, classes: int = len(VOC_CLASSES)) -> Segmenter:
-    """A segmenter whose base holds published ESPNetv2 weights (.pth), ours (.safetensors) or random ones, and whose context is new."""
-    segmenter = build_espnetv2(width, classes)
+def build(weights: Path | None, width: float, classes: int = len(VOC_CLASSES), *, base: str = DEFAULT) -> Segmenter:
+    """A segmenter with a new context, and a base that holds its publisher's weights (.pth), ours (.safetensors) or random ones.
+
+    `width` is ESPNetv2's. Raises KeyError for an unknown base, ModelFileError or RuntimeError where the weights do not fit.
+    """
+    network: BaseNetwork = ESPNetv2(width, classes) if base == DEFAULT else find_base(base).network()
+    segmenter = with_new_context(network, classes)
     if weights is not None and weights.suffix == ".safetensors":
-        stored = build_espnetv2(width, classes)
-        read_base_weights(stored, weights.read_bytes())
-        segmenter.base = stored.base
+        read_network_weights(segmenter.base, weights.read_bytes())
     elif weights is not None:
-        published = torch.load(weights, map_location="cpu", weights_only=True)
-        segmenter.base.load_state_dict(from_edgenets(published), strict=True)
+        segmenter.base.load_published(torch.load(weights, map_location="cpu", weights_only=True))
+    if weights is not None:
+        segmenter.base.settle()
     return segmenter
+
+
+def initialise(segmenter: Segmenter, *, base: str, imagenet: bool, weights_dir: Path, mirror: str | None) -> None:
+    """Where no weights file is given: a published base's own weights, or ImageNet's for a new backbone. Raises BaseNotAvailable."""
+    if find_base(base).published is not None:
+        segmenter.base = copy.deepcopy(load_base(base, weights_dir=weights_dir, mirror=mirror).segmenter.base).requires_grad_(True)
+    elif imagenet and isinstance(segmenter.base, PSPNet):
+        start_at_imagenet(segmenter.base, weights_dir, mirror=mirror)
 
 
 def visible_mates(batch: int, classes: int, rng: np.random.Generator) -> Bool[Tensor, "images proxies"]:
@@ -102,11 +124,11 @@ def visible_mates(batch: int, classes: int, rng: np.random.Generator) -> Bool[Te
 
 
 class Together:
-    """Phase "together": random crops, labels, and the starting base as a teacher."""
+    """Phase "together": random crops, labels, and the starting base as a teacher where it has learned anything yet."""
 
     def __init__(self, segmenter: Segmenter, folder: LabelledFolder, recipe: Recipe, device: torch.device) -> None:
         self.folder, self.recipe, self.device = folder, recipe, device
-        self.teacher = copy.deepcopy(segmenter.base).eval().requires_grad_(False)
+        self.teacher = None if segmenter.base.learns_statistics() else copy.deepcopy(segmenter.base).eval().requires_grad_(False)
 
     def view(self, index: int, rng: np.random.Generator) -> tuple[Float[Tensor, "3 crop crop"], Int64[Tensor, "crop crop"]]:
         """Squash to a random side, random crop, flip, mild jitter; values in [0, 255]."""
@@ -124,13 +146,18 @@ class Together:
         views = [self.view(index, rng) for index in batch]
         x = normalize(torch.stack([pixels for pixels, _ in views]).to(self.device))
         label = torch.stack([mask for _, mask in views]).to(self.device)
-        output = segmenter(x, visible=visible_mates(len(batch), segmenter.context.classes, rng).to(self.device))
-        own = output.features.logits
+        visible = visible_mates(len(batch), segmenter.context.classes, rng).to(self.device)
+        features, auxiliary = segmenter.base.with_auxiliary(x)
+        own, logits = features.logits, segmenter.with_context(features, visible=visible)
         target = F.interpolate(label[:, None].float(), own.shape[2:], mode="nearest")[:, 0].long()
+        loss = masked_cross_entropy(logits, target) + AUXILIARY_WEIGHT * masked_cross_entropy(own, target)
+        if auxiliary is not None:
+            loss = loss + AUXILIARY_WEIGHT * masked_cross_entropy(auxiliary, target)
+        if self.teacher is None:
+            return loss
         with torch.no_grad():
             before = self.teacher(x).logits.softmax(1)
-        supervised = masked_cross_entropy(output.logits, target) + AUXILIARY_WEIGHT * masked_cross_entropy(own, target)
-        return supervised + FORGET_NOTHING_WEIGHT * divergence(own, before)
+        return loss + FORGET_NOTHING_WEIGHT * divergence(own, before)
 
 
 class AveragedTargets:
@@ -288,6 +315,8 @@ class Trainer:
             group["lr"] = group["peak"] * min(1.0, done / 0.03 + 0.01) * 0.5 * (1 + math.cos(math.pi * done))
         self.segmenter.train()
         freeze_batch_norm(self.segmenter.base)
+        for part in self.segmenter.base.learns_statistics():
+            part.train()
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda"):
             loss = self.task.loss(self.segmenter, batch, rng)
         self.optimizer.zero_grad(set_to_none=True)
@@ -311,11 +340,18 @@ class Trainer:
 
 def main(
     data: Annotated[Path, typer.Option(help="Labelled folder: images/ + masks/, or JPEGImages/ + SegmentationClass/.")],
-    out: Annotated[Path, typer.Option(help="Run folder: state.pt (resumable) and, at the end, espnetv2.safetensors.")],
+    out: Annotated[Path, typer.Option(help="Run folder: state.pt (resumable) and, at the end, BASE.safetensors.")],
+    base: Annotated[str, typer.Option(help="What to train: a base of the registry.")] = DEFAULT,
     weights: Annotated[
-        Path | None, typer.Option(help="Weights to start at: published ESPNetv2 (.pth), or ours (.safetensors). Random without.")
+        Path | None,
+        typer.Option(
+            help="Weights to start at: the publisher's (.pth), or ours (.safetensors). Without: the base's published ones, or random."
+        ),
     ] = None,
     phase: Annotated[Phase, typer.Option(help="Base and context together, or a new context on a frozen base.")] = Phase.TOGETHER,
+    imagenet: Annotated[bool, typer.Option(help="Start pspnet_resnet50's backbone at torchvision's ImageNet weights (fetched).")] = False,
+    weights_dir: Annotated[Path | None, typer.Option(help="Folder of fetched weights; the user's cache folder without.")] = None,
+    mirror: Annotated[str | None, typer.Option(help="URL of a folder to fetch weights from.")] = None,
     ids: Annotated[Path | None, typer.Option(help="File with the ids to use, one a line; all without.")] = None,
     width: Annotated[float, typer.Option(help="ESPNetv2's scale s.")] = 2.0,
     epochs: Annotated[int | None, typer.Option(help="Passes over the photos; the phase's own without.")] = None,
@@ -332,6 +368,14 @@ def main(
         folder = folder.subset(folder.ids[:limit])
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
+    segmenter = build(weights, width, base=base)
+    if weights is None:
+        try:
+            initialise(segmenter, base=base, imagenet=imagenet, weights_dir=weights_dir or default_folder(), mirror=mirror)
+        except BaseNotAvailable as error:
+            raise typer.BadParameter(str(error)) from error
+    if base_rate is None and segmenter.base.learns_statistics():
+        base_rate = NEW_BASE_RATE
     given: dict[str, Any] = {
         "epochs": epochs,
         "base_rate": base_rate if phase is Phase.TOGETHER else None,
@@ -339,11 +383,11 @@ def main(
         "seed": seed,
     }
     recipe = replace(RECIPES[phase], **{name: value for name, value in given.items() if value is not None})
-    trainer = Trainer(build(weights, width), phase, recipe, folder, out, device)
+    trainer = Trainer(segmenter, phase, recipe, folder, out, device)
     trainer.load()
     trainer.train(checkpoint_steps)
-    size = write_base_weights(trainer.mean, out / "espnetv2.safetensors")
-    print(f"wrote {out / 'espnetv2.safetensors'} ({size / 1e6:.2f} MB)")
+    size = write_base_weights(trainer.mean, out / f"{base}.safetensors")
+    print(f"wrote {out / base}.safetensors ({size / 1e6:.2f} MB)")
 
 
 if __name__ == "__main__":

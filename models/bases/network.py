@@ -28,6 +28,9 @@ class BaseNetwork(nn.Module):
         """Features, and the logits of the auxiliary head where training has one (METHOD, "Network")."""
         return self(x), None
 
+    def settle(self) -> None:
+        """Called when weights of a whole training are in: from here on `learns_statistics` is empty."""
+
     def learns_statistics(self) -> list[nn.Module]:
         """The parts whose batch-norm statistics must still be learned when a training starts from published backbone weights or none."""
         return []

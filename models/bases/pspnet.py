@@ -65,7 +65,7 @@ class PSPNet(BaseNetwork):
         from torchvision.models import resnet50
 
         super().__init__()
-        self.new_backbone = True
+        self.new_parts = ["backbone", "pool", "auxiliary"]
         self.backbone: Any = resnet50(weights=None, replace_stride_with_dilation=[False, True, True])
         del self.backbone.fc, self.backbone.avgpool
         self.pool = PyramidPooling(STAGE4)
@@ -82,13 +82,17 @@ class PSPNet(BaseNetwork):
         return features, self.auxiliary(stage3)
 
     def learns_statistics(self) -> list[nn.Module]:
-        """The heads are new; a backbone that started at ImageNet weights keeps its statistics."""
-        return [self] if self.new_backbone else [self.pool, self.auxiliary]
+        """All that is new; a backbone that started at ImageNet weights keeps its statistics."""
+        return [getattr(self, name) for name in self.new_parts]
+
+    def settle(self) -> None:
+        """No part is new any more."""
+        self.new_parts.clear()
 
     def load_backbone(self, state: Mapping[str, Tensor]) -> None:
         """A classifier's checkpoint without its last layer, strictly. Raises RuntimeError where a name or shape differs."""
         self.backbone.load_state_dict({name: value for name, value in state.items() if not name.startswith("fc.")}, strict=True)
-        self.new_backbone = False
+        self.new_parts.remove("backbone")
 
     def _run(self, x: Tensor) -> tuple[Features, Tensor]:
         net = self.backbone

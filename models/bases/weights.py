@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from models.bases.network import BaseNetwork
 from models.segmenter import Segmenter
 from models.types import ModelFileError
 
@@ -49,11 +51,24 @@ def convert(segmenter: Segmenter) -> bytes:
 
 def read_base_weights(segmenter: Segmenter, data: bytes) -> None:
     """Loads what `write_base_weights` or `convert` wrote, strictly: same names, same shapes. Raises ModelFileError."""
+    _copy(_stored(data), segmenter)
+
+
+def read_network_weights(network: BaseNetwork, data: bytes) -> None:
+    """Loads the network's part of such a file, strictly, whatever context the file has. Raises ModelFileError."""
+    _copy({name.removeprefix("base."): value for name, value in _stored(data).items() if name.startswith("base.")}, network)
+
+
+def _stored(data: bytes) -> dict[str, Tensor]:
     try:
-        stored = load_safetensors(data)
+        stored: dict[str, Tensor] = load_safetensors(data)
     except Exception as error:
         raise ModelFileError(f"not a safetensors file: {error}") from error
-    expected = stored_names(segmenter)
+    return stored
+
+
+def _copy(stored: Mapping[str, Tensor], module: nn.Module) -> None:
+    expected = stored_names(module)
     if set(stored) != set(expected):
         missing, extra = sorted(set(expected) - set(stored))[:3], sorted(set(stored) - set(expected))[:3]
         raise ModelFileError(f"base weights do not fit the architecture: missing {missing}, unexpected {extra}")
