@@ -14,7 +14,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from benchmarks.summary import Row, galleries_of, methods_of
-from benchmarks.survey.methods import BASE, METHODS
+from benchmarks.survey.methods import BASE
 
 COLUMNS = 3
 OURS_COLOR, OTHER_COLOR, LOSS_COLOR = "#1b7837", "#7f8fa6", "#c0504d"

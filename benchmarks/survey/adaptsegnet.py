@@ -13,7 +13,7 @@ from benchmarks.survey.advent import align_maps
 from benchmarks.survey.interface import Adapted, Problem
 from benchmarks.survey.loop import Plan, copied, forward_of, let_statistics_follow
 
-WEIGHT_DECAY = 1e-4
+RATE, WEIGHT_DECAY = 2.5e-4, 1e-4
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class AdaptSegNet:
 
     name: str = "adaptsegnet"
     frozen_statistics: bool = False
+    rate: float = RATE
     paper: str = "1802.10349"
     needs_source: bool = True
 
@@ -30,5 +31,5 @@ class AdaptSegNet:
         network, plan = copied(problem), Plan(problem, problem.epochs)
         if not self.frozen_statistics:
             let_statistics_follow(network)
-        align_maps(network, problem, plan, lambda logits: logits.softmax(1), weight_decay=WEIGHT_DECAY)
+        align_maps(network, problem, plan, lambda logits: logits.softmax(1), rate=self.rate, weight_decay=WEIGHT_DECAY)
         return Adapted(forward_of(network.eval()), plan.note)

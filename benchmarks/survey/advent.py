@@ -28,6 +28,7 @@ def align_maps(
     plan: Plan,
     maps: Callable[[Tensor], Tensor],
     *,
+    rate: float = RATE,
     weight_decay: float = WEIGHT_DECAY,
     labelled: Callable[[int, list[int]], LabelledBatch] | None = None,
 ) -> None:
@@ -45,7 +46,7 @@ def align_maps(
         network,
         problem,
         plan,
-        rate=RATE,
+        rate=rate,
         weight_decay=weight_decay,
         target_loss=lambda step: ADVERSARIAL_WEIGHT * fooling_loss(discriminator, maps(step.target)),
         after_step=teach,
@@ -59,6 +60,7 @@ class AdvEnt:
 
     name: str = "advent"
     frozen_statistics: bool = False
+    rate: float = RATE
     paper: str = "1811.12833"
     needs_source: bool = True
 
@@ -67,5 +69,5 @@ class AdvEnt:
         network, plan = copied(problem), Plan(problem, problem.epochs)
         if not self.frozen_statistics:
             let_statistics_follow(network)
-        align_maps(network, problem, plan, weighted_self_information)
+        align_maps(network, problem, plan, weighted_self_information, rate=self.rate)
         return Adapted(forward_of(network.eval()), plan.note)

@@ -25,6 +25,7 @@ class FDA:
     name: str = "fda"
     beta: float = BETA
     frozen_statistics: bool = False
+    rate: float = RATE
     paper: str = "2004.05498"
     needs_source: bool = True
 
@@ -43,7 +44,7 @@ class FDA:
             network,
             problem,
             plan,
-            rate=RATE,
+            rate=self.rate,
             weight_decay=WEIGHT_DECAY,
             target_loss=lambda step: ENTROPY_WEIGHT * robust_entropy_loss(step.target, ETA),
             labelled=restyled,

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from benchmarks.survey.advent import align_maps
+from benchmarks.survey.advent import RATE, align_maps
 from benchmarks.survey.interface import Adapted, Problem
 from benchmarks.survey.loop import LabelledBatch, Plan, all_batches, copied, forward_of, let_statistics_follow, target_input
 from models.adversarial import weighted_self_information
@@ -40,6 +40,7 @@ class IntraDA:
 
     name: str = "intrada"
     frozen_statistics: bool = False
+    rate: float = RATE
     paper: str = "2004.07703"
     needs_source: bool = True
 
@@ -51,7 +52,7 @@ class IntraDA:
             let_statistics_follow(second)
         passes = max(1, problem.epochs // 2)
         between = Plan(problem, passes)
-        align_maps(first, problem, between, weighted_self_information)
+        align_maps(first, problem, between, weighted_self_information, rate=self.rate)
         order, labels = rank_and_label(first.eval(), problem)
         count = max(1, round(EASY_SHARE * len(order)))
         easy, hard = order[:count], order[count:] or order
@@ -64,5 +65,5 @@ class IntraDA:
         # as many steps as passes over the whole gallery would have
         repeats = -(-len(order) // len(hard))
         within = Plan(replace(problem, pixels=problem.pixels[hard]), passes * repeats, between.start)
-        align_maps(second, within.problem, within, weighted_self_information, labelled=easy_batch)
+        align_maps(second, within.problem, within, weighted_self_information, rate=self.rate, labelled=easy_batch)
         return Adapted(forward_of(second.eval()), f"between domains {between.note}, easy to hard {within.note}")

@@ -22,6 +22,7 @@ class MaxSquare:
 
     name: str = "maxsquare"
     frozen_statistics: bool = False
+    rate: float = RATE
     paper: str = "1909.13589"
     needs_source: bool = True
 
@@ -35,7 +36,7 @@ class MaxSquare:
             network,
             problem,
             plan,
-            rate=RATE,
+            rate=self.rate,
             weight_decay=WEIGHT_DECAY,
             target_loss=lambda step: TARGET_WEIGHT * max_square_loss(step.target, BALANCE) / classes,
         )

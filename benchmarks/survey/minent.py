@@ -22,6 +22,7 @@ class MinEnt:
 
     name: str = "minent"
     frozen_statistics: bool = False
+    rate: float = RATE
     paper: str = "1811.12833"
     needs_source: bool = True
 
@@ -34,7 +35,7 @@ class MinEnt:
             network,
             problem,
             plan,
-            rate=RATE,
+            rate=self.rate,
             weight_decay=WEIGHT_DECAY,
             target_loss=lambda step: ENTROPY_WEIGHT * entropy_loss(step.target),
         )

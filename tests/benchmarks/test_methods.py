@@ -78,7 +78,7 @@ def test_a_method_runs_and_leaves_the_base_alone(entry: Entry, problem: Problem)
         ("sar", {"affine"}),
         ("cotta", {"affine", "weights"}),
         ("advent", {"statistics", "weights"}),
-        ("advent_frozen", {"affine", "weights"}),
+        ("advent_kind", {"affine", "weights"}),
         ("fda", {"statistics", "weights"}),
         ("cbst", {"affine", "weights"}),
     ],
