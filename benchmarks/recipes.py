@@ -83,9 +83,9 @@ REPORTED: tuple[GalleryRecipe, ...] = (
 """The survey's galleries: ten seen through seven cameras, two untouched, three CamVid drives."""
 
 SHORT: tuple[GalleryRecipe, ...] = (
-    GalleryRecipe("pets", "low_light", 2, photos=12),
-    GalleryRecipe("mixed", "untouched", 11, photos=12),
-    GalleryRecipe("0001TP", photos=12),
+    GalleryRecipe("pets", "low_light", 2, photos=8),
+    GalleryRecipe("mixed", "untouched", 11, photos=8),
+    GalleryRecipe("0001TP", photos=8),
 )
 """Enough to see that every method runs, and roughly where it stands."""
 

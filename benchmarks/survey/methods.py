@@ -60,8 +60,8 @@ SURVEY = _table(
     Entry(FDA(), "FDA"),
     Entry(IntraDA(), "IntraDA"),
     Entry(CBST(), "CBST", seeds=3),
-    # As the PSS paper's own code would train them (METHOD, 5: rate 2.5e-3), with the base's batch-norm statistics kept: kinder to them than their
-    # released code, since a few dozen steps at 2.5e-4 move little, and the fairer rival on small galleries.
+    # As the PSS paper's own code would train them (METHOD, 5: rate 2.5e-3), with the base's batch-norm statistics kept. This is kinder to
+    # them than their released code, since a few dozen steps at 2.5e-4 move little: the fairer rival on small galleries.
     Entry(MinEnt("minent_kind", True, KIND_RATE), "MinEnt, kind", short=False),
     Entry(MaxSquare("maxsquare_kind", True, KIND_RATE), "MaxSquare, kind", seeds=3, short=False),
     Entry(AdvEnt("advent_kind", True, KIND_RATE), "AdvEnt, kind", short=False),
