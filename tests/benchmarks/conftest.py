@@ -38,6 +38,19 @@ def write_pair(root: Path, stem: str, seed: int, photos: str = "images", masks: 
     mask.save(root / masks / f"{stem}.png")
 
 
+def make_pss(root: Path) -> Path:
+    """Three users of the PSS layout: four photos each, of which two are labelled."""
+    for user in ("id1", "id2", "id10"):
+        for index in range(4):
+            write_pair(root / user, f"x{index}", index, "JPEGImages", "SegmentationClass")
+        for index in (0, 3):
+            (root / user / "SegmentationClass" / f"x{index}.png").unlink()
+        (root / user / "val_all.txt").write_text("x2\nx1\n")
+        (root / user / "train_cluster80.txt").write_text("/JPEGImages/x0.jpg /SegmentationClass/x0.png 7\n")
+    (root / "readme").mkdir()
+    return root
+
+
 @dataclass(frozen=True)
 class Photos:
     """A `models.PhotoSource` in memory."""

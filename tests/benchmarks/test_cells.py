@@ -13,7 +13,7 @@ from benchmarks.recipes import GalleryRecipe
 from benchmarks.runner import Failure, Runner
 from benchmarks.survey.methods import METHODS
 from models.bases.registry import Base, load_base
-from tests.benchmarks.conftest import SIDE, write_pair
+from tests.benchmarks.conftest import SIDE, make_pss, write_pair
 
 INFO = load_base("espnetv2_tiny").info
 RECIPE = GalleryRecipe("0001TP", photos=3)
@@ -66,6 +66,14 @@ def test_the_base_is_scored_once(data: Path, tmp_path: Path, small: None, monkey
     monkeypatch.setattr(cell_module, "compute", lambda spec, *rest: (computed.append(spec.method), compute(spec, *rest))[1])
     run_cell(spec_of(seed=1), data, None, CellStore(tmp_path))
     assert computed == ["adabn"]
+
+
+def test_a_pss_user_adapts_to_all_photos_and_scores_the_labelled(tmp_path: Path, small: None) -> None:
+    make_pss(tmp_path / "pss")
+    spec = replace(spec_of(), gallery=GalleryRecipe("pss/id10"))
+    cell = json.loads(run_cell(spec, tmp_path, tmp_path / "pss", CellStore(tmp_path / "cells")).read_text())
+    assert (cell["kind"], cell["photos"], cell["scored_photos"]) == ("pss", 4, 2)
+    assert set(cell["photo_fbiou"]) == {"x1", "x2"}
 
 
 def test_ours_keeps_its_verdict_and_a_sheet(data: Path, tmp_path: Path, small: None) -> None:

@@ -9,7 +9,7 @@ from benchmarks.junk import JunkGallery
 from benchmarks.pss import listed_ids, open_user, users
 from benchmarks.recipes import JUNK_GALLERIES, JUNK_KINDS, REPORTED, SHORT, GalleryRecipe, Kind, parse_recipe
 from models.evaluate import tuning_half
-from tests.benchmarks.conftest import write_pair
+from tests.benchmarks.conftest import make_pss, write_pair
 
 
 def test_what_is_reported() -> None:
@@ -59,18 +59,6 @@ def test_junk(kind: str) -> None:
     same = all(np.array_equal(photos[0], photo) for photo in photos)
     assert same == (kind in ("one_photo", "copies", "black"))
     assert not gallery.scored
-
-
-def make_pss(root: Path) -> Path:
-    for user in ("id1", "id2", "id10"):
-        for index in range(4):
-            write_pair(root / user, f"x{index}", index, "JPEGImages", "SegmentationClass")
-        for index in (0, 3):
-            (root / user / "SegmentationClass" / f"x{index}.png").unlink()
-        (root / user / "val_all.txt").write_text("x2\nx1\n")
-        (root / user / "train_cluster80.txt").write_text("/JPEGImages/x0.jpg /SegmentationClass/x0.png 7\n")
-    (root / "readme").mkdir()
-    return root
 
 
 def test_pss_adapts_to_all_and_scores_the_labelled(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from benchmarks.survey.methods import METHODS
 from benchmarks.tables import markdown, print_tables
 from models.bases.registry import available_bases
 from models.comparison import Comparison
+from tests.benchmarks.conftest import make_pss
 
 INFOS = {info.name: info for info in available_bases()}
 FARM, PETS = GalleryRecipe("farm", "grey", 8), GalleryRecipe("pets", "warm", 9)
@@ -170,6 +171,9 @@ def test_dry_run_and_list(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "to compute: tent · 0001TP-untouched-64-report-s0 · seed 0" in result.output
     assert "to compute: source_only" in result.output
+    make_pss(tmp_path / "pss")
+    result = CliRunner().invoke(app, ["--pss", str(tmp_path / "pss"), "--dry-run", "--methods", "adabn", "--out", str(tmp_path)])
+    assert [f"adabn · pss/{user}-untouched" in result.output for user in ("id1", "id2", "id10")] == [True] * 3
     listed = CliRunner().invoke(app, ["--list"]).output
     assert all(name in listed for name in METHODS)
     assert CliRunner().invoke(app, ["--methods", "nothing"]).exit_code == 2
