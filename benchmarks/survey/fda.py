@@ -38,7 +38,7 @@ class FDA:
         def restyled(step: int, positions: list[int]) -> LabelledBatch:
             photos, labels = source_batch(problem, step)
             style = problem.pixels[[positions[index % len(positions)] for index in range(len(photos))]].float()
-            return swap_low_frequencies(photos, style, self.beta).clamp(0, 255), labels
+            return swap_low_frequencies(photos, style, self.beta), labels
 
         train_two_domains(
             network,
