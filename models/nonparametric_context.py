@@ -22,8 +22,8 @@ from models.context import class_proxies, group_mask
 from models.types import Features
 
 TEMPERATURE = 20.0  # ours: of the cosine similarities; chosen on 200 photos of the tuning half (docs/decisions/0005)
-WEIGHT = 3.0  # ours: logits added where the context is certain and the base gives its best class an even chance; chosen there too
-LEAST_PRESENCE = 1e-4  # ours: survives the fp16 of a stored bank
+WEIGHT = 1.0  # ours: logits added where the context is certain and the base gives its best class an even chance (docs/decisions/0005)
+LEAST_PRESENCE = 1e-4  # ours: survives the precision of a stored bank
 
 
 class NonParametricContext(nn.Module):
