@@ -19,7 +19,7 @@ import torch
 from benchmarks.cells import CellSpec, CellStore, cell_key, normalised
 from benchmarks.galleries import UserGallery, open_gallery
 from benchmarks.recipes import Kind
-from benchmarks.scoring import BATCH, Scores, compare, counts_to_json, masks_of, score, small_photos
+from benchmarks.scoring import BATCH, Scores, compare, counts_to_json, masks_by_segment, masks_of, score, small_photos
 from benchmarks.sheets import save_sheet
 from benchmarks.survey.interface import Adapted, Problem
 from benchmarks.survey.methods import BASE, METHODS
@@ -58,7 +58,7 @@ def compute(spec: CellSpec, base: Base, gallery: UserGallery, source: LabelledFo
         "scoring_seconds": round(scoring_seconds, 2),
         "model_bytes": adapted.model_bytes,
         "note": adapted.note,
-        **_guard(base, pixels, adapted, after, before or after),
+        **_guard(base, gallery, pixels, adapted, after, before or after),
         "spec": spec.to_json(),
         "precision": str(next(base.segmenter.parameters()).dtype),
         "torch": torch.__version__,
@@ -75,12 +75,14 @@ def _scores(after: Scores, before: Scores) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _guard(base: Base, pixels: torch.Tensor, adapted: Adapted, after: Scores, before: Scores) -> dict[str, Any]:
+def _guard(base: Base, gallery: UserGallery, pixels: torch.Tensor, adapted: Adapted, after: Scores, before: Scores) -> dict[str, Any]:
     """The label-free comparison, the verdict (the method's own where it has one), and what a user would be served under it."""
     limits = GuardLimits()
     comparison = compare(base, pixels, adapted, limits)
     verdict = adapted.verdict or judge(comparison, limits, base.info.class_names)
     served = after if verdict.accepted else before
+    if adapted.served is not None:
+        served = score(base, gallery, list(masks_by_segment(gallery, adapted.served)))
     return {
         "served_miou": served.miou,
         "served_fbiou": served.fbiou,

@@ -95,13 +95,21 @@ def compare(base: Base, pixels: UInt8[Tensor, "photos 3 side side"], adapted: Ad
     comparison = Comparison(base.classes, limits.confident)
     for start in range(0, len(positions), BATCH):
         x = network_input(pixels[torch.from_numpy(positions[start : start + BATCH])], base.info.side, base.device)
-        comparison.add(looked_at(before, x), looked_at(adapted.forward, x))
+        plain_size = before(x).shape[2:]
+        comparison.add(looked_at(_sized(before, plain_size), x), looked_at(_sized(adapted.forward, plain_size), x))
     return comparison
+
+
+def _sized(forward: Forward, size: Sequence[int]) -> Forward:
+    """The same logits at another size: a personal model may look at smaller photos than the base."""
+    return lambda x: F.interpolate(forward(x).float(), tuple(size), mode="bilinear", align_corners=False)
 
 
 def looked_at(forward: Forward, x: Float[Tensor, "images 3 side side"]) -> Views:
     """A network's prediction for a batch, for the mirrored batch and for the batch at RESCALED times the side."""
     plain = views(forward, x)
+    if not torch.isfinite(plain.probabilities).all():
+        raise FloatingPointError("the adapted network has diverged: its predictions are not finite")
     side, size = snap(RESCALED * x.shape[2]), (plain.mirrored.shape[1], plain.mirrored.shape[2])
     small = forward(F.interpolate(x, (side, side), mode="bilinear", antialias=True))
     return replace(plain, rescaled=F.interpolate(small, size, mode="bilinear", align_corners=False).argmax(1))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.adversarial import BETAS, Discriminator, discriminator_step, fooling_loss, weighted_self_information
 from models.augment import maybe_flip
@@ -43,6 +43,8 @@ class AlignmentConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     power: float = 0.9  # of the polynomial decay
+    gradient_norm: float = 1.0
+    """Ours: without it the shipped base was seen to diverge (not a number) within twelve steps at the published rate, batch norm being frozen."""
     discriminator_rate: float = 1e-4
     adversarial_weight: float = 1e-3  # of the logits with context
     auxiliary_adversarial_weight: float = 2e-4  # of the base's own logits
@@ -127,6 +129,7 @@ class Aligner:
         fooled = [fooling_loss(judge, given) for judge, given in zip(self.discriminators, maps, strict=True)]
         adversarial = weights[0] * fooled[0] + weights[1] * fooled[1]
         adversarial.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.segmenter.parameters(), self.config.gradient_norm)
         self.optimizer.step()
 
         known = [weighted_self_information(logits.detach()) for logits in (seen.logits, seen.features.logits)]

@@ -54,6 +54,8 @@ class Adapted:
     """How the service segments one photo, where that is more than `forward` and enlarging."""
     verdict: Verdict | None = None
     """The guard's own, for methods that have one."""
+    served: Segment | None = None
+    """What the service would use under the verdict, where that is neither the adapted network nor the base."""
     model_bytes: int = 0
 
 

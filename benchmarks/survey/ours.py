@@ -11,11 +11,12 @@ from torch import Tensor
 
 from benchmarks.survey.context import alone
 from benchmarks.survey.interface import Adapted, Problem
+from models.bases.registry import Base
 from models.checkpoints import PersonalModel
 from models.config import PersonalizeConfig
-from models.grouping import describe
-from models.inference import segment
+from models.inference import personal_logits, segment
 from models.personalize import personalize
+from models.preprocess import denormalize
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,18 @@ class Ours:
         if result.candidate is None:
             segment_base = lambda photo: segment(problem.base, photo).labels  # noqa: E731
             return Adapted(before, result.verdict.sentence, before=before, segment=segment_base, verdict=result.verdict)
-        model = result.candidate
+        model, served = result.candidate, result.model
         return Adapted(
-            forward=lambda x: torch.cat([_served(model, photo[None]) for photo in x]),
+            forward=lambda x: torch.cat([_served(problem.base, model, photo[None]) for photo in x]),
             note=result.verdict.sentence,
             before=before,
             segment=lambda photo: segment(problem.base, photo, model).labels,
             verdict=result.verdict,
+            served=None if served is None or served is model else lambda photo: segment(problem.base, photo, served).labels,
             model_bytes=len(model.stored),
         )
 
 
-def _served(model: PersonalModel, x: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 classes h2 w2"]:
-    """One photo through the personal model with the context of its nearest group, as `models.segment` does it."""
-    features = model.segmenter.base(x)
-    group = model.bank.nearest(describe(features.deep)[0])
-    return model.segmenter.with_context(features, bank=model.bank.of(group))
+def _served(base: Base, model: PersonalModel, x: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 classes h2 w2"]:
+    """One normalised photo through the personal model as `models.segment` does it."""
+    return personal_logits(model, denormalize(x), base.device)
