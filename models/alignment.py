@@ -44,7 +44,7 @@ class AlignmentConfig:
     weight_decay: float = 5e-4
     power: float = 0.9  # of the polynomial decay
     gradient_norm: float = 1.0
-    """Ours: without it the shipped base was seen to diverge (not a number) within twelve steps at the published rate, batch norm being frozen."""
+    """Ours: without it the shipped base was seen to diverge (nan) within twelve steps at the published rate, batch norm being frozen."""
     discriminator_rate: float = 1e-4
     adversarial_weight: float = 1e-3  # of the logits with context
     auxiliary_adversarial_weight: float = 2e-4  # of the base's own logits
