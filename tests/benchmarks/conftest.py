@@ -84,4 +84,4 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> LabelledFolder:
 def problem(tiny: Base, source: LabelledFolder) -> Problem:
     photos = Photos(tuple(picture(seed) for seed in range(4)))
     pixels = torch.stack([shrink(photo, SIDE) for photo in photos.photos])
-    return Problem(tiny, photos, pixels, source, budget_seconds=600, epochs=2, batch_size=2)
+    return Problem(tiny, photos, pixels, source, budget_seconds=600.0, epochs=2, batch_size=2)

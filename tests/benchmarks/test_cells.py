@@ -20,7 +20,7 @@ RECIPE = GalleryRecipe("0001TP", photos=3)
 
 
 def spec_of(method: str = "adabn", **given: Any) -> CellSpec:
-    return CellSpec(method, RECIPE, base="espnetv2_tiny", budget_seconds=60, epochs=1, **given)
+    return CellSpec(method, RECIPE, base="espnetv2_tiny", budget_seconds=60.0, epochs=1, **given)
 
 
 @pytest.fixture(scope="module")
