@@ -1,9 +1,10 @@
 """A personal model: what differs from the base, and the user's context bank, in one safetensors file.
 
-Format `personalseg-delta-1`. Tensors: `delta` int8 (all changes of the base's matrices and kernels, in the base's own order, one
-scale per output channel in `scales`, fp32), `vectors` fp16 (changes of one-dimensional parameters), `bank` fp16 (remembered class proxies,
-one row each), `bank_group` int32 (each row's group), `centres` fp16 (the groups' centres). Batch-norm statistics never change and are
-not stored.
+Format `personalseg-delta-2`. Tensors: `delta` int8 (all changes of the base's matrices and kernels, in the base's own order, one
+scale per output channel in `scales`, fp32), `vectors` fp16 (changes of one-dimensional parameters), `bank` int8 (remembered class proxies,
+one row each, one scale per row in `bank_scales`, fp32), `bank_group` int32 (each row's group), `centres` fp16 (the groups' centres),
+`appearance` fp32 (gain and offset of each channel, and the side). A model without a bank does without the context. Batch-norm
+statistics never change and are not stored.
 A delta is small beside the weight it changes, so 8 bits lose nothing that can be measured; the guard judges the model as stored.
 """
 
@@ -21,22 +22,27 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
+from models.appearance import Appearance
 from models.bases.registry import Base
+from models.gallery import STRIDE
 from models.grouping import nearest_group
 from models.segmenter import Segmenter
 from models.types import ModelFileError
 
-FORMAT = "personalseg-delta-1"
+FORMAT = "personalseg-delta-2"
 METADATA = "personalseg"
 """The one metadata key; safetensors writes several in random order, and the same model must be the same file."""
 INT8_MAX = 127
+MAX_SIDE = 2048  # pixels; ours: no base is shown larger photos
 STORED = {
     "delta": torch.int8,
     "scales": torch.float32,
     "vectors": torch.float16,
-    "bank": torch.float16,
+    "bank": torch.int8,
+    "bank_scales": torch.float32,
     "bank_group": torch.int32,
     "centres": torch.float16,
+    "appearance": torch.float32,
 }
 
 
@@ -64,6 +70,8 @@ class PersonalModel:
     base_name: str
     segmenter: Segmenter
     bank: ContextBank
+    appearance: Appearance
+    """How photos are shown to it."""
     stored: bytes
     """The file's content."""
 
@@ -85,8 +93,8 @@ def _fingerprint(base: Base) -> dict[str, str]:
     return {"format": FORMAT, "base": base.info.name, "base_sha256": base.info.sha256, "layout": _layout(base.segmenter)}
 
 
-def save_delta(base: Base, adapted: Segmenter, bank: ContextBank) -> bytes:
-    """The personal model file: quantised changes from the base, and the bank. Raises ModelFileError where a weight is not finite."""
+def save_delta(base: Base, adapted: Segmenter, bank: ContextBank, appearance: Appearance) -> bytes:
+    """The personal model file: quantised changes from the base, bank, appearance. Raises ModelFileError where a weight is not finite."""
     deltas, scales, vectors = [], [], []
     for (name, before), (_, after) in zip(base.segmenter.named_parameters(), adapted.named_parameters(), strict=True):
         change = (after - before).detach().float().cpu()
@@ -95,16 +103,23 @@ def save_delta(base: Base, adapted: Segmenter, bank: ContextBank) -> bytes:
         if change.dim() == 1:
             vectors.append(change.to(torch.float16))
             continue
-        rows = change.flatten(1)
-        scale = rows.abs().amax(1).clamp(min=1e-12) / INT8_MAX
-        deltas.append((rows / scale[:, None]).round().to(torch.int8).flatten())
+        rows, scale = _quantize(change.flatten(1))
+        deltas.append(rows.flatten())
         scales.append(scale)
+    proxies, proxy_scales = _quantize(bank.proxies.float().cpu())
     tensors = {
         "delta": torch.cat(deltas), "scales": torch.cat(scales), "vectors": torch.cat(vectors),
-        "bank": bank.proxies.to(torch.float16).contiguous(), "bank_group": bank.group.to(torch.int32).contiguous(),
+        "bank": proxies, "bank_scales": proxy_scales, "bank_group": bank.group.to(torch.int32).contiguous(),
         "centres": torch.from_numpy(bank.centres).to(torch.float16),
+        "appearance": torch.tensor([*appearance.gain, *appearance.offset, appearance.side], dtype=torch.float32),
     }  # fmt: skip
     return save_safetensors(tensors, metadata={METADATA: json.dumps(_fingerprint(base), sort_keys=True)})
+
+
+def _quantize(rows: Float[Tensor, "rows values"]) -> tuple[Int[Tensor, "rows values"], Float[Tensor, " rows"]]:
+    """int8 rows and their scales: row = int8 · scale."""
+    scale = rows.abs().amax(1).clamp(min=1e-12) / INT8_MAX
+    return (rows / scale[:, None]).round().to(torch.int8), scale
 
 
 def load_personal(data: bytes, base: Base) -> PersonalModel:
@@ -118,10 +133,26 @@ def load_personal(data: bytes, base: Base) -> PersonalModel:
         raise ModelFileError(f"tensors {sorted(tensors)} are not those of {FORMAT}")
     segmenter = copy.deepcopy(base.segmenter)
     _apply(segmenter, tensors)
-    bank = ContextBank(tensors["bank"].float().to(base.device), tensors["bank_group"].to(base.device), tensors["centres"].float().numpy())
-    if bank.proxies.dim() != 2 or bank.proxies.shape[1] != segmenter.context.channels or len(bank.group) != len(bank.proxies):
-        raise ModelFileError(f"context bank of shape {tuple(bank.proxies.shape)} does not fit the base")
-    return PersonalModel(base.info.name, segmenter.eval().requires_grad_(False), bank, data)
+    bank = _read_bank(tensors, segmenter, base)
+    segmenter.use_context = len(bank.proxies) > 0
+    return PersonalModel(base.info.name, segmenter.eval().requires_grad_(False), bank, _read_appearance(tensors["appearance"]), data)
+
+
+def _read_bank(tensors: dict[str, Tensor], segmenter: Segmenter, base: Base) -> ContextBank:
+    rows, scales, group = tensors["bank"], tensors["bank_scales"], tensors["bank_group"]
+    if rows.dim() != 2 or rows.shape[1] != segmenter.context.channels or not len(rows) == len(scales) == len(group):
+        raise ModelFileError(f"context bank of shape {tuple(rows.shape)} does not fit the base")
+    return ContextBank((rows.float() * scales[:, None]).to(base.device), group.to(base.device), tensors["centres"].float().numpy())
+
+
+def _read_appearance(values: Tensor) -> Appearance:
+    if values.shape != (7,) or not torch.isfinite(values).all():
+        raise ModelFileError(f"appearance of shape {tuple(values.shape)} is not seven finite numbers")
+    red, green, blue, *rest = values.tolist()
+    side = int(rest[3])
+    if not STRIDE <= side <= MAX_SIDE or side % STRIDE:
+        raise ModelFileError(f"appearance has a side of {side} pixels")
+    return Appearance((red, green, blue), (rest[0], rest[1], rest[2]), side, "personal")
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from models.config import GuardLimits
-from models.counts import Counts, agreement, count_pairs, iou, mean_iou, sum_pairs
+from models.counts import SMALLEST_SHARE, Counts, agreement, count_pairs, iou, mean_iou, sum_pairs
 from models.labels import BACKGROUND
 
 
@@ -26,12 +26,12 @@ class Views:
     """From the photos at another side, resized back; None where the caller did not look."""
 
 
-def views(forward: Callable[[Tensor], Tensor], x: Float[Tensor, "images 3 h w"]) -> Views:
-    """Both views of a batch by `forward` (input to logits)."""
+def views(forward: Callable[[Tensor], Tensor], x: UInt8[Tensor, "images 3 h w"] | Float[Tensor, "images 3 h w"]) -> Views:
+    """Both views of a batch by `forward` (whatever it takes → logits)."""
     return Views(forward(x).softmax(1), forward(x.flip(3)).flip(3).argmax(1))
 
 
-def count(before: Views, after: Views, confident_limit: float) -> Counts:
+def count(before: Views, after: Views, confident_limit: float, reference: Int64[Tensor, "images h w"] | None = None) -> Counts:
     """A batch's views by the base and by the personal model, counted; the base is sure from the confidence `confident_limit` on."""
     classes = before.probabilities.shape[1]
     confidence_before, base = before.probabilities.max(1)
@@ -44,6 +44,8 @@ def count(before: Views, after: Views, confident_limit: float) -> Counts:
         mirror_after=count_pairs(personal, after.mirrored, classes),
         rescale_before=unseen if before.rescaled is None else count_pairs(base, before.rescaled, classes),
         rescale_after=unseen if after.rescaled is None else count_pairs(personal, after.rescaled, classes),
+        reference_before=unseen if reference is None else count_pairs(reference, base, classes),
+        reference_after=unseen if reference is None else count_pairs(reference, personal, classes),
         confidence_before=sum_pairs(base, personal, confidence_before, classes),
         confidence_after=sum_pairs(base, personal, confidence_after, classes),
         entropy_before=float(_entropy(before.probabilities).sum()),
@@ -60,9 +62,14 @@ class Comparison:
         self.photos: dict[str, Counts] = {}
         """Photo id → its counts, in the order in which they were added."""
 
-    def add(self, before: Views, after: Views, *, photo_id: str | None = None) -> None:
-        """Adds views by the base and by the personal model: of one photo where its id is given, else of a batch of any size."""
-        counts = count(before, after, self.confident_limit)
+    def add(
+        self, before: Views, after: Views, *, photo_id: str | None = None, reference: Int64[Tensor, "images h w"] | None = None
+    ) -> None:
+        """Adds views by the base and by the personal model: of one photo where its id is given, else of a batch of any size.
+
+        `reference`: labels that both are compared with, e.g. the averaged predictions.
+        """
+        counts = count(before, after, self.confident_limit, reference)
         if photo_id is not None:
             if len(before.probabilities) != 1 or photo_id in self.photos:
                 raise ValueError(f"Photo {photo_id!r} must be added once and alone, not in a batch of {len(before.probabilities)}.")
@@ -70,7 +77,7 @@ class Comparison:
         self.total += counts
 
     def figures(self) -> dict[str, float]:
-        """Over all photos; all in [0, 1] but the entropies (nats per pixel). `rescale_…` only where the caller looked.
+        """Over all photos; all in [0, 1] but the entropies (nats per pixel). `rescale_…` and `reference_…` only where the caller looked.
 
         The `miou`s are means over the classes that both models show, so that before and after compare the same classes.
         """
@@ -92,6 +99,10 @@ class Comparison:
         for name, pairs in (("before", total.rescale_before), ("after", total.rescale_after)):
             if pairs.any():
                 figures |= {f"rescale_consistency_{name}": agreement(pairs), f"rescale_miou_{name}": mean_iou(pairs, shown)}
+        for name, pairs in (("before", total.reference_before), ("after", total.reference_after)):
+            if pairs.any():
+                told = [int(i) for i in np.flatnonzero(pairs.sum(1) >= SMALLEST_SHARE * pixels)]
+                figures |= {f"reference_agreement_{name}": agreement(pairs), f"reference_miou_{name}": mean_iou(pairs, told)}
         return figures
 
     def per_class(self, class_names: Sequence[str]) -> list[dict[str, Any]]:

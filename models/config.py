@@ -19,6 +19,13 @@ class PersonalizeConfig:
     describe_share: float = 0.25  # ours: at most this share of the budget goes into looking at the gallery
     max_training_photos: int = 160  # ours: an even draw over the groups of a larger gallery
 
+    appearance: bool = True
+    """Whether the gallery's appearance is aligned with the training photos' (`models.appearance`)."""
+    context: bool = True
+    """Whether labels, training and serving use the inter-image context."""
+    class_balance: bool = True
+    """Whether each class keeps `keep_share` of its own pixels; else one threshold holds for all."""
+
     scales: tuple[float, ...] = (0.75, 1.0, 1.25)  # ours: pseudo labels average these multiples of the base's side, each also flipped
     label_share: float = 0.45  # ours: pseudo labels may take at most this share of the budget
     keep_share: float = 0.85  # ours (docs/decisions/0004); of each class's pixels, as CBST (arXiv 1810.07911, section 4)
@@ -28,8 +35,8 @@ class PersonalizeConfig:
     auxiliary_weight: float = 0.4  # METHOD, step 1
     gradient_norm: float = 5.0  # ours
 
-    remembered_photos: int = 4  # ours: photos of each group whose class proxies the context bank keeps
-    guard_photos: int = 48  # ours: photos the guard looks at
+    remembered_photos: int = 2  # ours: photos of each group whose class proxies the context bank keeps
+    guard_photos: int = 32  # ours: photos the guard looks at
     guard_share: float = 0.12  # ours: share of the budget that training leaves to the guard
 
     def to_json(self) -> dict[str, Any]:

@@ -28,6 +28,9 @@ class Counts:
     rescale_before: Int64[np.ndarray, "classes classes"]
     """Base → base on the photo at another side; all 0 where nobody looked."""
     rescale_after: Int64[np.ndarray, "classes classes"]
+    reference_before: Int64[np.ndarray, "classes classes"]
+    """Reference labels → base; all 0 where there were none."""
+    reference_after: Int64[np.ndarray, "classes classes"]
     confidence_before: Float64[np.ndarray, "classes classes"]
     """The base's confidence, summed over the pixels of `moved`."""
     confidence_after: Float64[np.ndarray, "classes classes"]
@@ -40,7 +43,7 @@ class Counts:
     def none(cls, classes: int) -> Counts:
         """Of no photo."""
         pairs, sums = np.zeros((classes, classes), np.int64), np.zeros((classes, classes))
-        return cls(pairs, pairs, pairs, pairs, pairs, pairs, sums, sums, 0.0, 0.0)
+        return cls(pairs, pairs, pairs, pairs, pairs, pairs, pairs, pairs, sums, sums, 0.0, 0.0)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})

@@ -6,6 +6,7 @@ their class, does every class that the gallery shows survive, do predictions sta
 
 from __future__ import annotations
 
+from models.appearance import Appearance
 from models.comparison import Comparison
 from models.config import GuardLimits
 from models.types import Verdict
@@ -40,3 +41,18 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
     kept, changed = f"{100 * figures['confident_agreement']:.1f} %", f"{100 * figures['changed_share']:.1f} %"
     sentence = f"The personal model is in use: it keeps {kept} of what the base is sure of and changes {changed} of all pixels."
     return Verdict(True, "accepted", sentence, figures)
+
+
+def settle(learned: Comparison, appearance: Appearance, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:
+    """What is served: the trained model, else its appearance alone where that changes anything, else the base.
+
+    `learned` compares the base under that appearance with the trained model. The appearance needs no judge of its own: it was only taken
+    because it brings the gallery's statistics nearer to those of training (`models.appearance`).
+    """
+    verdict = judge(learned, limits, class_names)
+    if verdict.accepted or not appearance.changes_anything:
+        return verdict
+    why = verdict.sentence.removeprefix("Kept the base model, because ")
+    corrects = f"The personal model only corrects how photos look to the base model ({appearance.words})."
+    sentence = f"{corrects} What it learned was not kept, because {why}"
+    return Verdict(True, "appearance_only", sentence, verdict.figures)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from models.bases.registry import Base
 from models.checkpoints import PersonalModel
-from models.gallery import network_input
+from models.gallery import network_input, resize_batch
 from models.grouping import describe
 from models.preprocess import shrink
-from models.types import Features, Segmentation
+from models.types import Segmentation
 
 STRIP_VALUES = 32 * 2**20  # ours: class scores held at once while enlarging, so that a 100-megapixel photo costs no more than a small one
 
@@ -27,18 +27,22 @@ def segment(
     `group`: the photo's group in the user's gallery, where known; otherwise the nearest one.
     Raises ValueError where `personal` belongs to another base.
     """
-    x = network_input(shrink(photo, base.info.side)[None], base.info.side, base.device)
     if personal is None:
-        logits = base.segmenter(x).logits
+        logits = base.segmenter(network_input(shrink(photo, base.info.side)[None], base.info.side, base.device)).logits
     elif personal.base_name != base.info.name:
         raise ValueError(f"the personal model belongs to base {personal.base_name}, not {base.info.name}")
     else:
-        logits = _with_bank(personal, personal.segmenter.base(x), group)
+        logits = personal_logits(personal, shrink(photo, personal.appearance.side)[None], base.device, group)
     labels, confidence = enlarge_labels(logits[0].float().cpu(), (photo.shape[0], photo.shape[1]))
     return Segmentation(labels.numpy(), confidence.numpy())
 
 
-def _with_bank(personal: PersonalModel, features: Features, group: int | None) -> Float[Tensor, "1 classes h w"]:
+def personal_logits(
+    personal: PersonalModel, pixels: UInt8[Tensor, "1 3 h w"], device: torch.device, group: int | None = None
+) -> Float[Tensor, "1 classes h2 w2"]:
+    """A small copy of one photo through the personal model, as the service does it: its appearance, its bank."""
+    shown = personal.appearance.show(resize_batch(pixels, personal.appearance.side))
+    features = personal.segmenter.base(network_input(shown, personal.appearance.side, device))
     if group is None or group >= len(personal.bank.centres):
         group = personal.bank.nearest(describe(features.deep)[0])
     return personal.segmenter.with_context(features, bank=personal.bank.of(group))

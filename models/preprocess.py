@@ -25,6 +25,13 @@ def normalize(pixels: UInt8[Tensor, "images 3 h w"] | Float[Tensor, "images 3 h 
     return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
+def denormalize(x: Float[Tensor, "images 3 h w"]) -> UInt8[Tensor, "images 3 h w"]:
+    """What `normalize` was given, rounded."""
+    mean = torch.tensor(IMAGENET_MEAN, device=x.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=x.device).view(1, 3, 1, 1) * 255
+    return (x * std + mean).round().clamp(0, 255).to(torch.uint8)
+
+
 def enlarge(values: Float[Tensor, "channels h w"], size: tuple[int, int]) -> Float[Tensor, "channels height width"]:
     """Logits or probabilities at the photo's own (height, width), bilinear."""
     return F.interpolate(values[None], size, mode="bilinear", align_corners=False)[0]

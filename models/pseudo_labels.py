@@ -23,17 +23,16 @@ class Prediction(NamedTuple):
 
 
 def average_predictions(
-    segmenter: Segmenter, pixels: UInt8[Tensor, "images 3 h w"], *, side: int, scales: tuple[float, ...], device: torch.device
-) -> Float[Tensor, "images classes h2 w2"]:
-    """Mean class probabilities of a group's photos over scales and mirror images, each pass with the group's context."""
-    size = (side // 2, side // 2)
+    segmenter: Segmenter, pixels: UInt8[Tensor, "images 3 h w"], *, side: int, scales: tuple[float, ...], device: torch.device, size: int
+) -> Float[Tensor, "images classes size size"]:
+    """Mean class probabilities of a group's photos over scales (times `side`) and mirror images, each pass with the group's context."""
     total = torch.zeros(1, device=device)
     for scale in scales:
         x = network_input(pixels, snap(side * scale), device)
         for flipped in (False, True):
             logits = segmenter(x.flip(3) if flipped else x).logits
             logits = logits.flip(3) if flipped else logits
-            total = total + F.interpolate(logits, size, mode="bilinear", align_corners=False).softmax(1)
+            total = total + F.interpolate(logits, (size, size), mode="bilinear", align_corners=False).softmax(1)
     return total / (2 * len(scales))
 
 
@@ -43,18 +42,23 @@ def most_likely(probabilities: Float[Tensor, "images classes h w"]) -> Predictio
     return Prediction(labels.to(torch.uint8).cpu(), confidence.to(torch.float16).cpu())
 
 
-def class_thresholds(prediction: Prediction, classes: int, keep_share: float) -> Float[Tensor, " classes"]:
+def class_thresholds(prediction: Prediction, classes: int, keep_share: float, *, balanced: bool = True) -> Float[Tensor, " classes"]:
     """Per class, the confidence that `keep_share` of the gallery's pixels of that class reach (CBST, arXiv 1810.07911, section 4.2).
 
-    A class that no pixel was given has threshold infinity.
+    Not `balanced`: one threshold for all classes, which `keep_share` of all pixels reach. A class that no pixel was given has
+    threshold infinity.
     """
     thresholds = torch.full((classes,), float("inf"))
     for index in range(classes):
         scores = prediction.confidence[prediction.labels == index]
         if scores.numel():
-            rank = min(scores.numel() - 1, int((1 - keep_share) * scores.numel()))
-            thresholds[index] = scores.float().kthvalue(rank + 1).values
+            thresholds[index] = _reached_by(keep_share, scores if balanced else prediction.confidence.flatten())
     return thresholds
+
+
+def _reached_by(share: float, scores: Float[Tensor, " pixels"]) -> float:
+    rank = min(scores.numel() - 1, int((1 - share) * scores.numel()))
+    return float(scores.float().kthvalue(rank + 1).values)
 
 
 def select(prediction: Prediction, thresholds: Float[Tensor, " classes"]) -> Int64[Tensor, "images h w"]:

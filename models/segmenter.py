@@ -34,6 +34,7 @@ class Segmenter(nn.Module):
     def __init__(self, base: BaseNetwork, context: InterImageContext | NonParametricContext) -> None:
         super().__init__()
         self.base, self.context = base, context
+        self.use_context = True
 
     def forward(
         self,
@@ -55,8 +56,13 @@ class Segmenter(nn.Module):
         *,
         damped: bool = True,
     ) -> Float[Tensor, "images classes hl wl"]:
-        """The logits for features that the base has given already; `damped=False` leaves the doubt out (to train the context)."""
+        """The logits for features that the base has given already; `damped=False` leaves the doubt out (to train the context).
+
+        The base's own where `use_context` is off.
+        """
         own = features.logits
+        if not self.use_context:
+            return own
         correction = self.context(features, groups, bank, visible)
         correction = F.interpolate(correction, (own.shape[2], own.shape[3]), mode="bilinear", align_corners=False)
         return own + (doubt(own) * correction if damped else correction)

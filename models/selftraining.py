@@ -50,7 +50,8 @@ def self_train(
 ) -> TrainingLog:
     """Changes `segmenter` in place. Stops early, keeping what it has learned, where `out_of_time` turns true."""
     segmenter.eval().requires_grad_(True)  # eval: batch-norm statistics stay, no dropout
-    optimizer = torch.optim.AdamW(segmenter.parameters(), lr=config.learning_rate)
+    learning = segmenter if segmenter.use_context else segmenter.base
+    optimizer = torch.optim.AdamW(learning.parameters(), lr=config.learning_rate)
     schedule = [
         (epoch, batch)
         for epoch in range(config.epochs)
@@ -72,6 +73,11 @@ def self_train(
     return TrainingLog(done, len(schedule), tuple(float(np.mean(epoch_losses)) for epoch_losses in losses))
 
 
+def is_finite(module: nn.Module) -> bool:
+    """Whether every weight is a number."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters())
+
+
 def _step(
     segmenter: Segmenter,
     optimizer: torch.optim.Optimizer,
@@ -84,7 +90,9 @@ def _step(
     x, labels = _augmented(data, batch, rng)
     output = segmenter(normalize(x).to(device))
     target = labels.to(device)
-    loss = _loss_at(output.logits, target) + config.auxiliary_weight * _loss_at(output.features.logits, target)
+    loss = _loss_at(output.logits, target)
+    if segmenter.use_context:
+        loss = loss + config.auxiliary_weight * _loss_at(output.features.logits, target)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(segmenter.parameters(), config.gradient_norm)

@@ -7,7 +7,10 @@ import torch
 from safetensors.torch import load, save
 
 import models
+from models.appearance import Appearance
 from models.checkpoints import ContextBank, save_delta
+
+LOOKS = Appearance((1.5, 1.25, 0.75), (10.0, -5.0, 0.5), 224)
 
 
 def moved(base: models.Base, by: float = 0.01) -> models.Base:
@@ -27,7 +30,7 @@ def bank_of(base: models.Base) -> ContextBank:
 
 @pytest.fixture(scope="module")
 def stored(tiny: models.Base) -> bytes:
-    return save_delta(tiny, moved(tiny), bank_of(tiny))
+    return save_delta(tiny, moved(tiny), bank_of(tiny), LOOKS)
 
 
 def test_what_is_stored_comes_back_within_half_a_step_of_8_bits(tiny: models.Base, stored: bytes) -> None:
@@ -51,6 +54,27 @@ def test_the_bank_comes_back_by_group(tiny: models.Base, stored: bytes) -> None:
     bank = models.load_personal(stored, tiny).bank
     assert [len(bank.of(group)) for group in range(4)] == [2, 2, 2, 0]
     assert bank.nearest(np.eye(3, tiny.segmenter.base.deep_channels)[1]) == 1
+
+
+def test_the_bank_comes_back_within_half_a_step_of_8_bits(tiny: models.Base, stored: bytes) -> None:
+    torch.manual_seed(3)
+    bank = bank_of(tiny)
+    got = models.load_personal(save_delta(tiny, tiny.segmenter, bank, LOOKS), tiny).bank.proxies
+    step = bank.proxies.abs().amax(1, keepdim=True) / 127
+    assert ((got - bank.proxies).abs() <= 0.501 * step).all()
+
+
+def test_the_appearance_comes_back(tiny: models.Base, stored: bytes) -> None:
+    appearance = models.load_personal(stored, tiny).appearance
+    assert (appearance.gain, appearance.offset, appearance.side) == (LOOKS.gain, LOOKS.offset, LOOKS.side)
+
+
+@pytest.mark.parametrize("values", [[1.0] * 6 + [100.0], [1.0] * 6 + [0.0], [1.0] * 6 + [1e6], [float("nan")] * 7, [1.0] * 3])
+def test_an_appearance_that_cannot_be_is_refused(tiny: models.Base, stored: bytes, values: list[float]) -> None:
+    tensors = load(stored) | {"appearance": torch.tensor(values)}
+    broken = save(tensors, metadata=metadata_of(stored))
+    with pytest.raises(models.ModelFileError, match="appearance"):
+        models.load_personal(broken, tiny)
 
 
 def test_loading_twice_gives_the_same_model(tiny: models.Base, stored: bytes) -> None:
@@ -98,4 +122,4 @@ def test_an_exploded_model_is_not_stored(tiny: models.Base) -> None:
     with torch.no_grad():
         broken.base.stem.conv.weight[0, 0, 0, 0] = float("nan")
     with pytest.raises(models.ModelFileError, match="not finite"):
-        save_delta(tiny, broken, bank_of(tiny))
+        save_delta(tiny, broken, bank_of(tiny), LOOKS)

@@ -4,6 +4,7 @@ import torch
 
 import models
 from models import inference
+from models.appearance import Appearance
 from models.checkpoints import ContextBank
 from models.inference import enlarge_labels
 from models.preprocess import enlarge, normalize, shrink
@@ -33,7 +34,7 @@ def test_a_mask_has_the_photos_own_size(tiny: models.Base, shape: tuple[int, int
 
 def test_a_personal_model_of_another_base_is_refused(tiny: models.Base, photos) -> None:
     bank = ContextBank(torch.zeros(0, 64), torch.zeros(0, dtype=torch.int32), np.zeros((1, 128), dtype=np.float32))
-    foreign = models.PersonalModel("espnetv2", tiny.segmenter, bank, b"")
+    foreign = models.PersonalModel("espnetv2", tiny.segmenter, bank, Appearance.untouched(384), b"")
     with pytest.raises(ValueError, match="belongs to base espnetv2"):
         models.segment(tiny, photos[0], foreign)
 

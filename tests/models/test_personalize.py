@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import models
-from models.personalize import STAGES
+from models.clock import STAGES
 from tests.models.conftest import Album
 
 QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1)

@@ -17,6 +17,13 @@ def test_thresholds_by_hand() -> None:
     assert math.isinf(thresholds[2])
 
 
+def test_one_threshold_for_all_classes_by_hand() -> None:
+    # of all ten confidences the best half is {0.5, 0.5, 0.6, 0.75, 1.0}
+    thresholds = class_thresholds(PREDICTION, 3, 0.5, balanced=False)
+    assert thresholds[:2].tolist() == pytest.approx([0.5, 0.5], abs=1e-3)
+    assert math.isinf(thresholds[2])
+
+
 def test_select_keeps_the_confident_pixels_of_each_class() -> None:
     assert select(PREDICTION, class_thresholds(PREDICTION, 3, 0.5)).tolist() == [[[255, 255, 255, 0, 0], [255, 255, 1, 1, 0]]]
 
@@ -38,8 +45,8 @@ def test_the_average_over_views_is_a_distribution_and_does_not_change_under_mirr
 
     pixels = torch.stack([shrink(photo, 128) for photo in photos[:2]])
     with torch.no_grad():
-        average = average_predictions(tiny.segmenter, pixels, side=128, scales=(0.75, 1.0), device=tiny.device)
-        mirrored = average_predictions(tiny.segmenter, pixels.flip(3), side=128, scales=(0.75, 1.0), device=tiny.device)
+        average = average_predictions(tiny.segmenter, pixels, side=128, scales=(0.75, 1.0), device=tiny.device, size=64)
+        mirrored = average_predictions(tiny.segmenter, pixels.flip(3), side=128, scales=(0.75, 1.0), device=tiny.device, size=64)
     assert average.shape == (2, 21, 64, 64)
     torch.testing.assert_close(average.sum(1), torch.ones(2, 64, 64))
     torch.testing.assert_close(mirrored.flip(3), average, atol=2e-2, rtol=0)  # antialiasing is not exactly symmetric

@@ -1,0 +1,224 @@
+"""Appearance alignment, step 1 without source data: a gallery is shown to the network in the light and at the size that it knows best.
+
+What a network has seen in training is written in its batch-norm layers: the mean and variance of every channel. A dark, hazy or blurred
+gallery has others. So a few corrections of the input are tried on some photos, and the one under which the gallery's statistics come
+nearest to those of training is kept (ours, docs/decisions/0006). It learns no weight, sees no label, and costs nothing at inference.
+
+Corrections: light (one gain and offset for all channels) or colour (one for each), half-way or all the way to the source's channel
+statistics, all photos of the gallery alike; and a smaller side, for photos with little detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from models.bases.registry import Base
+from models.gallery import network_input, resize_batch, snap
+
+SOURCE_MEAN = (119.2, 114.6, 101.3)
+SOURCE_DEVIATION = (56.1, 55.8, 57.3)
+"""Channel means and mean standard deviations within a photo, RGB in [0, 255]: measured on 300 photos of `voc2012/train`. Ours."""
+STRENGTHS = (0.5, 1.0)  # ours: of the way from the gallery's statistics to the source's
+SIDES = (5 / 6, 2 / 3)  # ours: smaller sides that are tried, times the base's
+MIN_GAIN_OF_LIGHT = 0.08  # ours: a correction of light or colour must bring the statistics nearer by this share, a smaller side …
+MIN_GAIN_OF_SIDE = 0.03  # … by this one
+COLOUR_HANDICAP = 0.03  # ours: colour must be better than light by this share, because it can tint
+STATISTICS_SIDE = 128  # pixels; the gallery's light is measured on small copies
+MAX_DIVERGENCE = 20.0  # nats; ours: a dead channel's divergence counts at most so much
+MIN_DEVIATION = 4.0  # of 255; ours: a uniform gallery is not stretched without bound
+SAMPLE = 16  # photos; ours
+BATCH = 8  # photos
+AS_IT_IS = "as it is"
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """How photos are shown to the network: RGB·gain + offset, clipped to [0, 255], squashed to `side` pixels."""
+
+    gain: tuple[float, float, float]
+    offset: tuple[float, float, float]
+    side: int
+    kind: str = AS_IT_IS
+    smaller: bool = False
+    """Whether `side` is not the base's own."""
+
+    @classmethod
+    def untouched(cls, side: int) -> Appearance:
+        """Photos as they are."""
+        return cls((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), side)
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether photos are shown otherwise than to the base."""
+        return self.changes_light or self.smaller
+
+    @property
+    def words(self) -> str:
+        """For a user."""
+        size = f"at {self.side} pixels" if self.smaller else ""
+        kind = self.kind.split()[0] if self.changes_light else ""
+        return ", ".join(part for part in (kind, size) if part) or AS_IT_IS
+
+    @property
+    def changes_light(self) -> bool:
+        """Whether the values change at all."""
+        return self.gain != (1.0, 1.0, 1.0) or self.offset != (0.0, 0.0, 0.0)
+
+    def show(self, pixels: UInt8[Tensor, "photos 3 h w"]) -> UInt8[Tensor, "photos 3 h w"]:
+        """The corrected photos at the size they have, rounded."""
+        if not self.changes_light:
+            return pixels
+        gain, offset = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.gain, self.offset))
+        return (pixels.float() * gain + offset).round().clamp(0, 255).to(torch.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the report."""
+        return {
+            "kind": self.kind,
+            "gain": [round(v, 4) for v in self.gain],
+            "offset": [round(v, 2) for v in self.offset],
+            "side": self.side,
+        }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The appearance that was chosen, and how far from the training statistics each candidate was, in nats."""
+
+    appearance: Appearance
+    distances: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the report."""
+        return {**self.appearance.to_json(), "distances": {name: round(value, 4) for name, value in self.distances.items()}}
+
+
+def channel_statistics(pixels: UInt8[Tensor, "photos 3 h w"]) -> tuple[Float[Tensor, 3], Float[Tensor, 3], Tensor, Tensor]:
+    """Mean over the gallery and mean standard deviation within a photo: of each channel, and of the mean of the channels."""
+    small = resize_batch(pixels, STATISTICS_SIDE).float()
+    light = small.mean(1)
+    return small.mean((0, 2, 3)), small.std((2, 3)).mean(0), light.mean(), light.std((1, 2)).mean()
+
+
+def light_candidates(pixels: UInt8[Tensor, "photos 3 h w"], side: int) -> list[Appearance]:
+    """Untouched; light and colour moved by each of STRENGTHS from the gallery's statistics to the source's.
+
+    With strength a, mean m and deviation s: gain = (s_source / s)^a, and the mean goes to m + a·(m_source − m).
+    """
+    mean, deviation, light_mean, light_deviation = channel_statistics(pixels)
+    source_mean, source_deviation = torch.tensor(SOURCE_MEAN), torch.tensor(SOURCE_DEVIATION)
+    candidates = [Appearance.untouched(side)]
+    pairs = (
+        ("light", light_mean.expand(3), light_deviation.expand(3), source_mean.mean().expand(3), source_deviation.mean().expand(3)),
+        ("colour", mean, deviation, source_mean, source_deviation),
+    )
+    for kind, m, s, source_m, source_s in pairs:
+        for strength in STRENGTHS:
+            gain = (source_s / s.clamp(min=MIN_DEVIATION)) ** strength
+            offset = m + strength * (source_m - m) - gain * m
+            candidates.append(Appearance(_three(gain), _three(offset), side, f"{kind} {strength:g}"))
+    return candidates
+
+
+def _three(values: Float[Tensor, 3]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+@contextmanager
+def batch_norm_inputs(network: nn.Module) -> Iterator[list[tuple[nn.modules.batchnorm._BatchNorm, Tensor]]]:
+    """Every batch-norm layer of `network` with its input, in the order of the passes made inside the block."""
+    seen: list[tuple[nn.modules.batchnorm._BatchNorm, Tensor]] = []
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: seen.append((layer, inputs[0]))) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class StatisticsDistance:
+    """How far the inputs of a network's batch-norm layers are from the running statistics of training, added up over batches."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self._sums: dict[nn.Module, tuple[Tensor, Tensor, int]] = {}
+
+    @torch.no_grad()
+    def add(self, x: Float[Tensor, "photos 3 h w"]) -> None:
+        """One batch, normalised."""
+        with batch_norm_inputs(self.network) as seen:
+            self.network(x)
+        for layer, values in seen:
+            values = values.float()
+            count = values.numel() // values.shape[1]
+            total, squares = values.sum((0, 2, 3)).double(), values.square().sum((0, 2, 3)).double()
+            before = self._sums.get(layer)
+            self._sums[layer] = (total, squares, count) if before is None else (before[0] + total, before[1] + squares, before[2] + count)
+
+    def value(self) -> float:
+        """Mean over layers of the mean over channels of KL(N(gallery) ‖ N(training)), in nats; 0 for a network without batch norm."""
+        means = []
+        for layer, (total, squares, count) in self._sums.items():
+            mean = total / count
+            variance = (squares / count - mean.square()).clamp(min=1e-8)
+            means.append(gaussian_divergence(mean, variance, layer.running_mean.double(), layer.running_var.double() + layer.eps).mean())  # type: ignore[operator, arg-type]
+        return float(torch.stack(means).mean()) if means else 0.0
+
+
+def gaussian_divergence(
+    mean: Float[Tensor, " channels"],
+    variance: Float[Tensor, " channels"],
+    reference_mean: Float[Tensor, " channels"],
+    reference_variance: Float[Tensor, " channels"],
+) -> Float[Tensor, " channels"]:
+    """KL(N(mean, variance) ‖ N(reference)) per channel in nats, at most MAX_DIVERGENCE."""
+    ratio = variance / reference_variance
+    distance = (mean - reference_mean).square() / reference_variance
+    return (0.5 * (ratio + distance - 1 - ratio.log())).clamp(max=MAX_DIVERGENCE)
+
+
+def choose_appearance(
+    base: Base, pixels: UInt8[Tensor, "photos 3 h w"], *, on_step: Callable[[int, int], None] = lambda step, steps: None
+) -> Choice:
+    """First the light at the base's own side, then the side under that light. `pixels`: small copies of the gallery's photos."""
+    positions = np.unique(np.linspace(0, len(pixels) - 1, min(SAMPLE, len(pixels))).round().astype(int)).tolist()
+    sample = pixels[positions]
+    lights = light_candidates(pixels, base.info.side)
+    sides = sorted({snap(base.info.side * share) for share in SIDES} - {base.info.side}, reverse=True)
+    distances: dict[str, float] = {}
+    for appearance in lights:
+        distances[appearance.kind] = _distance(base, appearance, sample)
+        on_step(len(distances), len(lights) + len(sides))
+    light = _best_light(lights, distances)
+    best, nearest = light, distances[light.kind] * (1 - MIN_GAIN_OF_SIDE)
+    for side in sides:
+        smaller = Appearance(light.gain, light.offset, side, light.kind, smaller=True)
+        distances[f"side {side}"] = _distance(base, smaller, sample)
+        if distances[f"side {side}"] < nearest:
+            best, nearest = smaller, distances[f"side {side}"]
+        on_step(len(distances), len(lights) + len(sides))
+    return Choice(best, distances)
+
+
+def _best_light(candidates: Sequence[Appearance], distances: dict[str, float]) -> Appearance:
+    untouched = candidates[0]
+    best = min(candidates, key=lambda a: distances[a.kind] * (1 + COLOUR_HANDICAP * a.kind.startswith("colour")))
+    return best if distances[best.kind] < (1 - MIN_GAIN_OF_LIGHT) * distances[untouched.kind] else untouched
+
+
+def _distance(base: Base, appearance: Appearance, pixels: UInt8[Tensor, "photos 3 h w"]) -> float:
+    distance = StatisticsDistance(base.segmenter.base)
+    for start in range(0, len(pixels), BATCH):
+        shown = appearance.show(resize_batch(pixels[start : start + BATCH], appearance.side))
+        distance.add(network_input(shown, appearance.side, base.device))
+    return distance.value()

@@ -1,0 +1,79 @@
+"""What the guard looks at: photos of the gallery through the base, the appearance alone, and the personal model, each as it would serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from models.bases.registry import Base
+from models.checkpoints import PersonalModel
+from models.clock import Clock
+from models.comparison import Comparison, Views, views
+from models.config import GuardLimits, PersonalizeConfig
+from models.gallery import network_input, resize_batch
+from models.inference import personal_logits
+from models.look import Look
+from models.types import PhotoSource
+
+ENOUGH = 8  # photos; ours: the guard looks at so many, whatever the budget says
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Of the same photos."""
+
+    learned: Comparison
+    """The appearance alone → the personal model: what training changed. With the averaged predictions as reference."""
+    to_candidate: Comparison
+    """The base → the personal model: what its user would see."""
+    to_unlearned: Comparison
+    """The base → the appearance alone."""
+
+
+@torch.no_grad()
+def check(
+    base: Base,
+    unlearned: PersonalModel,
+    candidate: PersonalModel,
+    photos: PhotoSource,
+    seen: Look,
+    averaged: UInt8[Tensor, "chosen h w"],
+    config: PersonalizeConfig,
+    limits: GuardLimits,
+    clock: Clock,
+) -> Comparisons:
+    """Looks at photos drawn evenly from those learned from. `averaged`: the most likely classes of the averaged predictions."""
+    positions = np.unique(np.linspace(0, len(seen.pixels) - 1, min(config.guard_photos, len(seen.pixels))).astype(int)).tolist()
+    found = Comparisons(*(Comparison(base.classes, limits.confident) for _ in range(3)))
+    size = (averaged.shape[1], averaged.shape[2])
+    for done, position in enumerate(positions):
+        photo_id = photos.ids[seen.indices[seen.chosen[position]]]
+        pixels, group = seen.pixels[[position]], int(seen.chosen_groups[position])
+        before = _base_views(base, pixels, size)
+        plain = _views(unlearned, pixels, group, size, base.device)
+        after = _views(candidate, pixels, group, size, base.device)
+        found.learned.add(plain, after, photo_id=photo_id, reference=averaged[[position]].long().to(base.device))
+        found.to_candidate.add(before, after, photo_id=photo_id)
+        found.to_unlearned.add(before, plain, photo_id=photo_id)
+        clock.step(done + 1, len(positions))
+        if clock.spent(1.0) and done + 1 >= ENOUGH:
+            break
+    return found
+
+
+def _base_views(base: Base, pixels: UInt8[Tensor, "1 3 h w"], size: tuple[int, int]) -> Views:
+    small = resize_batch(pixels, base.info.side)
+    return views(lambda x: _at(base.segmenter(network_input(x, base.info.side, base.device)).logits, size), small)
+
+
+def _views(model: PersonalModel, pixels: UInt8[Tensor, "1 3 h w"], group: int, size: tuple[int, int], device: torch.device) -> Views:
+    return views(lambda x: _at(personal_logits(model, x, device, group), size), pixels)
+
+
+def _at(logits: Float[Tensor, "images classes h w"], size: tuple[int, int]) -> Float[Tensor, "images classes h2 w2"]:
+    return F.interpolate(logits.float(), size, mode="bilinear", align_corners=False)

@@ -1,0 +1,72 @@
+"""The report of a personalisation: JSON for the job, the API and the report page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from models.appearance import Choice
+from models.bases.registry import Base
+from models.clock import Clock
+from models.config import PersonalizeConfig
+from models.labels import IGNORE
+from models.look import Look
+from models.selftraining import TrainingLog
+from models.types import PhotoSource, Verdict
+
+
+def report_of(
+    base: Base,
+    photos: PhotoSource,
+    config: PersonalizeConfig,
+    clock: Clock,
+    verdict: Verdict,
+    seen: Look | None = None,
+    choice: Choice | None = None,
+    labels: Int64[Tensor, "photos h w"] | None = None,
+    thresholds: Float[Tensor, " classes"] | None = None,
+    log: TrainingLog | None = None,
+) -> dict[str, Any]:
+    """What is known of a personalisation when it ends; the arguments that are None belong to stages that were not reached."""
+    clock.close()
+    report: dict[str, Any] = {
+        "base": base.info.name,
+        "photos": len(photos.ids),
+        "verdict": verdict.to_json(),
+        "stages": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in clock.seconds.items()],
+        "seconds": round(clock.elapsed, 3),
+        "budget_reached": clock.budget_reached,
+        "settings": config.to_json(),
+        "groups": [],
+    }
+    if seen is not None:
+        members = seen.group_of(photos)
+        by_group = [sorted(photo for photo, group in members.items() if group == index) for index in range(len(seen.centres))]
+        report["groups"] = [{"index": index, "photos": ids, "size": len(ids)} for index, ids in enumerate(by_group)]
+        report["photos_seen"], report["photos_learned_from"] = len(seen.indices), len(seen.pixels)
+    if choice is not None:
+        report["appearance"] = choice.to_json()
+    if labels is not None and thresholds is not None:
+        report["pseudo_labels"] = _pseudo_label_report(base, labels, thresholds)
+    if log is not None:
+        report["training"] = {"steps": log.steps, "planned_steps": log.planned_steps, "losses": [round(loss, 4) for loss in log.losses]}
+    return report
+
+
+def _pseudo_label_report(base: Base, labels: Int64[Tensor, "photos h w"], thresholds: Float[Tensor, " classes"]) -> dict[str, Any]:
+    counts = torch.bincount(labels.flatten(), minlength=IGNORE + 1)[: base.classes]
+    found = [index for index in range(base.classes) if counts[index] > 0]
+    return {
+        "labelled_share": round(float(counts.sum()) / labels.numel(), 4),
+        "classes": [
+            {
+                "name": base.info.class_names[index],
+                "share": round(float(counts[index]) / labels.numel(), 5),
+                "threshold": round(float(thresholds[index]), 4),
+            }
+            for index in found
+        ],
+    }  # fmt: skip
