@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from models.checkpoints import PersonalModel
 from models.clock import Clock
 from models.comparison import Comparison, Views, views
 from models.config import GuardLimits, PersonalizeConfig
-from models.gallery import network_input, resize_batch
+from models.gallery import network_input, snap
 from models.inference import personal_logits
 from models.look import Look
 from models.types import PhotoSource
 
+RESCALED = 0.75  # of the side; ours: the other size at which a prediction should say the same
 ENOUGH = 8  # photos; ours: the guard looks at so many, whatever the budget says
 
 
@@ -55,7 +56,7 @@ def check(
         photo_id = photos.ids[seen.indices[seen.chosen[position]]]
         pixels, group = seen.pixels[[position]], int(seen.chosen_groups[position])
         before = _base_views(base, pixels, size)
-        plain = _views(unlearned, pixels, group, size, base.device)
+        plain = _views(unlearned, pixels, group, size, base.device) if unlearned.appearance.changes_anything else before
         after = _views(candidate, pixels, group, size, base.device)
         found.learned.add(plain, after, photo_id=photo_id, reference=averaged[[position]].long().to(base.device))
         found.to_candidate.add(before, after, photo_id=photo_id)
@@ -67,12 +68,17 @@ def check(
 
 
 def _base_views(base: Base, pixels: UInt8[Tensor, "1 3 h w"], size: tuple[int, int]) -> Views:
-    small = resize_batch(pixels, base.info.side)
-    return views(lambda x: _at(base.segmenter(network_input(x, base.info.side, base.device)).logits, size), small)
+    def logits(x: UInt8[Tensor, "1 3 h w"], scale: float = 1.0) -> Float[Tensor, "1 classes h2 w2"]:
+        return _at(base.segmenter(network_input(x, snap(scale * base.info.side), base.device)).logits, size)
+
+    return replace(views(logits, pixels), rescaled=logits(pixels, RESCALED).argmax(1))
 
 
 def _views(model: PersonalModel, pixels: UInt8[Tensor, "1 3 h w"], group: int, size: tuple[int, int], device: torch.device) -> Views:
-    return views(lambda x: _at(personal_logits(model, x, device, group), size), pixels)
+    def logits(x: UInt8[Tensor, "1 3 h w"], scale: float = 1.0) -> Float[Tensor, "1 classes h2 w2"]:
+        return _at(personal_logits(model, x, device, group, scale=scale), size)
+
+    return replace(views(logits, pixels), rescaled=logits(pixels, RESCALED).argmax(1))
 
 
 def _at(logits: Float[Tensor, "images classes h w"], size: tuple[int, int]) -> Float[Tensor, "images classes h2 w2"]:

@@ -135,7 +135,9 @@ def load_personal(data: bytes, base: Base) -> PersonalModel:
     _apply(segmenter, tensors)
     bank = _read_bank(tensors, segmenter, base)
     segmenter.use_context = len(bank.proxies) > 0
-    return PersonalModel(base.info.name, segmenter.eval().requires_grad_(False), bank, _read_appearance(tensors["appearance"]), data)
+    return PersonalModel(
+        base.info.name, segmenter.eval().requires_grad_(False), bank, _read_appearance(tensors["appearance"], base.info.side), data
+    )
 
 
 def _read_bank(tensors: dict[str, Tensor], segmenter: Segmenter, base: Base) -> ContextBank:
@@ -145,14 +147,14 @@ def _read_bank(tensors: dict[str, Tensor], segmenter: Segmenter, base: Base) -> 
     return ContextBank((rows.float() * scales[:, None]).to(base.device), group.to(base.device), tensors["centres"].float().numpy())
 
 
-def _read_appearance(values: Tensor) -> Appearance:
+def _read_appearance(values: Tensor, base_side: int) -> Appearance:
     if values.shape != (7,) or not torch.isfinite(values).all():
         raise ModelFileError(f"appearance of shape {tuple(values.shape)} is not seven finite numbers")
     red, green, blue, *rest = values.tolist()
     side = int(rest[3])
     if not STRIDE <= side <= MAX_SIDE or side % STRIDE:
         raise ModelFileError(f"appearance has a side of {side} pixels")
-    return Appearance((red, green, blue), (rest[0], rest[1], rest[2]), side, "personal")
+    return Appearance((red, green, blue), (rest[0], rest[1], rest[2]), side, "personal", smaller=side != base_side)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -59,4 +59,8 @@ class GuardLimits:
     max_background_share: float = 0.995
     """A personal model may not call more than this share of the gallery background where the base did not."""
     max_consistency_drop: float = 0.02
-    """Agreement of a photo's prediction with that of its mirror image may fall by this much."""
+    """Agreement of a photo's prediction with that of its mirror image may fall by this much …"""
+    max_rescale_drop: float = 0.02
+    """… and with that of the photo at another size by this much."""
+    max_reference_drop: float = 0.01
+    """Agreement with the averaged predictions, from which the pseudo labels came, may fall by this much."""

@@ -38,6 +38,18 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
             f"Kept the base model, because the personal one agrees {100 * drop:.1f} points less with itself on mirrored photos.",
             figures,
         )
+    if "rescale_consistency_after" in figures:
+        drop = figures["rescale_consistency_before"] - figures["rescale_consistency_after"]
+        if drop > limits.max_rescale_drop:
+            says = f"the personal one agrees {100 * drop:.1f} points less with itself on the same photos at another size"
+            return Verdict(False, "size_dependent", f"Kept the base model, because {says}.", figures)
+    if "reference_agreement_after" in figures:
+        drop = figures["reference_agreement_before"] - figures["reference_agreement_after"]
+        if drop > limits.max_reference_drop:
+            says = (
+                f"the personal one strays {100 * drop:.1f} points further from what the base says on average over sizes and mirror images"
+            )
+            return Verdict(False, "strayed", f"Kept the base model, because {says}.", figures)
     kept, changed = f"{100 * figures['confident_agreement']:.1f} %", f"{100 * figures['changed_share']:.1f} %"
     sentence = f"The personal model is in use: it keeps {kept} of what the base is sure of and changes {changed} of all pixels."
     return Verdict(True, "accepted", sentence, figures)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.bases.registry import Base
 from models.checkpoints import PersonalModel
-from models.gallery import network_input, resize_batch
+from models.gallery import network_input, resize_batch, snap
 from models.grouping import describe
 from models.preprocess import shrink
 from models.types import Segmentation
@@ -38,11 +38,14 @@ def segment(
 
 
 def personal_logits(
-    personal: PersonalModel, pixels: UInt8[Tensor, "1 3 h w"], device: torch.device, group: int | None = None
+    personal: PersonalModel, pixels: UInt8[Tensor, "1 3 h w"], device: torch.device, group: int | None = None, *, scale: float = 1.0
 ) -> Float[Tensor, "1 classes h2 w2"]:
-    """A small copy of one photo through the personal model, as the service does it: its appearance, its bank."""
-    shown = personal.appearance.show(resize_batch(pixels, personal.appearance.side))
-    features = personal.segmenter.base(network_input(shown, personal.appearance.side, device))
+    """A small copy of one photo through the personal model, as the service does it: its appearance, its bank.
+
+    `scale`: of the side that the service uses, to see whether another size says the same.
+    """
+    side = snap(scale * personal.appearance.side)
+    features = personal.segmenter.base(network_input(personal.appearance.show(resize_batch(pixels, side)), side, device))
     if group is None or group >= len(personal.bank.centres):
         group = personal.bank.nearest(describe(features.deep)[0])
     return personal.segmenter.with_context(features, bank=personal.bank.of(group))
