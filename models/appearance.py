@@ -28,8 +28,7 @@ SOURCE_DEVIATION = (56.1, 55.8, 57.3)
 """Channel means and mean standard deviations within a photo, RGB in [0, 255]: measured on 300 photos of `voc2012/train`. Ours."""
 STRENGTHS = (0.5, 1.0)  # ours: of the way from the gallery's statistics to the source's
 SIDES = (5 / 6, 2 / 3)  # ours: smaller sides that are tried, times the base's
-MIN_GAIN_OF_LIGHT = 0.08  # ours: a correction of light or colour must bring the statistics nearer by this share, a smaller side …
-MIN_GAIN_OF_SIDE = 0.03  # … by this one
+MIN_GAIN = 0.08  # ours: a correction must bring the statistics nearer by this share
 COLOUR_HANDICAP = 0.03  # ours: colour must be better than light by this share, because it can tint
 STATISTICS_SIDE = 128  # pixels; the gallery's light is measured on small copies
 MAX_DIVERGENCE = 20.0  # nats; ours: a dead channel's divergence counts at most so much
@@ -200,7 +199,7 @@ def choose_appearance(
         distances[appearance.kind] = _distance(base, appearance, sample)
         on_step(len(distances), len(lights) + len(sides))
     light = _best_light(lights, distances)
-    best, nearest = light, distances[light.kind] * (1 - MIN_GAIN_OF_SIDE)
+    best, nearest = light, distances[light.kind] * (1 - MIN_GAIN)
     for side in sides:
         smaller = Appearance(light.gain, light.offset, side, light.kind, smaller=True)
         distances[f"side {side}"] = _distance(base, smaller, sample)
@@ -213,7 +212,7 @@ def choose_appearance(
 def _best_light(candidates: Sequence[Appearance], distances: dict[str, float]) -> Appearance:
     untouched = candidates[0]
     best = min(candidates, key=lambda a: distances[a.kind] * (1 + COLOUR_HANDICAP * a.kind.startswith("colour")))
-    return best if distances[best.kind] < (1 - MIN_GAIN_OF_LIGHT) * distances[untouched.kind] else untouched
+    return best if distances[best.kind] < (1 - MIN_GAIN) * distances[untouched.kind] else untouched
 
 
 def _distance(base: Base, appearance: Appearance, pixels: UInt8[Tensor, "photos 3 h w"]) -> float:

@@ -28,7 +28,12 @@ class PersonalizeConfig:
 
     scales: tuple[float, ...] = (0.75, 1.0, 1.25)  # ours: pseudo labels average these multiples of the base's side, each also flipped
     label_share: float = 0.45  # ours: pseudo labels may take at most this share of the budget
-    keep_share: float = 0.85  # ours (docs/decisions/0004); of each class's pixels, as CBST (arXiv 1810.07911, section 4)
+    keep_share: float = 0.85  # ours (docs/decisions/0004, 0006); of each class's pixels, as CBST (arXiv 1810.07911, section 4)
+    keep_share_shifted: float = 0.75  # ours (docs/decisions/0006): the same in a gallery from an unfamiliar camera
+    shifted_from: float = 1.12
+    """A gallery's camera is unfamiliar where its statistics are this many times as far from training as ordinary photos' (ours)."""
+    strong_views: bool = True
+    """Whether training sees disturbed and mixed photos (`models.augment`)."""
 
     epochs: int = 4  # ours
     learning_rate: float = 5e-5  # ours: AdamW; 1e-4 harmed some galleries
@@ -62,5 +67,5 @@ class GuardLimits:
     """Agreement of a photo's prediction with that of its mirror image may fall by this much …"""
     max_rescale_drop: float = 0.02
     """… and with that of the photo at another size by this much."""
-    max_reference_drop: float = 0.01
+    max_reference_drop: float = 0.06
     """Agreement with the averaged predictions, from which the pseudo labels came, may fall by this much."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.appearance import Appearance, Choice, choose_appearance
+from models.appearance import AS_IT_IS, Appearance, Choice, choose_appearance
 from models.bases.registry import Base
 from models.check import check
 from models.checkpoints import ContextBank, PersonalModel, load_personal, save_delta
@@ -55,6 +55,12 @@ def shown_by(base: Base, seen: Look, config: PersonalizeConfig, clock: Clock) ->
     else:
         choice = Choice(Appearance.untouched(base.info.side), {})
     return replace(seen, pixels=choice.appearance.show(seen.pixels)), choice
+
+
+def is_shifted(base: Base, choice: Choice, config: PersonalizeConfig) -> bool:
+    """Whether the gallery, as it is, comes from a camera that the base does not know: there it takes too much for background."""
+    found, familiar = choice.distances.get(AS_IT_IS), base.info.familiar_distance
+    return found is not None and familiar is not None and found > config.shifted_from * familiar
 
 
 @torch.no_grad()
@@ -119,7 +125,8 @@ def personalize(
     side = choice.appearance.side
     clock.stage("labelling")
     prediction = label(base, shown, side, config, clock)
-    thresholds = class_thresholds(prediction, base.classes, config.keep_share, balanced=config.class_balance)
+    keep_share = config.keep_share_shifted if is_shifted(base, choice, config) else config.keep_share
+    thresholds = class_thresholds(prediction, base.classes, keep_share, balanced=config.class_balance)
     labels = select(prediction, thresholds)
     if not ((labels != IGNORE) & (labels != BACKGROUND)).any():
         verdict = Verdict(False, "nothing_to_learn", "Kept the base model, because it sees nothing but background in these photos.")

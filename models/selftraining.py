@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from models.augment import jitter_color, maybe_flip
+from models.augment import disturb, jitter_color, maybe_flip, mix_pieces
 from models.config import PersonalizeConfig
 from models.gallery import resize_batch
 from models.grouping import group_batches
@@ -87,7 +87,7 @@ def _step(
     rng: np.random.Generator,
     device: torch.device,
 ) -> float:
-    x, labels = _augmented(data, batch, rng)
+    x, labels = _augmented(data, batch, rng, strong=config.strong_views)
     output = segmenter(normalize(x).to(device))
     target = labels.to(device)
     loss = _loss_at(output.logits, target)
@@ -106,8 +106,12 @@ def _loss_at(logits: Float[Tensor, "images classes h w"], labels: Int64[Tensor, 
 
 
 def _augmented(
-    data: TrainingSet, batch: Sequence[int], rng: np.random.Generator
+    data: TrainingSet, batch: Sequence[int], rng: np.random.Generator, *, strong: bool
 ) -> tuple[Float[Tensor, "images 3 side side"], Int64[Tensor, "images h2 w2"]]:
     pixels = resize_batch(data.pixels[list(batch)], data.side).float()
-    pairs = [maybe_flip(jitter_color(photo, rng), data.labels[index], rng) for photo, index in zip(pixels, batch, strict=True)]
-    return torch.stack([photo for photo, _ in pairs]), torch.stack([labels for _, labels in pairs])
+    pairs = []
+    for photo, index in zip(pixels, batch, strict=True):
+        view = jitter_color(photo, rng)
+        pairs.append(maybe_flip(disturb(view, rng) if strong else view, data.labels[index], rng))
+    x, labels = torch.stack([photo for photo, _ in pairs]), torch.stack([labels for _, labels in pairs])
+    return mix_pieces(x, labels, rng) if strong else (x, labels)

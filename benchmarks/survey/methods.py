@@ -72,7 +72,12 @@ SURVEY = _table(
 
 OURS = _table(
     Entry(OursStep1(), "ours, step 1 only (alignment)"),
+    Entry(Ours("ours_appearance", {"epochs": 0}), "ours, appearance alone (source-free step 1)", ours=True),
     Entry(Ours("ours"), "ours", seeds=3, ours=True),
+    Entry(Ours("ours_no_appearance", {"appearance": False}), "ours without appearance", seeds=3, ours=True, short=False),
+    Entry(Ours("ours_no_context", {"context": False}), "ours without context", seeds=3, ours=True, short=False),
+    Entry(Ours("ours_no_strong", {"strong_views": False}), "ours without strong views", seeds=3, ours=True, short=False),
+    Entry(Ours("ours_no_balance", {"class_balance": False}), "ours without class balance", seeds=3, ours=True, short=False),
 )
 """Variants and ablations: overrides of PersonalizeConfig."""
 

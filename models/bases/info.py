@@ -51,6 +51,9 @@ class BaseInfo:
     `python -m models.evaluate` on `voc2012/val` (730 photos). Empty where there are none."""
     context: ContextKind = "trained"
     """Whether the context module has trained weights, or works without any (`models.nonparametric_context`)."""
+    familiar_distance: float | None = None
+    """How far ordinary photos are from its training statistics, in nats (`models.appearance`; mean of four draws of 16 photos of
+    `voc2012/train`). None where nobody measured it: then every gallery counts as familiar."""
     weights: Path | None = None
     """The weights file that ships with the project."""
     sha256: str = ""

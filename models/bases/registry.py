@@ -51,6 +51,7 @@ _ENTRIES = (
         sha256="defbcce0989f6f5660ddeb37a46a2c9028c759677d5f6c330d575370b9f4c568",
         side=384,
         licence="Apache-2.0; initial weights MIT, © 2021 Sachin Mehta",
+        familiar_distance=0.247,
         scores={"miou_plain": 66.98, "fbiou_plain": 68.33, "miou_group": 67.04, "fbiou_group": 68.55},
     ),
     BaseInfo(
@@ -61,6 +62,7 @@ _ENTRIES = (
         sha256="ff8da502533a58c7fe3e6bc69424983596c24285da85bdd4b4bd536bc8d1e54e",
         side=256,
         licence="Weights MIT, © 2021 Sachin Mehta",
+        familiar_distance=0.173,
         scores={},
         context="non-parametric",
     ),

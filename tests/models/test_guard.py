@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from models.appearance import Appearance
 from models.comparison import Comparison, Views
 from models.config import GuardLimits
-from models.guard import judge
+from models.guard import judge, settle
 
 NAMES = ("background", "cat", "dog")
 LIMITS = GuardLimits()
@@ -91,3 +94,41 @@ def test_every_verdict_is_a_sentence(code: str) -> None:
     result = verdict(*cases[code])
     assert result.code == code
     assert result.sentence.endswith(".")
+
+
+def comparison_of(before: Views, after: Views, reference: list[int] | None = None) -> Comparison:
+    comparison = Comparison(3, LIMITS.confident)
+    comparison.add(before, after, reference=None if reference is None else torch.tensor(reference)[None, None])
+    return comparison
+
+
+def test_straying_from_the_averaged_predictions_is_refused() -> None:
+    base = [0] * 60 + [1] * 40
+    unsure, moved = view(base, sure=0.6), view([0] * 50 + [1] * 50)
+    assert judge(comparison_of(unsure, moved, reference=base), LIMITS, NAMES).code == "strayed"  # 100 % → 90 %
+    assert judge(comparison_of(unsure, moved, reference=[0] * 50 + [1] * 50), LIMITS, NAMES).accepted  # 90 % → 100 %
+
+
+def test_saying_something_else_at_another_size_is_refused() -> None:
+    labels = [0] * 60 + [1] * 40
+    steady = replace(view(labels), rescaled=torch.tensor(labels)[None, None])
+    unsteady = replace(view(labels), rescaled=torch.tensor([0] * 65 + [1] * 35)[None, None])
+    assert judge(comparison_of(steady, unsteady), LIMITS, NAMES).code == "size_dependent"
+    assert judge(comparison_of(unsteady, steady), LIMITS, NAMES).accepted
+
+
+LIGHT = Appearance((2.0, 2.0, 2.0), (0.0, 0.0, 0.0), 384, "light 1")
+
+
+def test_what_was_learned_is_refused_and_the_appearance_stays() -> None:
+    bad = comparison_of(view([0] * 97 + [1] * 3), view([0] * 100))
+    assert settle(bad, Appearance.untouched(384), LIMITS, NAMES).code == "class_collapse"
+    kept = settle(bad, LIGHT, LIMITS, NAMES)
+    assert (kept.accepted, kept.code) == (True, "appearance_only")
+    assert "light" in kept.sentence
+    assert "stopped seeing: cat" in kept.sentence
+
+
+def test_a_good_model_is_accepted_whatever_the_appearance() -> None:
+    same = comparison_of(view([0] * 50 + [1] * 50), view([0] * 50 + [1] * 50))
+    assert settle(same, LIGHT, LIMITS, NAMES).code == settle(same, Appearance.untouched(384), LIMITS, NAMES).code == "accepted"

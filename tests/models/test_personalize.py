@@ -9,7 +9,7 @@ import models
 from models.clock import STAGES
 from tests.models.conftest import Album
 
-QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1)
+QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, keep_share_shifted=0.85)
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +124,25 @@ def test_copies_of_one_photo_do_not_break_it(tiny: models.Base, photos) -> None:
     result = models.personalize(tiny, Album((photos[0],) * 12), QUICK)
     assert len(result.report["groups"]) == 1
     assert result.report["verdict"]["sentence"]
+
+
+def test_a_gallery_of_an_unfamiliar_camera_keeps_fewer_pixels(tiny: models.Base, photos) -> None:
+    hazy = Album(tuple((photo * 0.25 + 0.75 * 205).astype(np.uint8) for photo in photos))
+    report = models.personalize(tiny, hazy, replace(QUICK, keep_share=0.9, keep_share_shifted=0.5)).report
+    assert report["appearance"]["distances"]["as it is"] > 1.12 * tiny.info.familiar_distance
+    assert report["pseudo_labels"]["labelled_share"] == pytest.approx(0.5, abs=0.03)
+    assert report["appearance"]["kind"] != "as it is"
+
+
+def test_parts_can_be_left_out(tiny: models.Base, album: Album) -> None:
+    bare = replace(QUICK, appearance=False, context=False, class_balance=False, strong_views=False)
+    result = models.personalize(tiny, album, bare)
+    assert result.report["appearance"]["distances"] == {}
+    assert result.candidate is not None
+    assert not result.candidate.segmenter.use_context
+    assert len(result.candidate.bank.proxies) == 0
+
+
+def test_training_that_diverges_ends_as_refused(tiny: models.Base, album: Album) -> None:
+    result = models.personalize(tiny, album, replace(QUICK, learning_rate=float("inf")))
+    assert (result.model, result.verdict.code) == (None, "diverged")
