@@ -23,6 +23,8 @@ class PersonalizeConfig:
     """Whether the gallery's appearance is aligned with the training photos' (`models.appearance`)."""
     context: bool = True
     """Whether labels, training and serving use the inter-image context."""
+    source_share: float = 0.35
+    """With source photos: alignment ends when this share of the budget is gone, the look at the gallery counted (ours)."""
     class_balance: bool = True
     """Whether each class keeps `keep_share` of its own pixels; else one threshold holds for all."""
 

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.alignment import AlignmentConfig, AlignmentLog, align
 from models.appearance import AS_IT_IS, Appearance, Choice, choose_appearance
 from models.bases.registry import Base
 from models.check import check
 from models.checkpoints import ContextBank, PersonalModel, load_personal, save_delta
 from models.clock import Clock
 from models.config import GuardLimits, PersonalizeConfig
+from models.datasets import LabelledFolder
 from models.explain import changes
 from models.gallery import network_input
 from models.grouping import group_runs
@@ -48,13 +50,30 @@ class Personalization:
         return self.served if self.verdict.accepted else None
 
 
-def shown_by(base: Base, seen: Look, config: PersonalizeConfig, clock: Clock) -> tuple[Look, Choice]:
-    """The photos in the appearance that fits the base best, and which that is."""
+def shown_by(base: Base, seen: Look, config: PersonalizeConfig, clock: Clock, *, parts: int = 1) -> tuple[Look, Choice]:
+    """The photos in the appearance that fits the base best, and which that is; the first of the stage's `parts`."""
     if config.appearance:
-        choice = choose_appearance(base, seen.pixels, on_step=clock.step)
+        choice = choose_appearance(base, seen.pixels, on_step=lambda step, steps: clock.step(step, parts * steps))
     else:
         choice = Choice(Appearance.untouched(base.info.side), {})
     return replace(seen, pixels=choice.appearance.show(seen.pixels)), choice
+
+
+def align_with(
+    source: LabelledFolder, segmenter: Segmenter, shown: Look, side: int, base: Base, config: PersonalizeConfig, clock: Clock
+) -> AlignmentLog:
+    """Step 1 as published, of the second half of its stage; `segmenter` is changed, so it must be a copy of the base's."""
+    settings = AlignmentConfig(seed=config.seed, group_size=config.group_size, side=side, crop=min(AlignmentConfig.crop, side))
+    return align(
+        segmenter,
+        source,
+        shown.pixels,
+        shown.chosen_groups,
+        settings,
+        device=base.device,
+        out_of_time=lambda: clock.spent(config.describe_share + config.source_share),
+        on_step=lambda step, steps: clock.step(steps + step, 2 * steps),
+    )
 
 
 def is_shifted(base: Base, choice: Choice, config: PersonalizeConfig) -> bool:
@@ -64,10 +83,9 @@ def is_shifted(base: Base, choice: Choice, config: PersonalizeConfig) -> bool:
 
 
 @torch.no_grad()
-def label(base: Base, shown: Look, side: int, config: PersonalizeConfig, clock: Clock) -> Prediction:
+def label(base: Base, segmenter: Segmenter, shown: Look, side: int, config: PersonalizeConfig, clock: Clock) -> Prediction:
     """Averaged predictions for the photos to learn from, group batch by group batch; fewer scales once time runs short."""
     batches = group_runs(shown.chosen_groups, config.group_size)
-    segmenter = teacher(base, config)
     size = base.info.side // 2
     parts = []
     for done, batch in enumerate(batches):
@@ -79,8 +97,8 @@ def label(base: Base, shown: Look, side: int, config: PersonalizeConfig, clock: 
 
 
 def teacher(base: Base, config: PersonalizeConfig) -> Segmenter:
-    """The base's segmenter, without its context where the settings leave it out."""
-    segmenter = Segmenter(base.segmenter.base, base.segmenter.context)
+    """A copy of the base's segmenter, without its context where the settings leave it out."""
+    segmenter = copy.deepcopy(base.segmenter)
     segmenter.use_context = config.context
     return segmenter.eval()
 
@@ -104,12 +122,14 @@ def personalize(
     photos: PhotoSource,
     config: PersonalizeConfig | None = None,
     *,
+    source: LabelledFolder | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     limits: GuardLimits | None = None,
 ) -> Personalization:
-    """Adapts `base` to a gallery, without a label. The base is never changed.
+    """Adapts `base` to a gallery, without a label of it. The base is never changed.
 
+    `source`: labelled photos of the public set; where given, step 1 aligns the network with them first (`models.alignment`).
     Raises Cancelled where `should_stop` turns true (asked at every step), and whatever `photos.load` raises.
     """
     config, limits = config or PersonalizeConfig(), limits or GuardLimits()
@@ -121,10 +141,12 @@ def personalize(
     clock.stage("looking")
     seen = look(base, photos, config, clock)
     clock.stage("aligning")
-    shown, choice = shown_by(base, seen, config, clock)
+    shown, choice = shown_by(base, seen, config, clock, parts=1 if source is None else 2)
     side = choice.appearance.side
+    start = teacher(base, config)
+    aligned = None if source is None else align_with(source, start, shown, side, base, config, clock)
     clock.stage("labelling")
-    prediction = label(base, shown, side, config, clock)
+    prediction = label(base, start, shown, side, config, clock)
     keep_share = config.keep_share_shifted if is_shifted(base, choice, config) else config.keep_share
     thresholds = class_thresholds(prediction, base.classes, keep_share, balanced=config.class_balance)
     labels = select(prediction, thresholds)
@@ -133,7 +155,7 @@ def personalize(
         return Personalization(None, verdict, seen.group_of(photos), report_of(base, photos, config, clock, verdict, seen, choice))
 
     clock.stage("training")
-    adapted = copy.deepcopy(teacher(base, config))
+    adapted = copy.deepcopy(start)
     data = TrainingSet(shown.pixels, labels, shown.chosen_groups, side)
     log = self_train(adapted, data, config, device=base.device, on_step=clock.step, out_of_time=lambda: clock.spent(1 - config.guard_share))
     if not is_finite(adapted):
@@ -147,7 +169,9 @@ def personalize(
     verdict = settle(comparisons.learned, choice.appearance, limits, base.info.class_names)
     served = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
     told = comparisons.to_unlearned if served is unlearned else comparisons.to_candidate
-    report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log) | changes(told, base.info.class_names)
+    report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log, aligned) | changes(
+        told, base.info.class_names
+    )
     return Personalization(candidate, verdict, seen.group_of(photos), report, served)
 
 

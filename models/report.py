@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from models.alignment import AlignmentLog
 from models.appearance import Choice
 from models.bases.registry import Base
 from models.clock import Clock
@@ -29,6 +30,7 @@ def report_of(
     labels: Int64[Tensor, "photos h w"] | None = None,
     thresholds: Float[Tensor, " classes"] | None = None,
     log: TrainingLog | None = None,
+    aligned: AlignmentLog | None = None,
 ) -> dict[str, Any]:
     """What is known of a personalisation when it ends; the arguments that are None belong to stages that were not reached."""
     clock.close()
@@ -51,6 +53,8 @@ def report_of(
         report["appearance"] = choice.to_json()
     if labels is not None and thresholds is not None:
         report["pseudo_labels"] = _pseudo_label_report(base, labels, thresholds)
+    if aligned is not None:
+        report["alignment"] = {"steps": aligned.steps, "planned_steps": aligned.planned_steps}
     if log is not None:
         report["training"] = {"steps": log.steps, "planned_steps": log.planned_steps, "losses": [round(loss, 4) for loss in log.losses]}
     return report

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
@@ -48,7 +48,10 @@ def main(
     configure_logging(settings.log_level, as_json=settings.log_json)
     if complaint := schema_complaint(settings.database_url):
         _refuse(complaint)
-    workshop = open_workshop(settings)
+    try:
+        workshop = open_workshop(settings)
+    except FileNotFoundError as error:
+        _refuse(f"PERSONALSEG_SOURCE_DIR: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: workshop.stopping.set())
     load_default_base(workshop)
@@ -114,7 +117,7 @@ def _stop(worker: Worker) -> None:
     log.debug("worker.threads_stopped", seconds=round(time.monotonic() - started, 2), clean=not stopper.is_alive())
 
 
-def _refuse(complaint: str) -> None:
+def _refuse(complaint: str) -> NoReturn:
     log.error("worker.cannot_start", reason=complaint)
     sys.exit(EXIT_CANNOT_START)
 

@@ -53,6 +53,7 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
         base,
         Gallery(workshop.storage, plan.photos, workshop.settings.max_image_pixels),
         plan.config,
+        source=workshop.source,
         on_progress=lambda progress: _report(held, progress),
         should_stop=held.should_stop,
     )

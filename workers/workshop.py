@@ -13,6 +13,8 @@ from app.db import Database
 from app.ids import new_id
 from app.settings import Settings
 from app.storage import Storage
+from models.datasets import LabelledFolder
+from models.source import open_source
 from workers.cache import BaseCache, PersonalModelCache
 
 
@@ -28,11 +30,13 @@ class Workshop:
     storage: Storage
     bases: BaseCache
     models: PersonalModelCache
+    source: LabelledFolder | None = None
+    """Labelled photos for alignment, where the operator has configured some."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def open_workshop(settings: Settings) -> Workshop:
-    """The workshop of this process; loads no model yet."""
+    """The workshop of this process; loads no model yet. Raises FileNotFoundError where `source_dir` holds no labelled photos."""
     device = choose_device(settings.device)
     worker_id = new_id()
     return Workshop(
@@ -45,6 +49,7 @@ def open_workshop(settings: Settings) -> Workshop:
         storage=Storage(settings.storage_url),
         bases=BaseCache(device, settings.weights_dir, settings.weights_mirror),
         models=PersonalModelCache(settings.model_cache_bytes),
+        source=None if settings.source_dir is None else open_source(settings.source_dir),
     )
 
 

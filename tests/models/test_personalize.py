@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import models
 from models.clock import STAGES
+from models.datasets import LabelledFolder
 from tests.models.conftest import Album
 
 QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, keep_share_shifted=0.85)
@@ -146,3 +148,29 @@ def test_parts_can_be_left_out(tiny: models.Base, album: Album) -> None:
 def test_training_that_diverges_ends_as_refused(tiny: models.Base, album: Album) -> None:
     result = models.personalize(tiny, album, replace(QUICK, learning_rate=float("inf")))
     assert (result.model, result.verdict.code) == (None, "diverged")
+
+
+@pytest.fixture
+def source(tmp_path, photos) -> LabelledFolder:
+    """Three labelled photos in the benchmark's layout."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for index, photo in enumerate(photos[:3]):
+        Image.fromarray(photo).save(tmp_path / "images" / f"{index}.jpg")
+        mask = np.zeros(photo.shape[:2], np.uint8)
+        mask[: mask.shape[0] // 2] = 8 + index
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{index}.png")
+    return LabelledFolder.open(tmp_path)
+
+
+def test_with_source_photos_step_1_runs_first(
+    tiny: models.Base, album: Album, source: LabelledFolder, result: models.Personalization
+) -> None:
+    seen: list[models.Progress] = []
+    aligned = models.personalize(tiny, album, QUICK, source=source, on_progress=seen.append)
+    assert aligned.report["alignment"]["steps"] == aligned.report["alignment"]["planned_steps"] > 0
+    assert "alignment" not in result.report
+    assert result.candidate is not None
+    assert aligned.candidate is None or aligned.candidate.stored != result.candidate.stored
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
