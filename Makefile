@@ -60,12 +60,15 @@ fmt: $(INSTALLED) ## Format the code
 
 # Listed only where the benchmark exists.
 ifneq ($(wildcard benchmarks/quality.py),)
-.PHONY: bench-quality bench-quality-short bench-guard
+.PHONY: bench-quality bench-quality-short bench-guard bench-speed
 bench-quality: $(INSTALLED) ## The survey: every method on 15 galleries (many hours; continues where it was broken off)
 	$(BIN)/python -m benchmarks.quality
 
 bench-quality-short: $(INSTALLED) ## The survey on three small galleries, under 15 minutes
 	$(BIN)/python -m benchmarks.quality --short
+
+bench-speed: $(INSTALLED) ## What a photo costs with a personal model, as a ratio to the base
+	$(BIN)/python -m benchmarks.speed
 
 bench-guard: $(INSTALLED) ## The guard on all models of the survey, on models meant to go wrong and on junk
 	$(BIN)/python -m benchmarks.quality --guard

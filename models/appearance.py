@@ -63,8 +63,8 @@ class Appearance:
     def words(self) -> str:
         """For a user."""
         size = f"at {self.side} pixels" if self.smaller else ""
-        kind = self.kind.split()[0] if self.changes_light else ""
-        return ", ".join(part for part in (kind, size) if part) or AS_IT_IS
+        kind = f"with corrected {self.kind.split()[0]}" if self.changes_light else ""
+        return " and ".join(part for part in (kind, size) if part) or AS_IT_IS
 
     @property
     def changes_light(self) -> bool:

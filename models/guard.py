@@ -1,10 +1,13 @@
 """The guard: label-free checks that keep a personal model or refuse it, with a sentence that its user understands.
 
-First version. It compares the base and the personal model on photos of the gallery: do the pixels that the base is sure of keep
-their class, does every class that the gallery shows survive, do predictions stay the same under mirroring.
+It compares the base and the personal model on photos of the gallery: do the pixels that the base is sure of keep
+their class, does every class that the gallery shows survive, do predictions stay the same under mirroring and at another size, and
+are they still near what the base says on average over several views. What was learned may be refused and the appearance kept.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from models.appearance import Appearance
 from models.comparison import Comparison
@@ -62,9 +65,10 @@ def settle(learned: Comparison, appearance: Appearance, limits: GuardLimits, cla
     because it brings the gallery's statistics nearer to those of training (`models.appearance`).
     """
     verdict = judge(learned, limits, class_names)
-    if verdict.accepted or not appearance.changes_anything:
+    if not appearance.changes_anything:
         return verdict
+    if verdict.accepted:
+        return replace(verdict, sentence=f"{verdict.sentence} Photos are shown to it {appearance.words}.")
     why = verdict.sentence.removeprefix("Kept the base model, because ")
-    corrects = f"The personal model only corrects how photos look to the base model ({appearance.words})."
-    sentence = f"{corrects} What it learned was not kept, because {why}"
+    sentence = f"Photos are shown to the base model {appearance.words}. What was learned beyond that is not kept, because {why}"
     return Verdict(True, "appearance_only", sentence, verdict.figures)

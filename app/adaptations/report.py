@@ -79,6 +79,18 @@ class PhotoGroup(_Described):
     size: int
 
 
+class Appearance(_Described):
+    """How photos are shown to the network: RGB · gain + offset, clipped to [0, 255], squashed to `side` pixels."""
+
+    kind: str = Field(description="`as it is`, or `light` or `colour` and how far it was moved towards the training photos'.")
+    gain: list[float]
+    offset: list[float]
+    side: int
+    distances: dict[str, float] = Field(
+        description="Of each candidate: the statistics' distance from training, in nats."
+    )
+
+
 class StageSeconds(_Described):
     """A part of the adaptation and what it took."""
 
@@ -99,6 +111,8 @@ class AdaptationReport(_Described):
     groups: list[PhotoGroup] | None = None
     photos_seen: int | None = None
     photos_learned_from: int | None = None
+    appearance: Appearance | None = Field(None, description="How the gallery's photos are shown to the personal model.")
+    alignment: dict[str, Any] | None = Field(None, description="Only where an operator has configured source photos.")
     pseudo_labels: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
     classes: list[ClassChange] | None = Field(None, description="Each class found, largest first. Absent where nothing was trained.")
