@@ -39,7 +39,7 @@ class Comparisons:
 @torch.no_grad()
 def check(
     base: Base,
-    unlearned: PersonalModel,
+    unlearned: PersonalModel | None,
     candidate: PersonalModel,
     photos: PhotoSource,
     seen: Look,
@@ -48,7 +48,11 @@ def check(
     limits: GuardLimits,
     clock: Clock,
 ) -> Comparisons:
-    """Looks at photos drawn evenly from those learned from. `averaged`: the most likely classes of the averaged predictions."""
+    """Looks at photos drawn evenly from those learned from.
+
+    `unlearned`: the base's weights under the gallery's appearance; None where photos are shown as they are. `averaged`: the most likely
+    classes of the averaged predictions.
+    """
     positions = np.unique(np.linspace(0, len(seen.pixels) - 1, min(config.guard_photos, len(seen.pixels))).astype(int)).tolist()
     found = Comparisons(*(Comparison(base.classes, limits.confident) for _ in range(3)))
     size = (averaged.shape[1], averaged.shape[2])
@@ -56,7 +60,7 @@ def check(
         photo_id = photos.ids[seen.indices[seen.chosen[position]]]
         pixels, group = seen.pixels[[position]], int(seen.chosen_groups[position])
         before = _base_views(base, pixels, size)
-        plain = _views(unlearned, pixels, group, size, base.device) if unlearned.appearance.changes_anything else before
+        plain = before if unlearned is None else _views(unlearned, pixels, group, size, base.device)
         after = _views(candidate, pixels, group, size, base.device)
         found.learned.add(plain, after, photo_id=photo_id, reference=averaged[[position]].long().to(base.device))
         found.to_candidate.add(before, after, photo_id=photo_id)

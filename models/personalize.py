@@ -42,12 +42,8 @@ class Personalization:
     verdict: Verdict
     groups: dict[str, int]
     report: dict[str, Any]
-    served: PersonalModel | None = None
-
-    @property
-    def model(self) -> PersonalModel | None:
-        """The personal model to serve; None where the guard keeps the base."""
-        return self.served if self.verdict.accepted else None
+    model: PersonalModel | None = None
+    """What to serve: the candidate, or the base's weights under the gallery's appearance; None where the guard keeps the base."""
 
 
 def shown_by(base: Base, seen: Look, config: PersonalizeConfig, clock: Clock, *, parts: int = 1) -> tuple[Look, Choice]:
@@ -145,6 +141,8 @@ def personalize(
     side = choice.appearance.side
     start = teacher(base, config)
     aligned = None if source is None else align_with(source, start, shown, side, base, config, clock)
+    if not is_finite(start):
+        start, aligned = teacher(base, config), None  # the alignment diverged: the report has none
     clock.stage("labelling")
     prediction = label(base, start, shown, side, config, clock)
     keep_share = config.keep_share_shifted if is_shifted(base, choice, config) else config.keep_share
@@ -160,19 +158,17 @@ def personalize(
     log = self_train(adapted, data, config, device=base.device, on_step=clock.step, out_of_time=lambda: clock.spent(1 - config.guard_share))
     if not is_finite(adapted):
         verdict = Verdict(False, "diverged", "Kept the base model, because the training did not converge.")
-        report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log)
+        report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log, aligned)
         return Personalization(None, verdict, seen.group_of(photos), report)
     clock.stage("checking")
     candidate = _as_stored(base, adapted, shown, choice, config)
-    unlearned = _as_stored(base, teacher(base, config), shown, choice, config)
+    unlearned = _as_stored(base, teacher(base, config), shown, choice, config) if choice.appearance.changes_anything else None
     comparisons = check(base, unlearned, candidate, photos, seen, prediction.labels, config, limits, clock)
     verdict = settle(comparisons.learned, choice.appearance, limits, base.info.class_names)
-    served = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
-    told = comparisons.to_unlearned if served is unlearned else comparisons.to_candidate
-    report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log, aligned) | changes(
-        told, base.info.class_names
-    )
-    return Personalization(candidate, verdict, seen.group_of(photos), report, served)
+    model = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
+    told = comparisons.to_unlearned if verdict.code == "appearance_only" else comparisons.to_candidate
+    report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log, aligned)
+    return Personalization(candidate, verdict, seen.group_of(photos), report | changes(told, base.info.class_names), model)
 
 
 def _as_stored(base: Base, segmenter: Segmenter, shown: Look, choice: Choice, config: PersonalizeConfig) -> PersonalModel:

@@ -86,9 +86,7 @@ class Appearance(_Described):
     gain: list[float]
     offset: list[float]
     side: int
-    distances: dict[str, float] = Field(
-        description="Of each candidate: the statistics' distance from training, in nats."
-    )
+    distances: dict[str, float] = Field(description="Of each candidate: the statistics' distance from training, in nats.")
 
 
 class StageSeconds(_Described):
