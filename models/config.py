@@ -34,6 +34,14 @@ class PersonalizeConfig:
     keep_share_shifted: float = 0.75  # ours (docs/decisions/0006): the same in a gallery from an unfamiliar camera
     shifted_from: float = 1.12
     """A gallery's camera is unfamiliar where its statistics are this many times as far from training as ordinary photos' (ours)."""
+    step_share: float = 0.5
+    """How far the personal model's weights go from where training began to where it ended (WiSE-FT, arXiv 2109.01903; ours: half-way)."""
+    easy_share: float = 1.0
+    """Share of the photos, by mean entropy the easiest, that are learned from (METHOD, step 2: 0.60–0.67; ours: all)."""
+    teacher_decay: float = 0.0
+    """Decay a step of the running mean of weights that becomes the personal model (mean teacher, arXiv 1703.01780); 0: the last weights."""
+    anchor_weight: float = 0.0
+    """Weight of KL(base ‖ personal) on the pixels without a label (ours): holds the model to the base where nothing is learned."""
     strong_views: bool = True
     """Whether training sees disturbed and mixed photos (`models.augment`)."""
 
@@ -69,5 +77,5 @@ class GuardLimits:
     """Agreement of a photo's prediction with that of its mirror image may fall by this much …"""
     max_rescale_drop: float = 0.02
     """… and with that of the photo at another size by this much."""
-    max_reference_drop: float = 0.06
+    max_reference_drop: float = 0.04
     """Agreement with the averaged predictions, from which the pseudo labels came, may fall by this much."""

@@ -18,6 +18,19 @@ def masked_cross_entropy(logits: Float[Tensor, "images classes h w"], labels: In
     return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum") / labelled
 
 
+def unlabelled_divergence(
+    logits: Float[Tensor, "images classes h w"], reference: Float[Tensor, "images classes h w"], labels: Int64[Tensor, "images h2 w2"]
+) -> Float[Tensor, ""]:
+    """Mean of KL(reference ‖ softmax(logits)) in nats over the pixels that have no label; `reference` holds probabilities.
+
+    The labels are looked at on the logits' grid (nearest). 0 (with a gradient of 0) where every pixel has a label.
+    """
+    small = F.interpolate(labels[:, None].float(), (logits.shape[2], logits.shape[3]), mode="nearest")[:, 0]
+    unlabelled = (small == IGNORE).float()
+    apart = F.kl_div(logits.log_softmax(1), reference, reduction="none").sum(1)
+    return (apart * unlabelled).sum() / unlabelled.sum().clamp(min=1)
+
+
 def divergence(logits: Float[Tensor, "images classes h w"], reference: Float[Tensor, "images classes h w"]) -> Float[Tensor, ""]:
     """Mean over pixels of KL(reference ‖ softmax(logits)) in nats; `reference` holds probabilities."""
     return F.kl_div(logits.log_softmax(1), reference, reduction="none").sum(1).mean()

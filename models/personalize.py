@@ -27,10 +27,10 @@ from models.grouping import group_runs
 from models.guard import settle
 from models.labels import BACKGROUND, IGNORE
 from models.look import MIN_PHOTOS, Look, look
-from models.pseudo_labels import Prediction, average_predictions, class_thresholds, most_likely, select
+from models.pseudo_labels import Prediction, average_predictions, class_thresholds, concatenate, easy_photos, most_likely, select
 from models.report import report_of
 from models.segmenter import Segmenter
-from models.selftraining import TrainingSet, is_finite, self_train
+from models.selftraining import TrainingSet, is_finite, self_train, step_back
 from models.types import PhotoSource, Progress, Verdict
 
 
@@ -89,7 +89,7 @@ def label(base: Base, segmenter: Segmenter, shown: Look, side: int, config: Pers
         probabilities = average_predictions(segmenter, shown.pixels[batch], side=side, scales=scales, device=base.device, size=size)
         parts.append(most_likely(probabilities))
         clock.step(done + 1, len(batches))
-    return Prediction(torch.cat([part.labels for part in parts]), torch.cat([part.confidence for part in parts]))
+    return concatenate(parts)
 
 
 def teacher(base: Base, config: PersonalizeConfig) -> Segmenter:
@@ -148,6 +148,7 @@ def personalize(
     keep_share = config.keep_share_shifted if is_shifted(base, choice, config) else config.keep_share
     thresholds = class_thresholds(prediction, base.classes, keep_share, balanced=config.class_balance)
     labels = select(prediction, thresholds)
+    labels[~easy_photos(prediction.entropy, config.easy_share)] = IGNORE
     if not ((labels != IGNORE) & (labels != BACKGROUND)).any():
         verdict = Verdict(False, "nothing_to_learn", "Kept the base model, because it sees nothing but background in these photos.")
         return Personalization(None, verdict, seen.group_of(photos), report_of(base, photos, config, clock, verdict, seen, choice))
@@ -156,6 +157,7 @@ def personalize(
     adapted = copy.deepcopy(start)
     data = TrainingSet(shown.pixels, labels, shown.chosen_groups, side)
     log = self_train(adapted, data, config, device=base.device, on_step=clock.step, out_of_time=lambda: clock.spent(1 - config.guard_share))
+    step_back(adapted, start, config.step_share)
     if not is_finite(adapted):
         verdict = Verdict(False, "diverged", "Kept the base model, because the training did not converge.")
         report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log, aligned)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from models.gallery import network_input, snap
@@ -20,6 +21,8 @@ class Prediction(NamedTuple):
     labels: UInt8[Tensor, "images h w"]
     confidence: Float[Tensor, "images h w"]
     """Averaged probability of the label, in [0, 1], fp16."""
+    entropy: Float[Tensor, " images"]
+    """Mean over the photo's pixels of the entropy of the averaged probabilities, in nats."""
 
 
 def average_predictions(
@@ -39,7 +42,20 @@ def average_predictions(
 def most_likely(probabilities: Float[Tensor, "images classes h w"]) -> Prediction:
     """The most likely class of each pixel, and how likely it is."""
     confidence, labels = probabilities.max(1)
-    return Prediction(labels.to(torch.uint8).cpu(), confidence.to(torch.float16).cpu())
+    entropy = -(probabilities * probabilities.clamp(min=1e-9).log()).sum(1).mean((1, 2))
+    return Prediction(labels.to(torch.uint8).cpu(), confidence.to(torch.float16).cpu(), entropy.float().cpu())
+
+
+def concatenate(parts: Sequence[Prediction]) -> Prediction:
+    """The predictions of several batches as one."""
+    return Prediction(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def easy_photos(entropy: Float[Tensor, " images"], share: float) -> Bool[Tensor, " images"]:
+    """The `share` of the photos with the lowest entropy, at least one (METHOD, step 2; IntraDA, arXiv 2004.07703, section 3.2)."""
+    easy = torch.zeros(len(entropy), dtype=torch.bool)
+    easy[entropy.argsort(stable=True)[: max(1, round(share * len(entropy)))]] = True
+    return easy
 
 
 def class_thresholds(prediction: Prediction, classes: int, keep_share: float, *, balanced: bool = True) -> Float[Tensor, " classes"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from models.augment import disturb, jitter_color, maybe_flip, mix_pieces
 from models.config import PersonalizeConfig
 from models.gallery import resize_batch
 from models.grouping import group_batches
-from models.losses import masked_cross_entropy
+from models.losses import masked_cross_entropy, unlabelled_divergence
 from models.preprocess import normalize
 from models.segmenter import Segmenter
 
@@ -49,6 +50,8 @@ def self_train(
     on_step: Callable[[int, int], None],
 ) -> TrainingLog:
     """Changes `segmenter` in place. Stops early, keeping what it has learned, where `out_of_time` turns true."""
+    anchor = copy.deepcopy(segmenter).eval() if config.anchor_weight else None
+    mean = RunningMean(segmenter, config.teacher_decay) if config.teacher_decay else None
     segmenter.eval().requires_grad_(True)  # eval: batch-norm statistics stay, no dropout
     learning = segmenter if segmenter.use_context else segmenter.base
     optimizer = torch.optim.AdamW(learning.parameters(), lr=config.learning_rate)
@@ -65,12 +68,43 @@ def self_train(
         if epoch == len(losses):
             losses.append([])
         rng = np.random.default_rng([config.seed, epoch, done])
-        losses[epoch].append(_step(segmenter, optimizer, data, batch, config, rng, device))
+        losses[epoch].append(_step(segmenter, anchor, optimizer, data, batch, config, rng, device))
+        if mean is not None:
+            mean.add(segmenter)
         on_step(done + 1, len(schedule))
     else:
         done = len(schedule)
     segmenter.requires_grad_(False)
+    if mean is not None:
+        mean.copy_to(segmenter)
     return TrainingLog(done, len(schedule), tuple(float(np.mean(epoch_losses)) for epoch_losses in losses))
+
+
+class RunningMean:
+    """The exponential running mean of a network's weights (mean teacher, arXiv 1703.01780, section 3)."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = [parameter.detach().clone() for parameter in module.parameters()]
+
+    @torch.no_grad()
+    def add(self, module: nn.Module) -> None:
+        """mean ← decay · mean + (1 − decay) · weights."""
+        for mean, parameter in zip(self.weights, module.parameters(), strict=True):
+            mean.lerp_(parameter, 1 - self.decay)
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """The mean becomes the module's weights."""
+        for mean, parameter in zip(self.weights, module.parameters(), strict=True):
+            parameter.copy_(mean)
+
+
+@torch.no_grad()
+def step_back(module: nn.Module, start: nn.Module, share: float) -> None:
+    """Leaves `module` at `share` of the way from `start`: between the two, networks are steadier than at either end (WiSE-FT)."""
+    for parameter, before in zip(module.parameters(), start.parameters(), strict=True):
+        parameter.copy_(torch.lerp(before, parameter, share))
 
 
 def is_finite(module: nn.Module) -> bool:
@@ -80,6 +114,7 @@ def is_finite(module: nn.Module) -> bool:
 
 def _step(
     segmenter: Segmenter,
+    anchor: Segmenter | None,
     optimizer: torch.optim.Optimizer,
     data: TrainingSet,
     batch: Sequence[int],
@@ -87,12 +122,17 @@ def _step(
     rng: np.random.Generator,
     device: torch.device,
 ) -> float:
-    x, labels = _augmented(data, batch, rng, strong=config.strong_views)
-    output = segmenter(normalize(x).to(device))
+    pixels, labels = _augmented(data, batch, rng, strong=config.strong_views)
+    x = normalize(pixels).to(device)
+    output = segmenter(x)
     target = labels.to(device)
     loss = _loss_at(output.logits, target)
     if segmenter.use_context:
         loss = loss + config.auxiliary_weight * _loss_at(output.features.logits, target)
+    if anchor is not None:
+        with torch.no_grad():
+            reference = anchor(x).logits.softmax(1)
+        loss = loss + config.anchor_weight * unlabelled_divergence(output.logits, reference, target)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(segmenter.parameters(), config.gradient_norm)

@@ -12,6 +12,8 @@ FIGURE_WORDS = {
     "consistency": "Same class on the mirrored photo",
     "mirror_miou": "Overlap of each class with itself on the mirrored photo, mean",
     "rescale_consistency": "Same class on the photo at another size",
+    "reference_agreement": "Same class as the base's average over several views",
+    "reference_miou": "Overlap of each class with that average, mean",
     "rescale_miou": "Overlap of each class with itself at another size, mean",
     "background": "Called background",
 }

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from models.losses import divergence, masked_cross_entropy
+from models.losses import divergence, masked_cross_entropy, unlabelled_divergence
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -36,3 +36,19 @@ def test_divergence_by_hand() -> None:
 def test_divergence_from_itself_is_zero() -> None:
     logits = torch.randn(2, 5, 3, 3)
     assert divergence(logits, logits.softmax(1)).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_divergence_counts_the_unlabelled_pixels_only_by_hand() -> None:
+    logits = torch.zeros(1, 2, 1, 3, requires_grad=True)  # an even chance everywhere
+    reference = torch.tensor([[[[0.9, 0.5, 0.9]], [[0.1, 0.5, 0.1]]]])
+    labels = torch.tensor([[[255, 255, 0]]])
+    apart = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
+    assert float(unlabelled_divergence(logits, reference, labels).detach()) == pytest.approx(apart / 2)
+
+
+def test_divergence_is_0_where_every_pixel_has_a_label() -> None:
+    logits = torch.zeros(1, 2, 1, 2, requires_grad=True)
+    loss = unlabelled_divergence(logits, torch.full((1, 2, 1, 2), 0.5), torch.tensor([[[0, 1]]]))
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from models.pseudo_labels import Prediction, average_predictions, class_thresholds, most_likely, select
+from models.pseudo_labels import Prediction, average_predictions, class_thresholds, concatenate, easy_photos, most_likely, select
 
 LABELS = torch.tensor([[[0, 0, 0, 0, 0], [1, 1, 1, 1, 0]]], dtype=torch.uint8)
 CONFIDENCE = torch.tensor([[[0.1, 0.2, 0.3, 0.4, 0.5], [0.25, 0.5, 0.75, 1.0, 0.6]]], dtype=torch.float16)
-PREDICTION = Prediction(LABELS, CONFIDENCE)
+PREDICTION = Prediction(LABELS, CONFIDENCE, torch.tensor([0.5]))
 
 
 def test_thresholds_by_hand() -> None:
@@ -15,6 +15,23 @@ def test_thresholds_by_hand() -> None:
     thresholds = class_thresholds(PREDICTION, 3, 0.5)
     assert thresholds[:2].tolist() == pytest.approx([0.4, 0.75], abs=1e-3)
     assert math.isinf(thresholds[2])
+
+
+def test_entropy_by_hand() -> None:
+    # one photo of two pixels: an even choice between two classes (log 2), a certain one (0)
+    prediction = most_likely(torch.tensor([[[[0.5, 1.0]], [[0.5, 0.0]]]]))
+    assert prediction.entropy.tolist() == pytest.approx([math.log(2) / 2])
+
+
+@pytest.mark.parametrize(("share", "easy"), [(1.0, [0, 1, 2, 3]), (0.5, [1, 3]), (0.6, [1, 3]), (0.0, [3])])
+def test_the_easy_photos_are_those_of_lowest_entropy(share: float, easy: list[int]) -> None:
+    assert easy_photos(torch.tensor([0.9, 0.2, 0.5, 0.1]), share).nonzero().flatten().tolist() == easy
+
+
+def test_predictions_of_batches_become_one() -> None:
+    both = concatenate([PREDICTION, PREDICTION])
+    assert both.labels.shape == (2, 2, 5)
+    assert both.entropy.tolist() == [0.5, 0.5]
 
 
 def test_one_threshold_for_all_classes_by_hand() -> None:
