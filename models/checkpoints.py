@@ -1,8 +1,8 @@
 """A personal model: what differs from the base, and the user's context bank, in one safetensors file.
 
 Format `personalseg-delta-2`. Tensors: `delta` int8 (all changes of the base's matrices and kernels, in the base's own order, one
-scale per output channel in `scales`, fp32), `vectors` fp16 (changes of one-dimensional parameters), `bank` int8 (remembered class proxies,
-one row each, one scale per row in `bank_scales`, fp32), `bank_group` int32 (each row's group), `centres` fp16 (the groups' centres),
+scale per output channel in `scales`, bf16), `vectors` fp16 (changes of one-dimensional parameters), `bank` int8 (remembered class proxies,
+one row each, one scale per row in `bank_scales`, bf16), `bank_group` int32 (each row's group), `centres` fp16 (the groups' centres),
 `appearance` fp32 (gain and offset of each channel, and the side). A model without a bank does without the context. Batch-norm
 statistics never change and are not stored.
 A delta is small beside the weight it changes, so 8 bits lose nothing that can be measured; the guard judges the model as stored.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import BFloat16, Float, Int
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
@@ -33,13 +33,14 @@ FORMAT = "personalseg-delta-2"
 METADATA = "personalseg"
 """The one metadata key; safetensors writes several in random order, and the same model must be the same file."""
 INT8_MAX = 127
+ROUND_UP = 1 + 2**-8  # half a unit of bfloat16's last place
 MAX_SIDE = 2048  # pixels; ours: no base is shown larger photos
 STORED = {
     "delta": torch.int8,
-    "scales": torch.float32,
+    "scales": torch.bfloat16,
     "vectors": torch.float16,
     "bank": torch.int8,
-    "bank_scales": torch.float32,
+    "bank_scales": torch.bfloat16,
     "bank_group": torch.int32,
     "centres": torch.float16,
     "appearance": torch.float32,
@@ -116,10 +117,10 @@ def save_delta(base: Base, adapted: Segmenter, bank: ContextBank, appearance: Ap
     return save_safetensors(tensors, metadata={METADATA: json.dumps(_fingerprint(base), sort_keys=True)})
 
 
-def _quantize(rows: Float[Tensor, "rows values"]) -> tuple[Int[Tensor, "rows values"], Float[Tensor, " rows"]]:
-    """int8 rows and their scales: row = int8 · scale."""
-    scale = rows.abs().amax(1).clamp(min=1e-12) / INT8_MAX
-    return (rows / scale[:, None]).round().to(torch.int8), scale
+def _quantize(rows: Float[Tensor, "rows values"]) -> tuple[Int[Tensor, "rows values"], BFloat16[Tensor, " rows"]]:
+    """int8 rows and their scales: row = int8 · scale. The scales are rounded up, so that the largest value still fits."""
+    scale = (rows.abs().amax(1).clamp(min=1e-12) / INT8_MAX * ROUND_UP).to(torch.bfloat16)
+    return (rows / scale.float()[:, None]).round().to(torch.int8), scale
 
 
 def load_personal(data: bytes, base: Base) -> PersonalModel:
@@ -144,7 +145,7 @@ def _read_bank(tensors: dict[str, Tensor], segmenter: Segmenter, base: Base) -> 
     rows, scales, group = tensors["bank"], tensors["bank_scales"], tensors["bank_group"]
     if rows.dim() != 2 or rows.shape[1] != segmenter.context.channels or not len(rows) == len(scales) == len(group):
         raise ModelFileError(f"context bank of shape {tuple(rows.shape)} does not fit the base")
-    return ContextBank((rows.float() * scales[:, None]).to(base.device), group.to(base.device), tensors["centres"].float().numpy())
+    return ContextBank((rows.float() * scales.float()[:, None]).to(base.device), group.to(base.device), tensors["centres"].float().numpy())
 
 
 def _read_appearance(values: Tensor, base_side: int) -> Appearance:
@@ -188,7 +189,7 @@ def _apply(segmenter: Segmenter, tensors: dict[str, Tensor]) -> None:
     changes = torch.split(tensors["delta"], [p.numel() for p in matrices])
     scales = torch.split(tensors["scales"], [p.shape[0] for p in matrices])
     for parameter, change, scale in zip(matrices, changes, scales, strict=True):
-        rows = change.float().view(parameter.shape[0], -1) * scale[:, None]
+        rows = change.float().view(parameter.shape[0], -1) * scale.float()[:, None]
         parameter.add_(rows.view(parameter.shape).to(parameter.device))
     for parameter, vector in zip(vectors, torch.split(tensors["vectors"], [p.numel() for p in vectors]), strict=True):
         parameter.add_(vector.float().to(parameter.device))

@@ -61,7 +61,7 @@ def test_the_bank_comes_back_within_half_a_step_of_8_bits(tiny: models.Base, sto
     bank = bank_of(tiny)
     got = models.load_personal(save_delta(tiny, tiny.segmenter, bank, LOOKS), tiny).bank.proxies
     step = bank.proxies.abs().amax(1, keepdim=True) / 127
-    assert ((got - bank.proxies).abs() <= 0.501 * step).all()
+    assert ((got - bank.proxies).abs() <= 0.51 * step).all()
 
 
 def test_the_appearance_comes_back(tiny: models.Base, stored: bytes) -> None:
