@@ -131,4 +131,7 @@ def test_what_was_learned_is_refused_and_the_appearance_stays() -> None:
 
 def test_a_good_model_is_accepted_whatever_the_appearance() -> None:
     same = comparison_of(view([0] * 50 + [1] * 50), view([0] * 50 + [1] * 50))
-    assert settle(same, LIGHT, LIMITS, NAMES).code == settle(same, Appearance.untouched(384), LIMITS, NAMES).code == "accepted"
+    plain, lit = settle(same, Appearance.untouched(384), LIMITS, NAMES), settle(same, LIGHT, LIMITS, NAMES)
+    assert plain.code == lit.code == "accepted"
+    assert "it keeps 100.0 % of what the base is sure of" in plain.sentence
+    assert "shown to it with corrected light; beyond that it keeps 100.0 %" in lit.sentence
