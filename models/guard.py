@@ -69,7 +69,8 @@ def settle(learned: Comparison, appearance: Appearance, limits: GuardLimits, cla
         return verdict
     if verdict.accepted:
         beyond = verdict.sentence.removeprefix("The personal model is in use: it ")
-        return replace(verdict, sentence=f"The personal model is in use: photos are shown to it {appearance.words}; beyond that it {beyond}")
+        sentence = f"The personal model is in use: photos are shown to it {appearance.words}; beyond that it {beyond}"
+        return replace(verdict, sentence=sentence)
     why = verdict.sentence.removeprefix("Kept the base model, because ")
     sentence = f"Photos are shown to the base model {appearance.words}. What was learned beyond that is not kept, because {why}"
     return Verdict(True, "appearance_only", sentence, verdict.figures)
