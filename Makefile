@@ -64,7 +64,7 @@ ifneq ($(wildcard benchmarks/quality.py),)
 bench-quality: $(INSTALLED) ## The survey: every method on 15 galleries (many hours; continues where it was broken off)
 	$(BIN)/python -m benchmarks.quality
 
-bench-quality-short: $(INSTALLED) ## The survey on three small galleries, under 15 minutes
+bench-quality-short: $(INSTALLED) ## The survey on three small galleries, about 15 minutes
 	$(BIN)/python -m benchmarks.quality --short
 
 bench-speed: $(INSTALLED) ## What a photo costs with a personal model, as a ratio to the base
