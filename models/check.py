@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,9 +61,9 @@ def check(
     for done, position in enumerate(positions):
         photo_id = photos.ids[seen.indices[seen.chosen[position]]]
         pixels, group = seen.pixels[[position]], int(seen.chosen_groups[position])
-        before = _base_views(base, pixels, size)
-        plain = before if unlearned is None else _views(unlearned, pixels, group, size, base.device)
-        after = _views(candidate, pixels, group, size, base.device)
+        before = _views(lambda x, scale: base.segmenter(network_input(x, snap(scale * base.info.side), base.device)).logits, pixels, size)
+        plain = before if unlearned is None else _views(partial(_served, unlearned, base, group), pixels, size)
+        after = _views(partial(_served, candidate, base, group), pixels, size)
         found.learned.add(plain, after, photo_id=photo_id, reference=averaged[[position]].long().to(base.device))
         found.to_candidate.add(before, after, photo_id=photo_id)
         found.to_unlearned.add(before, plain, photo_id=photo_id)
@@ -71,18 +73,18 @@ def check(
     return found
 
 
-def _base_views(base: Base, pixels: UInt8[Tensor, "1 3 h w"], size: tuple[int, int]) -> Views:
-    def logits(x: UInt8[Tensor, "1 3 h w"], scale: float = 1.0) -> Float[Tensor, "1 classes h2 w2"]:
-        return _at(base.segmenter(network_input(x, snap(scale * base.info.side), base.device)).logits, size)
-
-    return replace(views(logits, pixels), rescaled=logits(pixels, RESCALED).argmax(1))
+def _served(model: PersonalModel, base: Base, group: int, x: UInt8[Tensor, "1 3 h w"], scale: float) -> Float[Tensor, "1 classes h2 w2"]:
+    return personal_logits(model, x, base.device, group, scale=scale)
 
 
-def _views(model: PersonalModel, pixels: UInt8[Tensor, "1 3 h w"], group: int, size: tuple[int, int], device: torch.device) -> Views:
-    def logits(x: UInt8[Tensor, "1 3 h w"], scale: float = 1.0) -> Float[Tensor, "1 classes h2 w2"]:
-        return _at(personal_logits(model, x, device, group, scale=scale), size)
-
-    return replace(views(logits, pixels), rescaled=logits(pixels, RESCALED).argmax(1))
+def _views(
+    forward: Callable[[UInt8[Tensor, "1 3 h w"], float], Float[Tensor, "1 classes h2 w2"]],
+    pixels: UInt8[Tensor, "1 3 h w"],
+    size: tuple[int, int],
+) -> Views:
+    """`forward`: small copies and the share of the usual side at which to look → logits."""
+    plain = views(lambda x: _at(forward(x, 1.0), size), pixels)
+    return replace(plain, rescaled=_at(forward(pixels, RESCALED), size).argmax(1))
 
 
 def _at(logits: Float[Tensor, "images classes h w"], size: tuple[int, int]) -> Float[Tensor, "images classes h2 w2"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from models.config import GuardLimits
 from models.counts import SMALLEST_SHARE, Counts, agreement, count_pairs, iou, mean_iou, sum_pairs
 from models.labels import BACKGROUND
+from models.losses import entropy_of
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def count(before: Views, after: Views, confident_limit: float, reference: Int64[
         reference_after=unseen if reference is None else count_pairs(reference, personal, classes),
         confidence_before=sum_pairs(base, personal, confidence_before, classes),
         confidence_after=sum_pairs(base, personal, confidence_after, classes),
-        entropy_before=float(_entropy(before.probabilities).sum()),
-        entropy_after=float(_entropy(after.probabilities).sum()),
+        entropy_before=float(entropy_of(before.probabilities).sum()),
+        entropy_after=float(entropy_of(after.probabilities).sum()),
     )
 
 
@@ -162,10 +163,6 @@ def _photo_figures(counts: Counts) -> dict[str, Any]:
         {"id": index, "before": _rounded(float(before[index])), "after": _rounded(float(after[index]))} for index in counts.told()
     ]
     return figures
-
-
-def _entropy(probabilities: Float[Tensor, "images classes h w"]) -> Float[Tensor, "images h w"]:
-    return -(probabilities * probabilities.clamp(min=1e-9).log()).sum(1)
 
 
 def _rounded(value: float | None) -> float | None:

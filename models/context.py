@@ -37,6 +37,20 @@ def group_mask(groups: Int[Tensor, " images"], classes: int) -> Bool[Tensor, "im
     return same.repeat_interleave(classes, dim=1)  # (B, B·K)
 
 
+def who_sees(
+    images: int,
+    classes: int,
+    groups: Int[Tensor, " images"] | None,
+    visible: Bool[Tensor, "images proxies"] | None,
+    bank: Float[Tensor, "remembered channels"] | None,
+    device: torch.device,
+) -> Bool[Tensor, "images all_proxies"]:
+    """`visible`, or the proxies of each photo's own group (no groups: all), followed by the bank's, which every photo sees."""
+    if visible is None:
+        visible = group_mask(torch.zeros(images, dtype=torch.int64, device=device) if groups is None else groups, classes)
+    return visible if bank is None else torch.cat([visible, visible.new_ones(images, bank.shape[0])], 1)
+
+
 def attend(
     queries: Float[Tensor, "images positions keys"],
     keys: Float[Tensor, "#images proxies keys"],
@@ -100,9 +114,7 @@ class InterImageContext(nn.Module):
         """`groups`: None = one group. `visible` overrides the groups: which of the batch's B·K proxies each photo sees."""
         mixed, proxies = self.describe(features)
         images, _, h, w = mixed.shape
-        if visible is None:
-            groups = torch.zeros(images, dtype=torch.int64, device=mixed.device) if groups is None else groups
-            visible = group_mask(groups, self.classes)
+        visible = who_sees(images, self.classes, groups, visible, bank, mixed.device)
 
         queries = self.query(mixed).flatten(2).transpose(1, 2)  # (B, HW, D)
         keys, values = self._keys_values(proxies)  # (B, K, D)
@@ -113,7 +125,6 @@ class InterImageContext(nn.Module):
             bank_keys, bank_values = self._keys_values(bank[None])
             group_keys = torch.cat([group_keys, bank_keys], 1)
             group_values = torch.cat([group_values, bank_values], 1)
-            visible = torch.cat([visible, visible.new_ones(images, bank.shape[0])], 1)
         group_context = attend(queries, group_keys, group_values, visible)
 
         contexts = torch.cat([image_context, group_context], 2).transpose(1, 2).reshape(images, -1, h, w)  # (B, 2D, H, W)

@@ -36,6 +36,11 @@ def divergence(logits: Float[Tensor, "images classes h w"], reference: Float[Ten
     return F.kl_div(logits.log_softmax(1), reference, reduction="none").sum(1).mean()
 
 
+def entropy_of(probabilities: Float[Tensor, "images classes h w"]) -> Float[Tensor, "images h w"]:
+    """Shannon entropy of each pixel's probabilities in nats, in [0, log K]."""
+    return -(probabilities * probabilities.clamp(min=1e-9).log()).sum(1)
+
+
 def pixel_entropy(logits: Float[Tensor, "images classes h w"]) -> Float[Tensor, "images h w"]:
     """Shannon entropy of each pixel's softmax in nats, in [0, log K]."""
     return -(logits.softmax(1) * logits.log_softmax(1)).sum(1)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from models.context import class_proxies, group_mask
+from models.context import class_proxies, who_sees
 from models.types import Features
 
 TEMPERATURE = 20.0  # ours: of the cosine similarities; chosen on 200 photos of the tuning half (docs/decisions/0005)
@@ -51,16 +51,13 @@ class NonParametricContext(nn.Module):
         """Arguments as for `InterImageContext.forward`. A bank holds whole photos: its row r is a proxy of class r modulo `classes`."""
         units, proxies = self.describe(features)
         images, _, h, w = units.shape
-        if visible is None:
-            groups = torch.zeros(images, dtype=torch.int64, device=units.device) if groups is None else groups
-            visible = group_mask(groups, self.classes)
+        visible = who_sees(images, self.classes, groups, visible, bank, units.device)
         queries = units.flatten(2).transpose(1, 2)  # (B, HW, C)
         image_context = self._classes_of(queries, proxies)
 
         group_proxies = proxies.flatten(0, 1)  # (B·K, C): row b·K + k is photo b's class k
         if bank is not None and bank.shape[0] > 0:
             group_proxies = torch.cat([group_proxies, bank])
-            visible = torch.cat([visible, visible.new_ones(images, bank.shape[0])], 1)
         group_context = self._classes_of(queries, group_proxies[None], visible)
 
         mean = (image_context + group_context) / 2

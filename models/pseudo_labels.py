@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.gallery import network_input, snap
 from models.labels import IGNORE
+from models.losses import entropy_of
 from models.segmenter import Segmenter
 
 
@@ -42,7 +43,7 @@ def average_predictions(
 def most_likely(probabilities: Float[Tensor, "images classes h w"]) -> Prediction:
     """The most likely class of each pixel, and how likely it is."""
     confidence, labels = probabilities.max(1)
-    entropy = -(probabilities * probabilities.clamp(min=1e-9).log()).sum(1).mean((1, 2))
+    entropy = entropy_of(probabilities).mean((1, 2))
     return Prediction(labels.to(torch.uint8).cpu(), confidence.to(torch.float16).cpu(), entropy.float().cpu())
 
 

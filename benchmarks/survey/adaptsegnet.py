@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from benchmarks.survey.advent import align_maps
 from benchmarks.survey.interface import Adapted, Problem
-from benchmarks.survey.loop import Plan, copied, forward_of, let_statistics_follow
+from benchmarks.survey.loop import Plan, copied, forward_of
 
 RATE, WEIGHT_DECAY = 2.5e-4, 1e-4
 
@@ -28,8 +28,6 @@ class AdaptSegNet:
 
     def adapt(self, problem: Problem) -> Adapted:
         """Source and target together."""
-        network, plan = copied(problem), Plan(problem, problem.epochs)
-        if not self.frozen_statistics:
-            let_statistics_follow(network)
+        network, plan = copied(problem, frozen_statistics=self.frozen_statistics), Plan(problem, problem.epochs)
         align_maps(network, problem, plan, lambda logits: logits.softmax(1), rate=self.rate, weight_decay=WEIGHT_DECAY)
         return Adapted(forward_of(network.eval()), plan.note)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.survey.interface import Adapted, Problem
-from benchmarks.survey.loop import POWER, LabelledBatch, Plan, Step, copied, forward_of, let_statistics_follow, train_two_domains
+from benchmarks.survey.loop import POWER, LabelledBatch, Plan, Step, copied, forward_of, train_two_domains
 from models.adversarial import RATE as DISCRIMINATOR_RATE
 from models.adversarial import Discriminator, discriminator_step, fooling_loss, weighted_self_information
 
@@ -66,8 +66,6 @@ class AdvEnt:
 
     def adapt(self, problem: Problem) -> Adapted:
         """Source and target together."""
-        network, plan = copied(problem), Plan(problem, problem.epochs)
-        if not self.frozen_statistics:
-            let_statistics_follow(network)
+        network, plan = copied(problem, frozen_statistics=self.frozen_statistics), Plan(problem, problem.epochs)
         align_maps(network, problem, plan, weighted_self_information, rate=self.rate)
         return Adapted(forward_of(network.eval()), plan.note)

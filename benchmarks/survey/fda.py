@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.survey.interface import Adapted, Problem
-from benchmarks.survey.loop import LabelledBatch, Plan, copied, forward_of, let_statistics_follow, source_batch, train_two_domains
+from benchmarks.survey.loop import LabelledBatch, Plan, copied, forward_of, source_batch, train_two_domains
 from models.fourier import swap_low_frequencies
 from models.losses import robust_entropy_loss
 
@@ -31,9 +31,7 @@ class FDA:
 
     def adapt(self, problem: Problem) -> Adapted:
         """Source in the look of the target, and target."""
-        network, plan = copied(problem), Plan(problem, problem.epochs)
-        if not self.frozen_statistics:
-            let_statistics_follow(network)
+        network, plan = copied(problem, frozen_statistics=self.frozen_statistics), Plan(problem, problem.epochs)
 
         def restyled(step: int, positions: list[int]) -> LabelledBatch:
             photos, labels = source_batch(problem, step)

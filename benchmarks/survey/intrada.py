@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.survey.advent import RATE, align_maps
 from benchmarks.survey.interface import Adapted, Problem
-from benchmarks.survey.loop import LabelledBatch, Plan, all_batches, copied, forward_of, let_statistics_follow, target_input
+from benchmarks.survey.loop import LabelledBatch, Plan, all_batches, copied, forward_of, target_input
 from models.adversarial import weighted_self_information
 from models.losses import pixel_entropy
 
@@ -46,10 +46,7 @@ class IntraDA:
 
     def adapt(self, problem: Problem) -> Adapted:
         """Align, rank, align again."""
-        first, second = copied(problem), copied(problem)
-        if not self.frozen_statistics:
-            let_statistics_follow(first)
-            let_statistics_follow(second)
+        first, second = (copied(problem, frozen_statistics=self.frozen_statistics) for _ in range(2))
         passes = max(1, problem.epochs // 2)
         between = Plan(problem, passes)
         align_maps(first, problem, between, weighted_self_information, rate=self.rate)

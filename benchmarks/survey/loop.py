@@ -21,9 +21,12 @@ MOMENTUM, POWER = 0.9, 0.9
 """SGD and its polynomial decay, as AdaptSegNet (arXiv 1802.10349, section 5) and all that build on it have them."""
 
 
-def copied(problem: Problem) -> nn.Module:
-    """The base's plain network, to be adapted: evaluation mode, every parameter learns."""
-    return copy.deepcopy(problem.base.segmenter.base).eval().requires_grad_(True)
+def copied(problem: Problem, *, frozen_statistics: bool = True) -> nn.Module:
+    """The base's plain network, to be adapted: evaluation mode, every parameter learns; else batch norm as `let_statistics_follow`."""
+    network = copy.deepcopy(problem.base.segmenter.base).eval().requires_grad_(True)
+    if not frozen_statistics:
+        let_statistics_follow(network)
+    return network
 
 
 def forward_of(network: nn.Module) -> Forward:

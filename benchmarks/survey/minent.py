@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.survey.interface import Adapted, Problem
-from benchmarks.survey.loop import Plan, copied, forward_of, let_statistics_follow, train_two_domains
+from benchmarks.survey.loop import Plan, copied, forward_of, train_two_domains
 from models.losses import entropy_loss
 
 RATE, WEIGHT_DECAY, ENTROPY_WEIGHT = 2.5e-4, 5e-4, 1e-3
@@ -28,9 +28,7 @@ class MinEnt:
 
     def adapt(self, problem: Problem) -> Adapted:
         """Source and target together."""
-        network, plan = copied(problem), Plan(problem, problem.epochs)
-        if not self.frozen_statistics:
-            let_statistics_follow(network)
+        network, plan = copied(problem, frozen_statistics=self.frozen_statistics), Plan(problem, problem.epochs)
         train_two_domains(
             network,
             problem,

@@ -29,8 +29,8 @@ def changes(monkeypatch: pytest.MonkeyPatch, problem: Problem, entry: Entry) -> 
     made: list[nn.Module] = []
     original = loop.copied
 
-    def noted(given: Problem) -> nn.Module:
-        made.append(original(given))
+    def noted(given: Problem, *, frozen_statistics: bool = True) -> nn.Module:
+        made.append(original(given, frozen_statistics=frozen_statistics))
         return made[-1]
 
     module = __import__(type(entry.method).__module__, fromlist=["copied"])
