@@ -1,0 +1,56 @@
+"""`personalseg`: what people type. One file a group of commands; `console` holds the exit codes.
+
+Exit codes: 0 fine · 1 a step failed · 2 the request itself cannot be done (bad folder, port in use, wrong option) ·
+130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from app.cli import local
+from app.cli.bases import bases
+from app.cli.console import EXIT_INTERRUPTED, errors
+
+app = typer.Typer(
+    name="personalseg",
+    help="Segment each user's photos with a model that has adapted itself to that user, without a label.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+app.command()(local.serve)
+app.command()(local.demo)
+app.add_typer(bases, name="bases")
+
+
+def main() -> None:
+    """The entry point of the `personalseg` command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        errors().print("Stopped.")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"personalseg {version('personalseg')}")
+        except PackageNotFoundError:
+            typer.echo("personalseg (not installed as a package)")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of all commands."""

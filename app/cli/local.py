@@ -1,0 +1,82 @@
+"""`personalseg serve` and `personalseg demo`: the embedded deployment on this machine."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.cli.console import EXIT_INTERRUPTED, errors, setting_sentence, stop
+from app.demo.errors import DemoError
+from app.demo.run import Options, check_request, run_demo
+
+
+def serve() -> None:
+    """Run the whole service on this machine: API, queue, database and workers.
+
+    Settings come from the environment: [bold]PERSONALSEG_PORT[/] (8000), [bold]PERSONALSEG_DATA_DIR[/] (./data).
+    Ctrl-C stops everything; starting again goes on where it stopped.
+    """
+    from app import local  # kept out of `--help` and `--version`, which must answer at once
+    from app.settings import Settings
+
+    try:
+        code = local.serve(Settings())
+    except ValidationError as error:
+        stop(setting_sentence(error))
+    except local.LocalError as error:
+        stop(str(error))
+    raise typer.Exit(code)
+
+
+def demo(
+    photos: Annotated[Path | None, typer.Argument(help="A folder of photos, nested as you like. Without it: a small sample album.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where masks, overlays and the report go.")] = Path("out"),
+    budget_seconds: Annotated[
+        float | None,
+        typer.Option("--budget", min=1, help="Seconds that the adaptation may take.", show_default="the service's"),
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="The base model, by name.", show_default="the service's")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness in the adaptation.", show_default="0")] = None,
+) -> None:
+    """Adapt to a folder of photos and show base and personal masks side by side.
+
+    Starts the whole service in a temporary folder, does everything through its REST API, writes OUT/report.html and
+    stops it again.
+    """
+    # Ended from outside, the demo must still stop its children: SIGTERM is taken like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        check_request(photos, out)
+    except DemoError as error:
+        stop(str(error))
+
+    from app import local
+
+    console = Console()
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="personalseg-demo-", ignore_cleanup_errors=True) as data_dir,
+            console.status("Starting the service …") as status,
+            local.Deployment(Path(data_dir), quiet=True) as deployment,
+        ):
+            status.stop()  # the progress bars take the terminal over
+            code = run_demo(
+                photos,
+                out,
+                base_url=deployment.base_url,
+                service_token=deployment.service_token,
+                options=Options(budget_seconds, base, seed),
+                console=console,
+            )
+    except (DemoError, local.LocalError) as error:
+        stop(str(error))
+    except KeyboardInterrupt:
+        errors().print("Stopped; nothing was written.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    raise typer.Exit(code)
