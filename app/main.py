@@ -8,16 +8,18 @@ from importlib.metadata import PackageNotFoundError, version
 
 import anyio
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
 
 from app import health
 from app.adaptations import routes as adaptations
+from app.callers import routes as callers
 from app.catalog import routes as catalog
 from app.db import Database
 from app.deps import Wiring
+from app.exports import routes as exports
 from app.images import routes as images
 from app.log import configure_logging
 from app.masks import routes as masks
+from app.page.routes import install_page
 from app.personal_models import routes as personal_models
 from app.problems import install_handlers
 from app.request_log import RequestLog
@@ -33,12 +35,6 @@ _DESCRIPTION = """Segments each user's photos with a model that has adapted itse
 3. `POST …/segmentations`, then `GET …/images/{image_id}/mask`.
 
 Errors are `application/problem+json` with a stable `code`. Ids are UUIDv7, times are UTC.
-"""
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>personalseg</title>
-<body style="font: 1rem/1.5 system-ui; max-width: 40rem; margin: 4rem auto; padding: 0 1rem">
-<h1>personalseg</h1>
-<p>Segments each user's photos with a model that has adapted itself to that user, without a label.</p>
-<p><a href="/docs">The API and its documentation</a> · <a href="/readyz">Is it ready?</a></p>
 """
 
 
@@ -59,9 +55,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_handlers(app)
     app.add_middleware(RequestLog)
-    for room in (users, images, masks, adaptations, segmentations, personal_models, catalog, health):
+    for room in (callers, users, images, masks, adaptations, segmentations, personal_models, exports, catalog, health):
         app.include_router(room.router)
-    app.add_api_route("/", _page, include_in_schema=False, response_class=HTMLResponse)
+    install_page(app)
     return app
 
 
@@ -76,10 +72,6 @@ def app_factory() -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.wiring.database.close()
-
-
-async def _page() -> HTMLResponse:
-    return HTMLResponse(_PAGE)
 
 
 def _version() -> str:

@@ -20,6 +20,12 @@ def id_of_external(session: Session, external_id: str) -> str | None:
     return session.execute(select(User.id).where(User.external_id == external_id)).scalar_one_or_none()
 
 
+def page(session: Session, *, after: str, limit: int) -> list[User]:
+    """Up to `limit` users made after this id, without those that are being erased; for service tokens only."""
+    statement = select(User).where(User.id > after, User.erased_at.is_(None)).order_by(User.id).limit(limit)
+    return list(session.scalars(statement))
+
+
 def gallery_size(session: Session, user_id: str) -> tuple[int, int]:
     """How many photos the user has, and their bytes."""
     count, size = session.execute(

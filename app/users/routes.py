@@ -6,10 +6,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from app.deps import CurrentUserId, ServiceDep, VisibleUserId, WiringDep
+from app.deps import CurrentUserId, PageCursor, PageLimit, ServiceDep, VisibleUserId, WiringDep
+from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.users import service
-from app.users.schemas import CreatedToken, CreatedUser, Erasure, NewToken, NewUser, TokenList, UserDetails
+from app.users.schemas import CreatedToken, CreatedUser, Erasure, NewToken, NewUser, TokenList, UserDetails, UserPage
 
 router = APIRouter(prefix="/v1/users", tags=["users"], responses=problem_responses(401, 422))
 
@@ -20,6 +21,12 @@ def create_user(_service: ServiceDep, wiring: WiringDep, response: Response, wis
     created = service.create(wiring.database, wish or NewUser(external_id=None))
     response.headers["Location"] = f"/v1/users/{created.id}"
     return created
+
+
+@router.get("", summary="List the users", responses=problem_responses(403))
+def list_users(_service: ServiceDep, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE) -> UserPage:
+    """Needs a service token; oldest first."""
+    return service.page(wiring.database, cursor=cursor, limit=limit)
 
 
 @router.get("/{user_id}", summary="Read a user", responses=problem_responses(404))

@@ -24,6 +24,13 @@ class UserDocument(BaseModel):
     created_at: datetime
 
 
+class UserPage(BaseModel):
+    """One page of the users, oldest first."""
+
+    items: list[UserDocument]
+    next_cursor: str | None
+
+
 class UserDetails(UserDocument):
     """A user, with what the service holds of theirs."""
 

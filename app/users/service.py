@@ -11,6 +11,7 @@ from app.clock import utc_now
 from app.db import Database
 from app.deps import user_not_found
 from app.errors import Conflict, NotFound
+from app.pagination import decode_cursor, encode_cursor
 from app.personal_models import repository as model_repository
 from app.storage import Storage, user_prefix
 from app.tables import Token, User
@@ -25,6 +26,8 @@ from app.users.schemas import (
     TokenDocument,
     TokenList,
     UserDetails,
+    UserDocument,
+    UserPage,
 )
 
 
@@ -45,6 +48,15 @@ def _external_id_taken(database: Database, external_id: str) -> Conflict:
     with database.read() as session:
         held_by = repository.id_of_external(session, external_id)
     return Conflict("external_id_taken", "Another user has this external_id.", extra={"user_id": held_by})
+
+
+def page(database: Database, *, cursor: str | None, limit: int) -> UserPage:
+    """One page of the users, oldest first; raises MalformedCursor."""
+    after = decode_cursor(cursor)
+    with database.read() as session:
+        found = repository.page(session, after=after, limit=limit + 1)
+    items = [UserDocument(id=user.id, external_id=user.external_id, created_at=user.created_at) for user in found[:limit]]
+    return UserPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
 
 
 def details(database: Database, user_id: str) -> UserDetails:

@@ -1,0 +1,1 @@
+"""A user's masks as one zip, in the formats of other tools."""

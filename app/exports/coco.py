@@ -1,0 +1,77 @@
+"""COCO: one `annotations.json`, each class of each photo as one run-length-encoded region."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from PIL import Image as Picture
+
+from app.exports.gathering import BACKGROUND, Entry, Gathered, label_values
+from app.masks.rle import encode_classes
+
+ReadLabels = Callable[[Entry], bytes | None]
+
+
+def annotations_json(gathered: Gathered, written: str, read: ReadLabels) -> Iterator[bytes]:
+    """The document piece by piece, so that no gallery is held whole; `read` gives None for a photo to be left out."""
+    head = {
+        "info": {"description": "Masks by personalseg", "version": "1", "date_created": written},
+        "licenses": [],
+        "categories": [_category(entry.id, entry.name) for entry in gathered.classes if entry.id != BACKGROUND],
+        "images": [_image(number, entry) for number, entry in _numbered(gathered)],
+    }
+    yield json.dumps(head, ensure_ascii=False).removesuffix("}").encode() + b', "annotations": ['
+    annotation_id = 0
+    for number, entry in _numbered(gathered):
+        labels = read(entry)
+        for annotation in [] if labels is None else _annotations(number, label_values(labels)):
+            annotation_id += 1
+            comma = b"" if annotation_id == 1 else b",\n"
+            yield comma + json.dumps({"id": annotation_id, **annotation}).encode()
+    yield b"]}\n"
+
+
+def _numbered(gathered: Gathered) -> Iterator[tuple[int, Entry]]:
+    return enumerate((entry for entry in gathered.entries if entry.mask is not None), start=1)
+
+
+def _category(class_id: int, name: str) -> dict[str, Any]:
+    return {"id": class_id, "name": name, "supercategory": ""}
+
+
+def _image(number: int, entry: Entry) -> dict[str, Any]:
+    """COCO wants a number and a unique name; the service's own id and the file's first name are beside them."""
+    image = entry.image
+    suffix = image.filename.rpartition(".")[2] if "." in image.filename else ""
+    return {
+        "id": number,
+        "file_name": f"{entry.stem}.{suffix}" if suffix.isalnum() else entry.stem,
+        "width": image.width,
+        "height": image.height,
+        "image_id": image.id,
+        "sha256": image.sha256,
+    }
+
+
+def _annotations(number: int, values: Picture.Image) -> Iterator[dict[str, Any]]:
+    areas = {value: count for value, count in enumerate(values.histogram()) if count and value != BACKGROUND}
+    counts = encode_classes(values, areas)
+    for class_id, area in areas.items():
+        yield {
+            "image_id": number,
+            "category_id": class_id,
+            "iscrowd": 0,
+            "area": area,
+            "bbox": _box(values, class_id),
+            "segmentation": {"size": [values.height, values.width], "counts": counts[class_id]},
+        }
+
+
+def _box(values: Picture.Image, class_id: int) -> list[int]:
+    """Left, top, width, height."""
+    found = values.point([255 * (value == class_id) for value in range(256)]).getbbox()
+    assert found is not None
+    left, top, right, bottom = found
+    return [left, top, right - left, bottom - top]

@@ -1,0 +1,41 @@
+"""`/v1/users/{user_id}/export`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from app.deps import CurrentUserId, WiringDep
+from app.exports import service
+from app.exports.service import ExportFormat
+from app.problems import problem_responses
+from app.segmentations.schemas import ModelChoice
+
+router = APIRouter(prefix="/v1/users/{user_id}", tags=["export"], responses=problem_responses(401, 404, 409, 422))
+
+
+@router.get(
+    "/export",
+    summary="Export all masks",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+def export_masks(
+    user_id: CurrentUserId,
+    wiring: WiringDep,
+    format: Annotated[ExportFormat, Query()] = ExportFormat.COCO,
+    model: Annotated[ModelChoice | None, Query(description="Default: the model in use, photo by photo the base without one.")] = None,
+) -> StreamingResponse:
+    """A streamed zip. `coco`: `annotations.json` with run lengths; `voc`: palette PNGs, `class_names.txt`, `labelmap.txt`.
+
+    What could not be exported is listed, with the reason, in `left_out.json` inside the zip.
+    """
+    gathered = service.prepare(wiring, user_id, model)
+    headers = {
+        "Content-Disposition": f'attachment; filename="personalseg-{format.value}.zip"',
+        "Cache-Control": "private, no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(service.stream(wiring, gathered, format), media_type="application/zip", headers=headers)

@@ -1,0 +1,111 @@
+"""Streams a user's masks as a zip; one mask at a time is in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+import structlog
+from zipstream import ZIP_DEFLATED, ZIP_STORED, ZipStream
+
+from app.clock import utc_now
+from app.deps import Wiring
+from app.errors import BlobNotFound, Conflict, GalleryEmpty
+from app.exports import coco, voc
+from app.exports.gathering import Entry, Gathered, LeftOut, gather
+from app.masks.service import ModelChoice
+
+log = structlog.get_logger(__name__)
+
+
+class ExportFormat(StrEnum):
+    """The forms of an export."""
+
+    COCO = "coco"
+    VOC = "voc"
+
+
+def prepare(wiring: Wiring, user_id: str, choice: ModelChoice) -> Gathered:
+    """Read what will be exported; raises GalleryEmpty, Conflict without any mask, NotFound for an unknown version."""
+    with wiring.database.read() as session:
+        gathered = gather(session, user_id, choice)
+    if not gathered.entries:
+        raise GalleryEmpty
+    if all(entry.mask is None for entry in gathered.entries):
+        raise Conflict("nothing_to_export", "No photo has a mask by this model yet. Start a segmentation first.")
+    return gathered
+
+
+def stream(wiring: Wiring, gathered: Gathered, wanted: ExportFormat) -> Iterator[bytes]:
+    """The zip, piece by piece."""
+    export = _Export(wiring, gathered)
+    return export.coco() if wanted is ExportFormat.COCO else export.voc()
+
+
+class _Export:
+    """One zip under way, and the photos that are not in it."""
+
+    def __init__(self, wiring: Wiring, gathered: Gathered) -> None:
+        self._wiring = wiring
+        self._gathered = gathered
+        self._zip = ZipStream(compress_type=ZIP_DEFLATED)
+        self._left_out: list[dict[str, str]] = []
+        for entry in gathered.entries:
+            if entry.mask is None:
+                self._note(entry, LeftOut("mask_not_ready", "This photo has no mask by this model yet."))
+
+    def coco(self) -> Iterator[bytes]:
+        """`annotations.json`, then what was left out."""
+        read = partial(self._read, max_pixels=self._wiring.settings.max_rle_pixels)
+        pieces = coco.annotations_json(self._gathered, utc_now().isoformat(timespec="seconds"), read)
+        yield from self._add("annotations.json", pieces)
+        yield from self._end()
+
+    def voc(self) -> Iterator[bytes]:
+        """The class names, the masks, their list, then what was left out."""
+        yield from self._add("class_names.txt", voc.class_names(self._gathered.classes).encode())
+        yield from self._add("labelmap.txt", voc.label_map(self._gathered.classes).encode())
+        listed, photos = [], []
+        for name, content, entry in voc.mask_files(self._gathered, self._read):
+            yield from self._add(name, content, compress_type=ZIP_STORED)  # a PNG is compressed already
+            listed.append(entry.stem)
+            photos.append({"mask": name, "filename": entry.image.filename, "image_id": entry.image.id, "sha256": entry.image.sha256})
+        yield from self._add("ImageSets/Segmentation/default.txt", "".join(f"{stem}\n" for stem in listed).encode())
+        yield from self._add("photos.json", _json(photos))
+        yield from self._end()
+
+    def _add(self, name: str, content: bytes | Iterable[bytes], **options: Any) -> Iterator[bytes]:
+        self._zip.add(content, name, **options)
+        yield from self._zip.all_files()
+
+    def _end(self) -> Iterator[bytes]:
+        if self._left_out:
+            yield from self._add("left_out.json", _json(self._left_out))
+        yield from self._zip.finalize()
+
+    def _read(self, entry: Entry, *, max_pixels: int | None = None) -> bytes | None:
+        try:
+            return self._labels(entry, max_pixels)
+        except LeftOut as reason:
+            self._note(entry, reason)
+            return None
+
+    def _labels(self, entry: Entry, max_pixels: int | None) -> bytes:
+        assert entry.mask is not None
+        if max_pixels is not None and entry.image.width * entry.image.height > max_pixels:
+            raise LeftOut("too_many_pixels", f"Run lengths are given up to {max_pixels} pixels; the VOC export holds this mask.")
+        try:
+            return self._wiring.storage.get_bytes(entry.mask.labels_key)
+        except BlobNotFound as error:
+            log.warning("export.mask_missing", image_id=entry.image.id)
+            raise LeftOut("mask_missing", "The mask's file is no longer there. Segment the photo again.") from error
+
+    def _note(self, entry: Entry, reason: LeftOut) -> None:
+        self._left_out.append({"filename": entry.image.filename, "image_id": entry.image.id, "code": reason.code, "reason": reason.reason})
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
