@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import select
 
 from app import auth
+from app.attempts import FailedAttempts, client_address
 from app.auth import Principal
 from app.db import Database
 from app.errors import Forbidden, NotFound, Unauthorized
@@ -20,6 +21,7 @@ from app.storage import Storage
 from app.tables import User
 
 MAX_PAGE = 1000
+_READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,12 @@ class Wiring:
     storage: Storage
     # Decoding a photo takes memory in proportion to its pixels, so few of them happen at a time.
     decoding: anyio.CapacityLimiter
+    failed_attempts: FailedAttempts
 
 
-_bearer = HTTPBearer(auto_error=False, description="A service token (`pseg_svc_…`) or a user's own (`pseg_usr_…`).")
+_bearer = HTTPBearer(
+    auto_error=False, description="Of a service (`pseg_svc_…`), of a user (`pseg_usr_…`), or of a user for reading only (`pseg_uro_…`)."
+)
 
 
 def get_wiring(request: Request) -> Wiring:
@@ -46,11 +51,20 @@ def get_wiring(request: Request) -> Wiring:
 WiringDep = Annotated[Wiring, Depends(get_wiring)]
 
 
-def get_principal(wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> Principal:
-    """Who is calling; raises Unauthorized."""
+def get_principal(
+    request: Request, wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> Principal:
+    """Who is calling; raises Unauthorized, TooManyRequests after many wrong tokens, Forbidden for a read-only token that would write."""
     if credentials is None:
         raise Unauthorized("Send a token: `Authorization: Bearer <token>`.")
-    return auth.authenticate(wiring.database, credentials.credentials)
+    try:
+        principal = auth.authenticate(wiring.database, credentials.credentials)
+    except Unauthorized:
+        wiring.failed_attempts.note(client_address(request, wiring.settings.trusted_proxies))
+        raise
+    if request.method not in _READING_METHODS and not principal.may_write:
+        raise Forbidden("read_only_token", "This token may only read.")
+    return principal
 
 
 PrincipalDep = Annotated[Principal, Depends(get_principal)]

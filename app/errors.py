@@ -2,7 +2,7 @@
 
 AppError
 ├── Unauthorized          401  no, wrong, expired or revoked token
-├── Forbidden             403  a user token asked for what only a service token may do
+├── Forbidden             403  the token is right, and of a kind that may not do this
 ├── NotFound              404  unknown id, or somebody else's
 │   └── MaskNotReady      404  no mask yet; names the job that will make it
 ├── Conflict              409  the state does not allow it
@@ -14,6 +14,7 @@ AppError
 ├── Unprocessable         422  the body was read and makes no sense
 │   ├── MalformedCursor
 │   └── IdempotencyConflict
+├── TooManyRequests       429  asked too often; Retry-After says when again
 ├── SegmentationFailed    500  a worker could not segment this photo
 ├── Unavailable           503  something the service stands on is missing
 └── NotInTime             504  the bound passed; names the job that goes on
@@ -53,7 +54,7 @@ class Unauthorized(AppError):
 
 
 class Forbidden(AppError):
-    """A user token asked for what only a service token may do."""
+    """The token is right, and of a kind that may not do this."""
 
     status = 403
     title = "Not allowed"
@@ -138,6 +139,16 @@ class IdempotencyConflict(Unprocessable):
             "idempotency_conflict",
             "This Idempotency-Key came before with another body. Use a new key for a new request.",
         )
+
+
+class TooManyRequests(AppError):
+    """The caller asked too often."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, code: str, detail: str, *, retry_after_seconds: int) -> None:
+        super().__init__(code, detail, headers={"Retry-After": str(max(1, retry_after_seconds))})
 
 
 class SegmentationFailed(AppError):

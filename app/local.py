@@ -315,7 +315,7 @@ def _api_program(settings: Settings, environment: dict[str, str]) -> Program:
         "--log-level": "info",
     }
     arguments = [part for option in options.items() for part in option]
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:app_factory", "--no-access-log", *arguments]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:app_factory", "--no-access-log", "--no-proxy-headers", *arguments]
     return Program("api", command, environment)
 
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from app import health
 from app.adaptations import routes as adaptations
+from app.attempts import FailedAttempts
 from app.callers import routes as callers
 from app.catalog import routes as catalog
 from app.db import Database
@@ -26,6 +27,7 @@ from app.request_log import RequestLog
 from app.segmentations import routes as segmentations
 from app.settings import Settings
 from app.storage import Storage
+from app.tokens import routes as tokens
 from app.users import routes as users
 
 _DESCRIPTION = """Segments each user's photos with a model that has adapted itself to that user, without a label.
@@ -52,10 +54,12 @@ def create_app(settings: Settings) -> FastAPI:
         database=Database(settings.database_url),
         storage=Storage(settings.storage_url),
         decoding=anyio.CapacityLimiter(settings.decoding_threads),
+        failed_attempts=FailedAttempts(settings.redis_url, settings.auth_failures_per_minute),
     )
     install_handlers(app)
     app.add_middleware(RequestLog)
     for room in (callers, users, images, masks, adaptations, segmentations, personal_models, exports, catalog, health):
+    for room in (callers, users, tokens, images, masks, adaptations, segmentations, personal_models, exports, catalog, health):
         app.include_router(room.router)
     install_page(app)
     return app

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -39,6 +40,16 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", description="Least severe level that is logged.")
     log_json: bool = Field(False, description="Log one JSON object per line instead of text for people.")
 
+    auth_failures_per_minute: int = Field(
+        30, ge=1, description="Wrong tokens from one address after which the answer is 429; right ones pass."
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=8, description="Reverse proxies in front whose X-Forwarded-For is believed; 0 ignores the header."
+    )
+    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the API (JSON list); by default none.")
+    hsts_seconds: int = Field(0, ge=0, description="Strict-Transport-Security max-age, for a deployment behind HTTPS; 0 sends none.")
+    max_json_bytes: int = Field(MEBIBYTE, gt=0, description="Largest request body, apart from uploaded photos.")
+
     default_base: str = Field("espnetv2", description="Base model used while no worker has registered a default one.")
     weights_dir: Path | None = Field(None, description="Folder of fetched base weights. Default: in the cache folder of the worker's user.")
     weights_mirror: str | None = Field(None, description="URL of a folder to fetch base weights from, instead of their publishers'.")
@@ -69,3 +80,4 @@ class Settings(BaseSettings):
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     events_interval_seconds: float = Field(0.25, ge=0.25, description="Shortest time between two server-sent events.")
     events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")
+

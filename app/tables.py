@@ -55,6 +55,7 @@ class TokenKind(StrEnum):
 
     SERVICE = "service"
     USER = "user"
+    READ_ONLY = "read_only"
 
 
 class ItemStatus(StrEnum):

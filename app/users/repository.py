@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app.tables import ACTIVE_STATUSES, Image, Job, Mask, PersonalModel, Token, User
+from app.tables import ACTIVE_STATUSES, Image, Job, Mask, PersonalModel, User
 
 
 def get(session: Session, user_id: str) -> User | None:
@@ -32,25 +30,6 @@ def gallery_size(session: Session, user_id: str) -> tuple[int, int]:
         select(func.count(Image.id), func.coalesce(func.sum(Image.byte_size), 0)).where(Image.user_id == user_id)
     ).one()
     return int(count), int(size)
-
-
-def tokens(session: Session, user_id: str) -> list[Token]:
-    """The user's tokens, oldest first."""
-    return list(session.scalars(select(Token).where(Token.user_id == user_id).order_by(Token.id)))
-
-
-def revoke(session: Session, user_id: str, now: datetime, *, token_id: str | None = None) -> int:
-    """Revoke one token of the user, or all; returns how many were valid before."""
-    statement = update(Token).where(Token.user_id == user_id, Token.revoked_at.is_(None))
-    if token_id is not None:
-        statement = statement.where(Token.id == token_id)
-    revoked = session.execute(statement.values(revoked_at=now).returning(Token.id))
-    return len(revoked.all())
-
-
-def has_token(session: Session, user_id: str, token_id: str) -> bool:
-    """Whether this token is the user's."""
-    return session.execute(select(Token.id).where(Token.user_id == user_id, Token.id == token_id)).first() is not None
 
 
 def active_jobs(session: Session, user_id: str) -> list[Job]:

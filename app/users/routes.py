@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from fastapi import APIRouter, Response
 
 from app.deps import CurrentUserId, PageCursor, PageLimit, ServiceDep, VisibleUserId, WiringDep
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.users import service
-from app.users.schemas import CreatedToken, CreatedUser, Erasure, NewToken, NewUser, TokenList, UserDetails, UserPage
+from app.users.schemas import CreatedUser, Erasure, NewUser, UserDetails, UserPage
 
 router = APIRouter(prefix="/v1/users", tags=["users"], responses=problem_responses(401, 422))
 
@@ -39,21 +37,3 @@ def get_user(user_id: CurrentUserId, wiring: WiringDep) -> UserDetails:
 def erase_user(user_id: VisibleUserId, wiring: WiringDep) -> Erasure:
     """Stops the user's jobs and removes rows, photos, masks and personal models; answers with what was removed."""
     return service.erase(wiring.database, wiring.storage, user_id)
-
-
-@router.post("/{user_id}/tokens", status_code=201, summary="Make a token", responses=problem_responses(404))
-def create_token(user_id: CurrentUserId, wiring: WiringDep, wish: NewToken | None = None) -> CreatedToken:
-    """A further token for this user; `revoke_others` makes it a rotation."""
-    return service.create_token(wiring.database, user_id, wish or NewToken(expires_in_seconds=None, revoke_others=False))
-
-
-@router.get("/{user_id}/tokens", summary="List the tokens", responses=problem_responses(404))
-def list_tokens(user_id: CurrentUserId, wiring: WiringDep) -> TokenList:
-    """The user's tokens, without their secrets."""
-    return service.list_tokens(wiring.database, user_id)
-
-
-@router.delete("/{user_id}/tokens/{token_id}", status_code=204, summary="Revoke a token", responses=problem_responses(404))
-def revoke_token(user_id: CurrentUserId, token_id: UUID, wiring: WiringDep) -> None:
-    """From the next request on the token is refused."""
-    service.revoke_token(wiring.database, user_id, str(token_id))

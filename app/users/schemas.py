@@ -46,37 +46,6 @@ class CreatedUser(UserDocument):
     token_id: str
 
 
-class NewToken(BaseModel):
-    """A token to be made."""
-
-    model_config = ConfigDict(extra="forbid")
-    expires_in_seconds: int | None = Field(None, gt=0, le=10 * 365 * 86400, description="Never expires without it.")
-    revoke_others: bool = Field(False, description="Revoke the user's other tokens in the same step.")
-
-
-class TokenDocument(BaseModel):
-    """A token, without its secret."""
-
-    id: str
-    prefix: str
-    created_at: datetime
-    last_used_at: datetime | None
-    expires_at: datetime | None
-    revoked_at: datetime | None
-
-
-class CreatedToken(TokenDocument):
-    """A new token; its text is shown this once."""
-
-    token: str
-
-
-class TokenList(BaseModel):
-    """A user's tokens."""
-
-    items: list[TokenDocument]
-
-
 class ErasureReport(BaseModel):
     """What was removed."""
 

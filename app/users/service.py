@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from sqlalchemy.exc import IntegrityError
 
 from app import auth, jobs
 from app.clock import utc_now
 from app.db import Database
 from app.deps import user_not_found
-from app.errors import Conflict, NotFound
+from app.errors import Conflict
 from app.pagination import decode_cursor, encode_cursor
 from app.personal_models import repository as model_repository
 from app.storage import Storage, user_prefix
-from app.tables import Token, User
+from app.tables import User
 from app.users import repository
 from app.users.schemas import (
-    CreatedToken,
     CreatedUser,
     Erasure,
     ErasureReport,
-    NewToken,
     NewUser,
-    TokenDocument,
-    TokenList,
     UserDetails,
     UserDocument,
     UserPage,
@@ -96,39 +90,3 @@ def erase(database: Database, storage: Storage, user_id: str) -> Erasure:
     # A worker that was writing when its job's row went has put its last blobs meanwhile.
     blobs += storage.delete_prefix(user_prefix(user_id))
     return Erasure(user_id=user_id, status="succeeded", report=ErasureReport(**counts, blobs=blobs))
-
-
-def create_token(database: Database, user_id: str, wish: NewToken) -> CreatedToken:
-    """A new token for the user; with `revoke_others` the only valid one from here on."""
-    now = utc_now()
-    expires_at = None if wish.expires_in_seconds is None else now + timedelta(seconds=wish.expires_in_seconds)
-    with database.write() as session:
-        if wish.revoke_others:
-            repository.revoke(session, user_id, now)
-        token, text = auth.create_token(session, user_id, expires_at=expires_at)
-    return CreatedToken(**_token_document(token).model_dump(), token=text)
-
-
-def list_tokens(database: Database, user_id: str) -> TokenList:
-    """The user's tokens, without their secrets."""
-    with database.read() as session:
-        return TokenList(items=[_token_document(token) for token in repository.tokens(session, user_id)])
-
-
-def revoke_token(database: Database, user_id: str, token_id: str) -> None:
-    """Make one token invalid; again is harmless. Raises NotFound for a token that is not the user's."""
-    with database.write() as session:
-        if not repository.has_token(session, user_id, token_id):
-            raise NotFound("token_not_found", "This user has no such token.")
-        repository.revoke(session, user_id, utc_now(), token_id=token_id)
-
-
-def _token_document(token: Token) -> TokenDocument:
-    return TokenDocument(
-        id=token.id,
-        prefix=token.prefix,
-        created_at=token.created_at,
-        last_used_at=token.last_used_at,
-        expires_at=token.expires_at,
-        revoked_at=token.revoked_at,
-    )

@@ -8,11 +8,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app import auth
 from app.clock import utc_now
 from app.db import Database
 from app.main import create_app
 from app.settings import Settings
-from app.tables import RegisteredBase, Worker
+from app.tables import RegisteredBase, TokenKind, Worker
 from tests.app.conftest import Caller, TestClient
 from tests.conftest import free_port
 
@@ -64,7 +65,7 @@ def test_what_is_missing_is_named_and_leaks_nothing(settings: Settings) -> None:
 def test_a_database_that_is_away_is_503(settings: Settings) -> None:
     url = f"postgresql+psycopg://nobody:secret@127.0.0.1:{free_port()}/none"
     with TestClient(create_app(settings.model_copy(update={"database_url": url}))) as client:
-        answer = client.get("/v1/bases", headers={"Authorization": "Bearer x"})
+        answer = client.get("/v1/bases", headers={"Authorization": f"Bearer {auth.new_text(TokenKind.USER)}"})
         readiness = client.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert int(answer.headers["retry-after"]) > 0

@@ -1,0 +1,1 @@
+"""A user's tokens: make, list, rotate, revoke."""

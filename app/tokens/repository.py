@@ -1,0 +1,29 @@
+"""Queries on the tokens of one user."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.tables import Token
+
+
+def tokens(session: Session, user_id: str) -> list[Token]:
+    """The user's tokens, oldest first."""
+    return list(session.scalars(select(Token).where(Token.user_id == user_id).order_by(Token.id)))
+
+
+def get(session: Session, user_id: str, token_id: str) -> Token | None:
+    """One token of the user."""
+    return session.execute(select(Token).where(Token.user_id == user_id, Token.id == token_id)).scalar_one_or_none()
+
+
+def revoke(session: Session, user_id: str, now: datetime, *, token_id: str | None = None) -> int:
+    """Revoke one token of the user, or all; returns how many were valid before."""
+    statement = update(Token).where(Token.user_id == user_id, Token.revoked_at.is_(None))
+    if token_id is not None:
+        statement = statement.where(Token.id == token_id)
+    revoked = session.execute(statement.values(revoked_at=now).returning(Token.id))
+    return len(revoked.all())

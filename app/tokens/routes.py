@@ -1,0 +1,44 @@
+"""`/v1/users/{user_id}/tokens`."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from app.deps import CurrentUserId, PrincipalDep, WiringDep
+from app.problems import problem_responses
+from app.tokens import service
+from app.tokens.schemas import CreatedToken, NewToken, Rotation, TokenList
+
+router = APIRouter(prefix="/v1/users/{user_id}/tokens", tags=["tokens"], responses=problem_responses(401, 404, 422))
+
+
+@router.post("", status_code=201, summary="Make a token")
+def create_token(user_id: CurrentUserId, maker: PrincipalDep, wiring: WiringDep, wish: NewToken | None = None) -> CreatedToken:
+    """A further token for this user; `revoke_others` leaves it the only one.
+
+    A user's own token makes none that lives longer than itself; the service's may make any.
+    """
+    return service.create(wiring.database, maker, user_id, wish or NewToken.model_validate({}))
+
+
+@router.get("", summary="List the tokens")
+def list_tokens(user_id: CurrentUserId, wiring: WiringDep) -> TokenList:
+    """The user's tokens, without their secrets, oldest first."""
+    return service.list_tokens(wiring.database, user_id)
+
+
+@router.post("/{token_id}/rotate", status_code=201, summary="Replace a token", responses=problem_responses(409))
+def rotate_token(
+    user_id: CurrentUserId, token_id: UUID, maker: PrincipalDep, wiring: WiringDep, wish: Rotation | None = None
+) -> CreatedToken:
+    """A new token of the same scope and lifetime; the old one ends at once, or after `grace_seconds`."""
+    grace_seconds = 0 if wish is None else wish.grace_seconds
+    return service.rotate(wiring.database, maker, user_id, str(token_id), grace_seconds=grace_seconds)
+
+
+@router.delete("/{token_id}", status_code=204, summary="Revoke a token")
+def revoke_token(user_id: CurrentUserId, token_id: UUID, wiring: WiringDep) -> None:
+    """From the next request on the token is refused."""
+    service.revoke(wiring.database, user_id, str(token_id))

@@ -1,0 +1,91 @@
+"""What can be done with a user's tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from app import auth
+from app.auth import Principal
+from app.clock import utc_now
+from app.db import Database
+from app.errors import Conflict, NotFound
+from app.tables import Token, TokenKind
+from app.tokens import repository
+from app.tokens.schemas import CreatedToken, NewToken, TokenDocument, TokenList
+
+
+def create(database: Database, maker: Principal, user_id: str, wish: NewToken) -> CreatedToken:
+    """A new token for the user; with `revoke_others` the only valid one from here on."""
+    now = utc_now()
+    wanted = None if wish.lifetime is None else now + wish.lifetime
+    with database.write() as session:
+        if wish.revoke_others:
+            repository.revoke(session, user_id, now)
+        token, text = auth.create_token(
+            session, user_id, expires_at=_no_later_than(maker, wanted), read_only=wish.scope == TokenKind.READ_ONLY
+        )
+    return _created(token, text)
+
+
+def rotate(database: Database, maker: Principal, user_id: str, token_id: str, *, grace_seconds: int) -> CreatedToken:
+    """A new token of the same scope and lifetime; the old one ends after `grace_seconds`. Raises NotFound, Conflict."""
+    now = utc_now()
+    with database.write() as session:
+        old = repository.get(session, user_id, token_id)
+        if old is None:
+            raise token_not_found()
+        if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+            raise Conflict("token_not_valid", "This token is revoked or expired: make a new one instead.")
+        lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+        expires_at = _no_later_than(maker, None if lifetime is None else now + lifetime)
+        token, text = auth.create_token(session, user_id, expires_at=expires_at, read_only=old.kind == TokenKind.READ_ONLY)
+        if grace_seconds:
+            old.expires_at = _earlier(old.expires_at, now + timedelta(seconds=grace_seconds))
+        else:
+            old.revoked_at = now
+    return _created(token, text)
+
+
+def list_tokens(database: Database, user_id: str) -> TokenList:
+    """The user's tokens, without their secrets."""
+    with database.read() as session:
+        return TokenList(items=[_document(token) for token in repository.tokens(session, user_id)])
+
+
+def revoke(database: Database, user_id: str, token_id: str) -> None:
+    """Make one token invalid; again is harmless. Raises NotFound for a token that is not the user's."""
+    with database.write() as session:
+        if repository.get(session, user_id, token_id) is None:
+            raise token_not_found()
+        repository.revoke(session, user_id, utc_now(), token_id=token_id)
+
+
+def token_not_found() -> NotFound:
+    """The one answer for an unknown token and another user's."""
+    return NotFound("token_not_found", "This user has no such token.")
+
+
+def _no_later_than(maker: Principal, wanted: datetime | None) -> datetime | None:
+    # Otherwise whoever finds a token of one day would make one for ever of it.
+    return wanted if maker.is_service else _earlier(wanted, maker.expires_at)
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    given = [moment for moment in (one, other) if moment is not None]
+    return min(given, default=None)
+
+
+def _created(token: Token, text: str) -> CreatedToken:
+    return CreatedToken(**_document(token).model_dump(), token=text)
+
+
+def _document(token: Token) -> TokenDocument:
+    return TokenDocument(
+        id=token.id,
+        prefix=token.prefix,
+        scope="read_only" if token.kind == TokenKind.READ_ONLY else "user",
+        created_at=token.created_at,
+        last_used_at=token.last_used_at,
+        expires_at=token.expires_at,
+        revoked_at=token.revoked_at,
+    )
