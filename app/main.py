@@ -58,7 +58,6 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_handlers(app)
     app.add_middleware(RequestLog)
-    for room in (callers, users, images, masks, adaptations, segmentations, personal_models, exports, catalog, health):
     for room in (callers, users, tokens, images, masks, adaptations, segmentations, personal_models, exports, catalog, health):
         app.include_router(room.router)
     install_page(app)
