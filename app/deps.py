@@ -15,6 +15,7 @@ from app import auth
 from app.attempts import FailedAttempts, client_address
 from app.auth import Principal
 from app.db import Database
+from app.decoding.pool import DecoderPool
 from app.errors import Forbidden, NotFound, Unauthorized
 from app.settings import Settings
 from app.storage import Storage
@@ -33,6 +34,7 @@ class Wiring:
     storage: Storage
     # Decoding a photo takes memory in proportion to its pixels, so few of them happen at a time.
     decoding: anyio.CapacityLimiter
+    decoder: DecoderPool
     failed_attempts: FailedAttempts
 
 

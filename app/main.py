@@ -15,6 +15,7 @@ from app.attempts import FailedAttempts
 from app.callers import routes as callers
 from app.catalog import routes as catalog
 from app.db import Database
+from app.decoding.pool import DecoderPool
 from app.deps import Wiring
 from app.exports import routes as exports
 from app.images import routes as images
@@ -53,7 +54,8 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         database=Database(settings.database_url),
         storage=Storage(settings.storage_url),
-        decoding=anyio.CapacityLimiter(settings.decoding_threads),
+        decoding=anyio.CapacityLimiter(settings.decoding_processes),
+        decoder=DecoderPool(settings.decoding_limits(), settings.decoding_processes),
         failed_attempts=FailedAttempts(settings.redis_url, settings.auth_failures_per_minute),
     )
     install_handlers(app)
@@ -74,6 +76,7 @@ def app_factory() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
+    app.state.wiring.decoder.close()
     app.state.wiring.database.close()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.decoding.limits import DecodingLimits
 
 MEBIBYTE = 1024 * 1024
 
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that it is alive.")
     sweep_seconds: float = Field(5.0, gt=0, description="How often a worker looks for jobs that nobody was told of.")
     worker_fresh_seconds: float = Field(30.0, gt=0, description="A worker heard from within this time counts as alive.")
+    segmentation_turn_seconds: float = Field(5.0, gt=0, description="After this long a segmentation gives way to jobs that wait.")
     device: str = Field("auto", description="Where the workers compute: `auto`, `cpu`, `cuda`, `cuda:1`, …")
     model_cache_bytes: int = Field(512 * MEBIBYTE, gt=0, description="Memory of one worker for the personal models that it used last.")
 
@@ -72,7 +74,9 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(100_000_000, gt=0, le=178_000_000, description="Most pixels of a photo, checked before it is decoded.")
     max_batch_files: int = Field(10_000, gt=0, description="Most files of one upload request.")
     max_segmentation_images: int = Field(10_000, gt=0, description="Most photos of one segmentation job.")
-    decoding_threads: int = Field(2, ge=1, description="Photos that the API decodes at the same time.")
+    decoding_processes: int = Field(2, ge=1, description="Photos that the API decodes at the same time, each in a process of its own.")
+    decoding_seconds: float = Field(20.0, gt=0, description="Longest decoding of one photo; then its process is ended.")
+    decoding_memory_bytes: int = Field(2048 * MEBIBYTE, ge=256 * MEBIBYTE, description="Address space of a process that decodes photos.")
     max_rle_pixels: int = Field(25_000_000, gt=0, description="Most pixels of a mask given as `rle`.")
 
     max_wait_seconds: float = Field(30.0, gt=0, description="Longest `wait` of a segmentation request.")
@@ -81,3 +85,6 @@ class Settings(BaseSettings):
     events_interval_seconds: float = Field(0.25, ge=0.25, description="Shortest time between two server-sent events.")
     events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")
 
+    def decoding_limits(self) -> DecodingLimits:
+        """What one decoding may take, in the API and in the workers alike."""
+        return DecodingLimits(self.max_image_pixels, self.decoding_seconds, self.decoding_memory_bytes)

@@ -118,5 +118,5 @@ async def get_thumbnail(
     fresh = not_modified(request, etag)
     if fresh is not None:
         return fresh
-    picture = await anyio.to_thread.run_sync(service.small, wiring.storage, image, size, limiter=wiring.decoding)
+    picture = await anyio.to_thread.run_sync(service.small, wiring, image, size, limiter=wiring.decoding)
     return Response(picture, media_type="image/jpeg", headers=cache_headers(etag))

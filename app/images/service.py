@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from sqlalchemy.exc import IntegrityError
 
 from app.db import Database
+from app.decoding.errors import PhotoRejected
+from app.decoding.facts import PhotoFacts
 from app.deps import Wiring
-from app.errors import BlobNotFound, NotFound
+from app.errors import BlobNotFound, NotFound, Unprocessable
 from app.images import repository
-from app.images.inspection import PhotoFacts, PhotoRejected, inspect_photo
 from app.images.multipart import ReceivedFile
-from app.images.rendering import thumbnail
 from app.images.schemas import ImageDocument, ImagePage, UploadResult
 from app.pagination import decode_cursor, encode_cursor
 from app.storage import Storage, masks_prefix, photo_key
@@ -43,7 +43,8 @@ def store_photo(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[s
     known = _known(wiring.database, user_id, received.sha256)
     if known is not None:
         return known, False
-    facts = inspect_photo(received.path, max_pixels=wiring.settings.max_image_pixels)
+    with received.path.open("rb") as stream:
+        facts = wiring.decoder.inspect(stream)
     wiring.storage.put_file(photo_key(user_id, received.sha256), received.path)
     return _insert(wiring.database, user_id, received, facts)
 
@@ -121,13 +122,20 @@ def content(storage: Storage, image: Image) -> Iterator[bytes]:
     return storage.chunks(key)
 
 
-def small(storage: Storage, image: Image, max_side: int) -> bytes:
+def small(wiring: Wiring, image: Image, max_side: int) -> bytes:
     """The photo's thumbnail; raises NotFound when its blob is gone."""
     try:
-        with storage.open(photo_key(image.user_id, image.sha256)) as stream:
-            return thumbnail(stream, max_side=max_side)
+        with wiring.storage.open(photo_key(image.user_id, image.sha256)) as stream:
+            return wiring.decoder.thumbnail(stream, max_side)
     except BlobNotFound as error:
         raise NotFound("photo_missing", "The photo's file is no longer there.") from error
+    except PhotoRejected as rejection:
+        raise photo_unreadable(rejection) from rejection
+
+
+def photo_unreadable(rejection: PhotoRejected) -> Unprocessable:
+    """A stored photo that cannot be decoded now: its file was damaged, or the limits are tighter than they were."""
+    return Unprocessable("photo_unreadable", rejection.reason, extra={"cause": rejection.code})
 
 
 def document(image: Image) -> ImageDocument:

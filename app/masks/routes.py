@@ -61,7 +61,7 @@ def render(wiring: Wiring, image: Image, mask: Mask, wanted: MaskFormat) -> Resp
         document = service.rle_document(storage, image, mask, max_pixels=max_pixels)
         return JSONResponse(document.model_dump(mode="json"))
     if wanted is MaskFormat.OVERLAY:
-        return Response(service.overlay_png(storage, image, mask), media_type="image/png")
+        return Response(service.overlay_png(wiring, image, mask), media_type="image/png")
     if wanted is MaskFormat.CONFIDENCE:
         return Response(service.confidence_png(storage, mask), media_type="image/png")
     return Response(service.labels_png(storage, mask), media_type="image/png")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image as Picture
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.decoding.errors import PhotoRejected
+from app.deps import Wiring
 from app.errors import BlobNotFound, MaskNotReady, NotFound, Unprocessable
-from app.images.rendering import upright_rgb
+from app.images.service import photo_unreadable
 from app.images.service import require as require_image
 from app.job_documents import job_url
 from app.masks import repository
@@ -23,9 +25,6 @@ from app.storage import Storage, photo_key
 from app.tables import Image, Mask
 
 ModelChoice = Literal["personal", "base"] | int | None
-_OVERLAY_ALPHA = 150
-_BACKGROUND = 0
-_FAST_PNG = 1  # zlib's level: an overlay is looked at once
 
 
 def find(database: Database, user_id: str, image_id: str, choice: ModelChoice) -> tuple[Image, Mask]:
@@ -69,16 +68,16 @@ def confidence_png(storage: Storage, mask: Mask) -> bytes:
     return _blob(storage, mask.confidence_key)
 
 
-def overlay_png(storage: Storage, image: Image, mask: Mask) -> bytes:
+def overlay_png(wiring: Wiring, image: Image, mask: Mask) -> bytes:
     """The photo with its classes laid over it; the background shows the photo alone."""
-    labels = _labels(storage, mask)
-    with _opened_photo(storage, image) as stream:
-        photo = upright_rgb(stream)
-    alpha = _values(labels).point([0 if value == _BACKGROUND else _OVERLAY_ALPHA for value in range(256)])
-    photo.paste(labels.convert("RGB"), mask=alpha)
-    target = io.BytesIO()
-    photo.save(target, "PNG", compress_level=_FAST_PNG)
-    return target.getvalue()
+    labels = _blob(wiring.storage, mask.labels_key)
+    try:
+        with wiring.storage.open(photo_key(image.user_id, image.sha256)) as photo:
+            return wiring.decoder.overlay(photo, io.BytesIO(labels))
+    except BlobNotFound as error:
+        raise NotFound("photo_missing", "The photo's file is no longer there.") from error
+    except PhotoRejected as rejection:
+        raise photo_unreadable(rejection) from rejection
 
 
 def document(image: Image, mask: Mask) -> MaskDocument:
@@ -131,10 +130,3 @@ def _blob(storage: Storage, key: str) -> bytes:
         return storage.get_bytes(key)
     except BlobNotFound as error:
         raise NotFound("mask_missing", "The mask's file is no longer there. Segment the photo again.") from error
-
-
-def _opened_photo(storage: Storage, image: Image) -> Any:
-    key = photo_key(image.user_id, image.sha256)
-    if not storage.exists(key):
-        raise NotFound("photo_missing", "The photo's file is no longer there.")
-    return storage.open(key)

@@ -10,6 +10,7 @@ import anyio.to_thread
 from fastapi import Request, Response
 from pydantic import TypeAdapter
 
+from app.decoding.errors import PhotoRejected
 from app.deps import Wiring
 from app.errors import (
     AppError,
@@ -22,7 +23,6 @@ from app.errors import (
     UnsupportedMediaType,
 )
 from app.images import service as images
-from app.images.inspection import PhotoRejected
 from app.images.multipart import FileWriter, ReceivedFile, received_files
 from app.job_documents import wait_for_end
 from app.masks import service as masks

@@ -1,0 +1,48 @@
+"""Pictures made from a photo: thumbnail, overlay, raw pixels. No metadata of the photo gets into them. Runs inside a decoder process."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import IO
+
+from PIL import Image
+
+from app.decoding.pictures import opened_photo, strips, upright_rgb
+
+_JPEG_QUALITY = 85
+_OVERLAY_ALPHA = 150
+_BACKGROUND = 0
+_FAST_PNG = 1  # zlib's level: an overlay is looked at once
+
+
+def thumbnail(photo: IO[bytes], max_pixels: int, max_side: int) -> bytes:
+    """An upright JPEG whose longer side is at most `max_side` pixels."""
+    with opened_photo(photo, max_pixels) as image:
+        image.draft(image.mode, (max_side, max_side))
+        picture = upright_rgb(image)
+    picture.thumbnail((max_side, max_side))
+    target = io.BytesIO()
+    picture.save(target, "JPEG", quality=_JPEG_QUALITY)
+    return target.getvalue()
+
+
+def overlay(photo: IO[bytes], labels: IO[bytes], max_pixels: int) -> bytes:
+    """A PNG of the photo with its classes laid over it; the background shows the photo alone."""
+    with opened_photo(photo, max_pixels) as image:
+        picture = upright_rgb(image)
+    with Image.open(labels, formats=["PNG"]) as mask:
+        # A palette picture's bytes are the class ids; seen as grey they can be looked up in a table.
+        values = Image.frombytes("L", mask.size, mask.tobytes())
+        alpha = values.point([0 if value == _BACKGROUND else _OVERLAY_ALPHA for value in range(256)])
+        picture.paste(mask.convert("RGB"), mask=alpha)
+    target = io.BytesIO()
+    picture.save(target, "PNG", compress_level=_FAST_PNG)
+    return target.getvalue()
+
+
+def pixels(photo: IO[bytes], max_pixels: int) -> tuple[int, int, Iterator[bytes]]:
+    """Width, height, and the upright RGB bytes, some rows at a time."""
+    with opened_photo(photo, max_pixels) as image:
+        picture = upright_rgb(image)
+    return picture.width, picture.height, (picture.crop(box).tobytes() for box in strips(picture.size))
