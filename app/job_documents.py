@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import jobs
+from app import jobs, turns
 from app.db import Database
 from app.errors import NotFound
 from app.settings import Settings
@@ -93,7 +93,7 @@ def job_fields(session: Session, job: Job) -> dict[str, Any]:
     url = job_url(job)
     return {
         **{name: getattr(job, name) for name in _SHOWN_COLUMNS},
-        "queue_position": jobs.queue_position(session, job),
+        "queue_position": turns.queue_position(session, job),
         "links": {"self": url, "events": f"{url}/events", "cancel": f"{url}/cancel"},
     }
 

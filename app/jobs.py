@@ -62,13 +62,14 @@ def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Le
     expires_at = now + timedelta(seconds=lease_seconds)
     statement = (
         update(Job)
-        .where(Job.id == job_id, _claimable(now))
+        .where(Job.id == job_id, claimable(now))
         .values(
             status=JobStatus.RUNNING,
             attempt=Job.attempt + 1,
             lease_owner=owner,
             lease_token=Job.lease_token + 1,
             lease_expires_at=expires_at,
+            served_at=now,
             started_at=func.coalesce(Job.started_at, now, type_=Job.started_at.type),
             revision=Job.revision + 1,
         )
@@ -140,9 +141,27 @@ def hand_back(session: Session, lease: Lease) -> None:
         lease,
         status=JobStatus.QUEUED,
         attempt=Job.attempt - 1,
+        eta_seconds=None,
         lease_owner=None,
         lease_expires_at=None,
         rung_at=None,
+    )
+
+
+def yield_turn(session: Session, lease: Lease) -> None:
+    """Queue the job again because others have waited for longer; not an attempt, and what is done stays done."""
+    now = utc_now()
+    _write(
+        session,
+        lease,
+        status=JobStatus.QUEUED,
+        attempt=Job.attempt - 1,
+        eta_seconds=None,
+        lease_owner=None,
+        lease_expires_at=None,
+        served_at=now,
+        yielded_at=now,
+        rung_at=now,
     )
 
 
@@ -183,14 +202,6 @@ def request_cancel(session: Session, job: Job) -> None:
     session.refresh(job)
 
 
-def queue_position(session: Session, job: Job) -> int | None:
-    """1 for the next job of its kind, and so on; None when the job is not queued."""
-    if job.status != JobStatus.QUEUED:
-        return None
-    ahead = select(func.count()).where(Job.kind == job.kind, Job.status == JobStatus.QUEUED, Job.id < job.id)
-    return 1 + session.execute(ahead).scalar_one()
-
-
 def due(session: Session, now: datetime, *, ring_again_seconds: float = RING_AGAIN_SECONDS) -> list[Due]:
     """The jobs that a worker should be told of: queued ones and expired leases, not told of in the last seconds.
 
@@ -200,7 +211,7 @@ def due(session: Session, now: datetime, *, ring_again_seconds: float = RING_AGA
     statement = (
         update(Job)
         .where(
-            _claimable(now),
+            claimable(now),
             or_(Job.rung_at.is_(None), Job.rung_at < now - timedelta(seconds=ring_again_seconds)),
         )
         .values(rung_at=now)
@@ -219,16 +230,18 @@ def dependents(session: Session, job_id: str) -> list[Due]:
 _DIRECT = {"synchronize_session": False}
 
 
-def _claimable(now: datetime) -> ColumnElement[bool]:
+def claimable(now: datetime) -> ColumnElement[bool]:
+    """Whether `claim` would take the job: queued or abandoned, with attempts left, and nothing that must end first."""
     return and_(
-        or_(Job.status == JobStatus.QUEUED, _expired(now)),
+        or_(Job.status == JobStatus.QUEUED, expired(now)),
         Job.attempt < MAX_ATTEMPTS,
         Job.cancel_requested.is_(False),
         ~_waits_for_another(),
     )
 
 
-def _expired(now: datetime) -> ColumnElement[bool]:
+def expired(now: datetime) -> ColumnElement[bool]:
+    """Whether the job's worker has been silent for longer than its lease."""
     return and_(Job.status == JobStatus.RUNNING, Job.lease_expires_at < now)
 
 
@@ -238,8 +251,10 @@ def _waits_for_another() -> ColumnElement[bool]:
 
 
 def _close_abandoned(session: Session, now: datetime, *only: ColumnElement[bool]) -> None:
-    cancelled = update(Job).where(_expired(now), Job.cancel_requested.is_(True), *only)
-    died = update(Job).where(or_(_expired(now), Job.status == JobStatus.QUEUED), Job.attempt >= MAX_ATTEMPTS, *only)
+    nobody_works = or_(expired(now), Job.status == JobStatus.QUEUED)
+    # A queued one: the cancel request came between the worker's last look and its handing back.
+    cancelled = update(Job).where(nobody_works, Job.cancel_requested.is_(True), *only)
+    died = update(Job).where(nobody_works, Job.attempt >= MAX_ATTEMPTS, *only)
     closed = {"finished_at": now, "lease_owner": None, "lease_expires_at": None, "revision": Job.revision + 1}
     session.execute(cancelled.values(status=JobStatus.CANCELLED, **closed), execution_options=_DIRECT)
     session.execute(
@@ -275,6 +290,7 @@ def _finish(session: Session, lease: Lease, status: JobStatus, **values: Any) ->
         lease,
         status=status,
         finished_at=now,
+        served_at=now,
         eta_seconds=None,
         lease_owner=None,
         lease_expires_at=None,

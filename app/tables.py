@@ -174,6 +174,7 @@ class Job(Table):
         ),
         Index("ix_jobs_status_kind_id", "status", "kind", "id"),
         Index("ix_jobs_user_id_kind_id", "user_id", "kind", "id"),
+        Index("ix_jobs_user_id_kind_served_at", "user_id", "kind", "served_at"),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"))
@@ -201,6 +202,9 @@ class Job(Table):
     revision: Mapped[int] = mapped_column(default=0)
     # When Redis was last told of this job; the sweeper rings again some seconds later.
     rung_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+    # When a worker last took or left it, and when it last gave way to other jobs: `app.turns` goes by these.
+    served_at: Mapped[datetime | None]
+    yielded_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

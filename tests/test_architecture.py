@@ -43,6 +43,7 @@ def test_only_repositories_and_a_few_named_modules_query() -> None:
     allowed = {
         "app/tables.py",
         "app/jobs.py",
+        "app/turns.py",
         "app/auth.py",
         "app/deps.py",
         "app/job_documents.py",

@@ -16,12 +16,12 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import jobs
+from app import jobs, turns
 from app.db import Database
 from app.errors import LeaseLost
 from app.jobs import Lease
 from app.settings import Settings
-from app.tables import ACTIVE_STATUSES, Job, JobStatus
+from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 
 # How soon a cancel request is seen; a read, so it costs no write lock.
 _LOOK_SECONDS = 0.5
@@ -46,7 +46,8 @@ class HeldJob:
         self._cancel = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
-        self._alive_at = self._started_at = time.monotonic()
+        self._alive_at = self._started_at = self._looked_for_others_at = time.monotonic()
+        self._first_fraction: float | None = None
         self._reported_at = float("-inf")
         self._reported_stage: str | None = None
 
@@ -69,7 +70,9 @@ class HeldJob:
         if too_soon and stage == self._reported_stage:
             return
         self._reported_at, self._reported_stage = now, stage
-        eta_seconds = estimate_remaining(now - self._started_at, fraction)
+        if self._first_fraction is None:
+            self._first_fraction = fraction
+        eta_seconds = estimate_remaining(now - self._started_at, fraction, self._first_fraction)
         try:
             with self.database.write() as session:
                 jobs.report_progress(
@@ -83,6 +86,27 @@ class HeldJob:
                 )
         except SQLAlchemyError as error:
             log.warning("job.progress_not_written", job_id=self.job_id, error=str(error))
+
+    def turn_is_over(self, turn_seconds: float) -> bool:
+        """Whether this job has had its turn and others wait; asks the database at most twice a second."""
+        now = time.monotonic()
+        if now - self._started_at < turn_seconds or now - self._looked_for_others_at < _LOOK_SECONDS:
+            return False
+        self._looked_for_others_at = now
+        with self.database.read() as session:
+            return turns.somebody_waits(session, JobKind(session.get_one(Job, self.job_id).kind))
+
+    def yield_turn(self) -> None:
+        """Queue the job again behind those who wait; what is done stays done. A cancelled one is closed. Or LeaseLost."""
+        with self.database.write() as session:
+            beat = jobs.heartbeat(session, self.lease)
+            if not beat.alive:
+                raise LeaseLost(self.job_id)
+            if beat.cancel_requested:
+                jobs.cancel(session, self.lease)
+            else:
+                jobs.yield_turn(session, self.lease)
+        log.info("job.gave_way", job_id=self.job_id)
 
     def end_early(self) -> None:
         """Close a job whose work was dropped: cancelled if somebody asked for that, else queued again; or LeaseLost."""
@@ -154,11 +178,15 @@ def hold(database: Database, settings: Settings, job_id: str, owner: str, stoppi
         held.stop()
 
 
-def estimate_remaining(elapsed_seconds: float, fraction: float) -> float | None:
-    """Seconds left by the measured pace, or None while it is too early to say."""
-    if fraction < _SMALLEST_FRACTION_FOR_ETA or elapsed_seconds < _SHORTEST_ELAPSED_FOR_ETA_SECONDS:
+def estimate_remaining(elapsed_seconds: float, fraction: float, first_fraction: float = 0.0) -> float | None:
+    """Seconds left by the measured pace, or None while it is too early to say.
+
+    `first_fraction`: what was done before these seconds began, by an earlier attempt or turn.
+    """
+    gained = fraction - first_fraction
+    if gained < _SMALLEST_FRACTION_FOR_ETA or elapsed_seconds < _SHORTEST_ELAPSED_FOR_ETA_SECONDS:
         return None
-    remaining = elapsed_seconds * (1.0 - min(fraction, 1.0)) / fraction
+    remaining = elapsed_seconds * (1.0 - min(fraction, 1.0)) / gained
     return round(min(remaining, _LONGEST_ETA_SECONDS), 1)
 
 

@@ -1,7 +1,7 @@
 """One segmentation job: photo by photo, each saved as soon as it is done.
 
 Photos that an earlier attempt has done are not done again, and a mask that this very model has made before is reused.
-A job of a thousand photos holds its worker until it is done; sharing a worker between users is for later.
+A long job gives way after its turn where others wait, and goes on from there when it is its turn again.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ _STAGE = "segmenting"
 log = structlog.get_logger(__name__)
 
 
+class TurnIsOver(Exception):
+    """Others wait for this worker, and this job has had its turn; the photos done so far are saved."""
+
+
 @dataclass(frozen=True)
 class StoredModel:
     """A version of a personal model, as its row tells it."""
@@ -66,16 +70,19 @@ def segment_photos(workshop: Workshop, held: HeldJob) -> None:
     with workshop.database.write() as session:
         plan = _plan(session, held.job_id)
         jobs.pin_model_version(session, held.lease, plan.version)
-    held.report("loading", 0, plan.photo_count, 0.0)
+    already_done = plan.photo_count - len(plan.pending)
+    held.report("loading", already_done, plan.photo_count, already_done / max(1, plan.photo_count))
     base = base_for(workshop, held, plan.base)
     personal = None if plan.model is None else _load_model(workshop, plan, plan.model, base)
-    already_done = plan.photo_count - len(plan.pending)
     with writing_for(workshop, plan.user_id):
         for position, photo in enumerate(plan.pending, start=already_done):
             if held.should_stop():
                 raise Cancelled
             held.report(_STAGE, position, plan.photo_count, position / plan.photo_count)
             _segment_one(workshop, held, plan, photo, base, personal)
+            is_last = position == plan.photo_count - 1
+            if not is_last and held.turn_is_over(workshop.settings.segmentation_turn_seconds):
+                raise TurnIsOver
         _close(workshop, held, plan)
 
 

@@ -10,14 +10,14 @@ from dramatiq import Broker
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
-from app import jobs, queue
+from app import jobs, queue, turns
 from app.errors import LeaseLost
 from app.tables import JobKind
 from models.types import Cancelled
 from workers.adaptation import adapt_gallery
 from workers.failures import log_failure
 from workers.lease import HeldJob, hold
-from workers.segmentation import segment_photos
+from workers.segmentation import TurnIsOver, segment_photos
 from workers.workshop import Workshop
 
 Work = Callable[[Workshop, HeldJob], None]
@@ -29,26 +29,44 @@ def declare_actors(broker: Broker, workshop: Workshop) -> None:
     """Make `adapt` and `segment` known to the broker."""
 
     @dramatiq.actor(broker=broker, actor_name="adapt", queue_name=JobKind.ADAPTATION.value)
-    def adapt(job_id: str) -> None:
-        run(workshop, job_id, adapt_gallery)
-        ring_dependents(workshop, job_id)
+    def adapt(_rung_for: str) -> None:
+        done = run_next(workshop, JobKind.ADAPTATION, adapt_gallery)
+        if done is not None:
+            ring_dependents(workshop, done)
 
     @dramatiq.actor(broker=broker, actor_name="segment", queue_name=JobKind.SEGMENTATION.value)
-    def segment(job_id: str) -> None:
-        run(workshop, job_id, segment_photos)
+    def segment(_rung_for: str) -> None:
+        run_next(workshop, JobKind.SEGMENTATION, segment_photos)
 
 
-def run(workshop: Workshop, job_id: str, work: Work) -> None:
-    """Claim the job, do its work, and close its row whatever happens; does nothing where it is not to be had."""
+def run_next(workshop: Workshop, kind: JobKind, work: Work) -> str | None:
+    """Do the job whose turn it is, whichever was rung for; its id, or None where nothing is to be had.
+
+    As many rings as jobs, and each ring takes one: so every job is taken, in the order of `app.turns`.
+    """
+    while not workshop.stopping.is_set():
+        with workshop.database.read() as session:
+            job_id = turns.next_job(session, kind)
+        if job_id is None:
+            log.debug("job.none_waits")
+            return None
+        if run(workshop, job_id, work):
+            return job_id
+        # Another worker was faster with it: ask again whose turn it is.
+    return None
+
+
+def run(workshop: Workshop, job_id: str, work: Work) -> bool:
+    """Claim the job, do its work, and close its row whatever happens; False where it is not to be had."""
     if workshop.stopping.is_set():
-        return
+        return False
     with (
         bound_contextvars(job_id=job_id),
         hold(workshop.database, workshop.settings, job_id, workshop.owner, workshop.stopping) as held,
     ):
         if held is None:
             log.debug("job.not_to_be_had")
-            return
+            return False
         log.info("job.started", lease_token=held.lease.token)
         try:
             _work_and_close(workshop, held, work)
@@ -57,6 +75,7 @@ def run(workshop: Workshop, job_id: str, work: Work) -> None:
         except SQLAlchemyError:
             # The lease runs out, and the sweeper gives the job to somebody else.
             log.exception("job.not_closed")
+    return True
 
 
 def _work_and_close(workshop: Workshop, held: HeldJob, work: Work) -> None:
@@ -64,6 +83,9 @@ def _work_and_close(workshop: Workshop, held: HeldJob, work: Work) -> None:
         work(workshop, held)
     except Cancelled:
         held.end_early()
+    except TurnIsOver:
+        held.yield_turn()
+        queue.enqueue(workshop.settings.redis_url, JobKind.SEGMENTATION, held.job_id)
     except LeaseLost:
         raise
     except Exception as error:

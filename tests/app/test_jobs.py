@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from app import jobs
+from app import jobs, turns
 from app.clock import utc_now
 from app.db import Database
 from app.errors import LeaseLost
@@ -231,7 +231,7 @@ def test_the_queue_position_counts_those_ahead_of_the_same_kind(database: Databa
 
     def position(job_id: str) -> int | None:
         with database.read() as session:
-            return jobs.queue_position(session, session.get_one(Job, job_id))
+            return turns.queue_position(session, session.get_one(Job, job_id))
 
     assert [position(job_id) for job_id in (first, second, third)] == [1, 2, 3]
     must_claim(database, first)
@@ -257,6 +257,17 @@ def test_due_gives_queued_and_expired_jobs_once_until_it_is_time_to_ring_again(d
     assert due(0) == [queued, expired]
     assert due(1) == []
     assert due(jobs.RING_AGAIN_SECONDS + 1) == [queued, expired]
+
+
+@pytest.mark.parametrize("leave", [jobs.hand_back, jobs.yield_turn])
+def test_a_cancel_that_comes_while_the_job_is_handed_back_is_not_forgotten(database: Database, job_id: str, leave: object) -> None:
+    lease = must_claim(database, job_id)
+    with database.write() as session:
+        jobs.request_cancel(session, session.get_one(Job, job_id))
+        leave(session, lease)  # type: ignore[operator]
+    with database.write() as session:
+        jobs.due(session, utc_now())
+    assert job_of(database, job_id).status == JobStatus.CANCELLED
 
 
 def test_a_handed_back_job_is_due_at_once(database: Database, job_id: str) -> None:

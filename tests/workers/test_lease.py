@@ -140,3 +140,8 @@ def test_a_ring_for_an_ended_or_unknown_job_does_nothing(workshop: Workshop, job
 )
 def test_the_estimate_follows_the_measured_pace(elapsed: float, fraction: float, expected: float | None) -> None:
     assert estimate_remaining(elapsed, fraction) == expected
+
+
+def test_the_estimate_does_not_count_what_an_earlier_turn_did() -> None:
+    assert estimate_remaining(10.0, 0.6, 0.5) == pytest.approx(40.0)
+    assert estimate_remaining(10.0, 0.5, 0.5) is None
