@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test unit e2e lint types fmt clean
+.PHONY: help install demo serve test unit e2e lint types fmt client docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -74,6 +74,13 @@ bench-guard: $(INSTALLED) ## The guard on all models of the survey, on models me
 	$(BIN)/python -m benchmarks.quality --guard
 	$(BIN)/python -m benchmarks.guard
 endif
+
+client: $(INSTALLED) ## Write the synchronous client from the asynchronous one (app/client/_async → _sync)
+	$(BIN)/python -m tools.sync_client
+
+docs: $(INSTALLED) ## Build the documentation site into site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 clean: ## Remove .venv and the caches; data/ and out/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

@@ -1,0 +1,109 @@
+"""The Python client of the REST API, over httpx. Imports no torch, and numpy only where a mask is taken as an array.
+
+    from app.client import Client
+
+    me = Client.logged_in()                                      # after `personalseg login`
+    me.upload("photos")                                          # a folder, or any iterable of paths
+    me.wait(me.adapt(), on_progress=lambda job: print(job.stage, job.percent))
+    me.wait(me.segment())
+    me.open_mask(me.images()[0].id)                              # shows itself in a notebook; .labels is a numpy array
+
+A back end holds a service token: `Client(url, token)`, `client.for_user(client.create_user("ann"))`.
+`AsyncClient` is the same surface, awaited (`async for` where a method iterates). Errors: `app.client.errors`.
+"""
+
+from __future__ import annotations
+
+from app.client._async.client import AsyncClient
+from app.client._sync.client import Client
+from app.client.documents import (
+    ENDED,
+    BaseInfo,
+    Caller,
+    Check,
+    ClassInfo,
+    Document,
+    Image,
+    Item,
+    Job,
+    JobKind,
+    JsonObject,
+    MaskClass,
+    MaskFormat,
+    ModelChoice,
+    PersonalModel,
+    Readiness,
+    Span,
+    Token,
+    UploadResult,
+    User,
+)
+from app.client.errors import (
+    ApiError,
+    BadAnswer,
+    ClientError,
+    Conflict,
+    ConnectionFailed,
+    GalleryEmpty,
+    GalleryTooSmall,
+    IdempotencyConflict,
+    InvalidRequest,
+    JobFailed,
+    MaskNotReady,
+    NotAuthorized,
+    NotFound,
+    NotInTime,
+    NotLoggedIn,
+    QuotaExceeded,
+    RateLimited,
+    ServerFailed,
+    TooLarge,
+    WaitTimedOut,
+)
+from app.client.mask import Mask
+
+__all__ = [
+    "ENDED",
+    "ApiError",
+    "AsyncClient",
+    "BadAnswer",
+    "BaseInfo",
+    "Caller",
+    "Check",
+    "ClassInfo",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "ConnectionFailed",
+    "Document",
+    "GalleryEmpty",
+    "GalleryTooSmall",
+    "IdempotencyConflict",
+    "Image",
+    "InvalidRequest",
+    "Item",
+    "Job",
+    "JobFailed",
+    "JobKind",
+    "JsonObject",
+    "Mask",
+    "MaskClass",
+    "MaskFormat",
+    "MaskNotReady",
+    "ModelChoice",
+    "NotAuthorized",
+    "NotFound",
+    "NotInTime",
+    "NotLoggedIn",
+    "PersonalModel",
+    "QuotaExceeded",
+    "RateLimited",
+    "Readiness",
+    "ServerFailed",
+    "Span",
+    "Token",
+    "TooLarge",
+    "UploadResult",
+    "User",
+    "WaitTimedOut",
+]

@@ -1,0 +1,152 @@
+"""One connection to a deployment: requests with a token, repeated where that is safe, answers checked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import anyio
+import httpx
+
+from app.client.answers import Patience, body, checked, entries, no_answer
+from app.client.documents import User
+from app.client.login import current_login
+
+REQUEST_TIMEOUT_SECONDS = 120.0
+RETRIES = 5
+PAGE_ENTRIES = 500
+
+
+class AsyncConnection:
+    """Talks to one deployment with one token.
+
+    A method that concerns a user needs `user_id`: give it here, or take `for_user`.
+
+    Args:
+        base_url: e.g. `http://127.0.0.1:8000`.
+        token: a service token, or the token of the user `user_id`.
+        user_id: the user that the gallery methods act for.
+        timeout_seconds: of one request.
+        retries: how often a request is sent again after a lost connection, a 503, or a 429 that says when to come back.
+            A POST carries an Idempotency-Key of its own, the same for all attempts.
+        transport: for tests.
+        sleep: for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        *,
+        user_id: str | None = None,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        retries: int = RETRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.user_id = user_id
+        self._token = token
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries
+        self._transport = transport
+        self._sleep = sleep
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout_seconds,
+            transport=transport,
+            trust_env=False,  # a proxy of the environment is never meant for the deployment next door
+        )
+
+    @classmethod
+    def logged_in(cls) -> Self:
+        """From PERSONALSEG_URL, PERSONALSEG_TOKEN and PERSONALSEG_USER, else from `personalseg login`.
+
+        Raises:
+            NotLoggedIn: neither says enough.
+        """
+        login = current_login()
+        return cls(login.url, login.token, user_id=login.user_id)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    def for_user(self, user: User | str) -> Self:
+        """A client that acts as this user (or id): with the user's own token where it is known, else with the present one."""
+        known = user if isinstance(user, User) else User(id=user)
+        return type(self)(
+            self.base_url,
+            known.token or self._token,
+            user_id=known.id,
+            timeout_seconds=self._timeout_seconds,
+            retries=self._retries,
+            transport=self._transport,
+            sleep=self._sleep,
+        )
+
+    async def call(self, method: str, path: str, **options: Any) -> Any:
+        """Any route by hand, e.g. one that is newer than this client: the JSON of its answer (None where it has none).
+
+        `options` are httpx's: `params`, `json`, `content`, `headers`. Retries and errors are those of the other methods.
+        """
+        answer = await self._send(method, path, **options)
+        return body(answer) if answer.content else None
+
+    # Below: one request
+
+    def _path(self, *parts: str) -> str:
+        if self.user_id is None:
+            raise ValueError("This needs a user: Client(..., user_id=...) or client.for_user(client.create_user()).")
+        return "/".join(("/v1/users", self.user_id, *parts))
+
+    async def _pages(self, path: str, **query: str | int) -> AsyncIterator[Any]:
+        """The entries of all pages."""
+        query.setdefault("limit", PAGE_ENTRIES)
+        while True:
+            page = await self._json("GET", path, params=query)
+            for entry in entries(page, "items"):
+                yield entry
+            if not isinstance(page, dict) or page.get("next_cursor") is None:
+                return
+            query["cursor"] = page["next_cursor"]
+
+    async def _json(self, method: str, path: str, **options: Any) -> Any:
+        return body(await self._send(method, path, **options))
+
+    async def _send(self, method: str, path: str, *, key: str | None = None, **options: Any) -> httpx.Response:
+        headers = options.pop("headers", None) or {}
+        if method == "POST":
+            headers = {"Idempotency-Key": key or str(uuid4())} | headers
+
+        async def attempt() -> httpx.Response:
+            return await self._http.request(method, path, headers=headers, **options)
+
+        return await self._attempts(attempt, is_delete=method == "DELETE")
+
+    async def _attempts(self, attempt: Callable[[], Awaitable[httpx.Response]], *, is_delete: bool = False) -> httpx.Response:
+        """Make a request until its answer stands, at most `retries` + 1 times."""
+        patience = Patience(self._retries)
+        while True:
+            try:
+                answer = await attempt()
+            except httpx.TransportError as error:
+                pause = patience.pause_after(error)
+                if pause is None:
+                    raise no_answer(self.base_url, error) from error
+            else:
+                pause = patience.pause_after(answer)
+                if pause is None:
+                    # What a lost attempt has deleted is not there any more for the next one.
+                    gone = is_delete and patience.used and answer.status_code == httpx.codes.NOT_FOUND
+                    return answer if gone else checked(answer)
+            await self._sleep(pause)

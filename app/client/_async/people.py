@@ -1,0 +1,72 @@
+"""Users, their tokens, and what the deployment offers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from app.client._async.connection import AsyncConnection
+from app.client.answers import body, entries, no_answer, parse
+from app.client.documents import BaseInfo, Caller, ClassInfo, JsonObject, Readiness, Token, User
+
+
+class AsyncPeople(AsyncConnection):
+    """Calls on users and on the catalogue."""
+
+    async def me(self) -> Caller:
+        """Whose token this is."""
+        return parse(Caller, await self._json("GET", "/v1/me"))
+
+    async def users(self) -> AsyncIterator[User]:
+        """All users, oldest first (service token only), a page fetched when it is needed."""
+        async for entry in self._pages("/v1/users"):
+            yield parse(User, entry)
+
+    async def create_user(self, external_id: str | None = None) -> User:
+        """Make a user (service token only); its token is in the answer, this once."""
+        wish = {} if external_id is None else {"external_id": external_id}
+        return parse(User, await self._json("POST", "/v1/users", json=wish))
+
+    async def user(self) -> User:
+        """The user, how many photos they have, and which of their models is in use."""
+        return parse(User, await self._json("GET", self._path().rstrip("/")))
+
+    async def erase(self) -> JsonObject:
+        """Erase the user: rows, photos, masks, models, running jobs. Answers with what was removed."""
+        document: JsonObject = await self._json("DELETE", self._path().rstrip("/"))
+        return document
+
+    async def create_token(self, **wish: Any) -> Token:
+        """A further token of the user; e.g. `expires_in_seconds=3600`, or `revoke_others=True`, which makes it a rotation."""
+        return parse(Token, await self._json("POST", self._path("tokens"), json=wish))
+
+    async def tokens(self) -> list[Token]:
+        """The user's tokens, without their texts."""
+        return [parse(Token, entry) for entry in entries(await self._json("GET", self._path("tokens")), "items")]
+
+    async def revoke_token(self, token_id: str) -> None:
+        """From the next request on the token is refused."""
+        await self._send("DELETE", self._path("tokens", token_id))
+
+    async def bases(self) -> list[BaseInfo]:
+        """The base models."""
+        return [parse(BaseInfo, entry) for entry in entries(await self._json("GET", "/v1/bases"), "items")]
+
+    async def classes(self, base: str | None = None) -> list[ClassInfo]:
+        """Class ids, names and colours of a base (by default the default one)."""
+        query = {} if base is None else {"base": base}
+        return [parse(ClassInfo, entry) for entry in entries(await self._json("GET", "/v1/classes", params=query), "items")]
+
+    async def is_alive(self) -> bool:
+        """Whether the API's process answers."""
+        return (await self._send("GET", "/healthz")).is_success
+
+    async def readiness(self) -> Readiness:
+        """Whether the service can do its work, and what each part says; asked once, without patience."""
+        try:
+            answer = await self._http.get("/readyz")
+        except httpx.TransportError as error:
+            raise no_answer(self.base_url, error) from error
+        return parse(Readiness, body(answer))

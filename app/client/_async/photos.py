@@ -1,0 +1,93 @@
+"""The user's photos: send, list, fetch, delete."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+
+from app.client._async.connection import AsyncConnection
+from app.client.answers import body, parse, upload_results
+from app.client.documents import Image, UploadResult
+from app.client.errors import TooLarge
+from app.client.files import BATCH_BYTES, BATCH_FILES, batches, is_readable, photo_paths, unreadable
+
+
+class AsyncPhotos(AsyncConnection):
+    """Calls on the gallery."""
+
+    async def upload(
+        self,
+        photos: str | Path | Iterable[Path | str],
+        *,
+        on_result: Callable[[UploadResult], None] | None = None,
+        batch_files: int = BATCH_FILES,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> list[UploadResult]:
+        """Send photos: a folder (all in it, nested), a file, or an iterable of files; one result per file, in order.
+
+        The iterable is read lazily and files are streamed from disk. A file that cannot be read or that the server
+        rejects spoils no other. Sending again is harmless: the server knows a photo by its bytes and answers
+        `duplicate`, therefore a lost connection is simply retried.
+
+        Raises:
+            ClientError: a whole request was refused (no such user, quota) or got no answer.
+        """
+        results: list[UploadResult] = []
+        for batch in batches(photo_paths(photos), batch_files, batch_bytes):
+            for result in await self._upload_batch(batch):
+                results.append(result)
+                if on_result is not None:
+                    on_result(result)
+        return results
+
+    async def images(self) -> list[Image]:
+        """The whole gallery, page by page."""
+        return [image async for image in self.iter_images()]
+
+    async def iter_images(self) -> AsyncIterator[Image]:
+        """The gallery in the order of arrival, a page fetched when it is needed."""
+        async for entry in self._pages(self._path("images")):
+            yield parse(Image, entry)
+
+    async def image(self, image_id: str) -> Image:
+        """One photo's facts."""
+        return parse(Image, await self._json("GET", self._path("images", image_id)))
+
+    async def content(self, image_id: str) -> bytes:
+        """The photo as it was uploaded."""
+        return (await self._send("GET", self._path("images", image_id, "content"))).content
+
+    async def thumbnail(self, image_id: str, *, size: int = 256) -> bytes:
+        """A small upright JPEG whose longer side has `size` pixels at most."""
+        return (await self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": size})).content
+
+    async def delete_image(self, image_id: str) -> None:
+        """Remove a photo and its masks."""
+        await self._send("DELETE", self._path("images", image_id))
+
+    # Below: one batch
+
+    async def _upload_batch(self, batch: Sequence[Path]) -> list[UploadResult]:
+        """Send a batch; where the whole request is too large, its files one by one: only the culprit is rejected."""
+        readable = [path for path in batch if is_readable(path)]
+        try:
+            sent = dict(zip(readable, await self._post_files(readable), strict=True)) if readable else {}
+        except TooLarge as error:
+            if error.status != 413:
+                raise
+            if len(readable) == 1:
+                sent = {readable[0]: UploadResult(readable[0], "rejected", code=error.code, reason=error.detail)}
+            else:
+                sent = {path: (await self._upload_batch([path]))[0] for path in readable}
+        return [sent.get(path) or unreadable(path) for path in batch]
+
+    async def _post_files(self, paths: Sequence[Path]) -> list[UploadResult]:
+        async def attempt() -> httpx.Response:
+            with ExitStack() as opened:  # opened anew for every attempt: a failed one has read them to some point
+                files = [("files", (path.name, opened.enter_context(path.open("rb")))) for path in paths]
+                return await self._http.post(self._path("images"), files=files)
+
+        return upload_results(paths, body(await self._attempts(attempt)))

@@ -1,0 +1,97 @@
+"""Masks, models and exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from app.client._async.connection import AsyncConnection
+from app.client.answers import entries, error_of, no_answer, parse
+from app.client.documents import JsonObject, MaskClass, MaskFormat, ModelChoice, PersonalModel
+from app.client.mask import PREVIEW_PIXELS, Mask
+
+
+class AsyncResults(AsyncConnection):
+    """Calls on what the service made."""
+
+    async def mask(self, image_id: str, *, model: ModelChoice = "personal", format: MaskFormat = "png") -> bytes:
+        """A PNG at the photo's own upright size: class ids as a palette, overlay, or confidence (255 = certain).
+
+        Raises:
+            MaskNotReady: segment the photo first.
+        """
+        query: dict[str, str | int] = {"model": model, "format": format}
+        return (await self._send("GET", self._path("images", image_id, "mask"), params=query)).content
+
+    async def mask_document(self, image_id: str, *, model: ModelChoice = "personal", format: Literal["json", "rle"] = "json") -> JsonObject:
+        """The mask in numbers: classes with area share and mean confidence, or COCO run lengths (`rle`)."""
+        query: dict[str, str | int] = {"model": model, "format": format}
+        document: JsonObject = await self._json("GET", self._path("images", image_id, "mask"), params=query)
+        return document
+
+    async def overlay(self, image_id: str, *, model: ModelChoice = "personal") -> bytes:
+        """The photo with its classes laid over it, as a PNG."""
+        return await self.mask(image_id, model=model, format="overlay")
+
+    async def open_mask(self, image_id: str, *, model: ModelChoice = "personal") -> Mask:
+        """The mask as arrays and pictures; in a notebook it shows itself.
+
+        Raises:
+            MaskNotReady: segment the photo first.
+        """
+        document = await self.mask_document(image_id, model=model)
+        version = int(document.get("model_version") or 0)
+        # All parts from the version that the document speaks of: another may come into use in between.
+        pinned: ModelChoice = version or "base"
+        return Mask(
+            image_id=image_id,
+            model_version=version,
+            base=str(document.get("base", "")),
+            classes=tuple(parse(MaskClass, entry) for entry in entries(document, "classes")),
+            labels_png=await self.mask(image_id, model=pinned),
+            confidence_png=await self.mask(image_id, model=pinned, format="confidence"),
+            preview=(await self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": PREVIEW_PIXELS})).content,
+        )
+
+    async def segment_photo(self, photo: bytes, *, model: ModelChoice = "personal", format: MaskFormat = "png") -> bytes:
+        """One photo's bytes in, its mask out, without storing the photo in the gallery.
+
+        Raises:
+            NotInTime: it takes longer than the server waits; the error's `job_url` goes on.
+        """
+        query: dict[str, str | int] = {"model": model, "format": format}
+        return (await self._send("POST", self._path("segment"), params=query, content=photo)).content
+
+    async def models(self) -> list[PersonalModel]:
+        """All versions of the user's model."""
+        return [parse(PersonalModel, entry) for entry in entries(await self._json("GET", self._path("models")), "items")]
+
+    async def activate(self, version: int) -> PersonalModel:
+        """Make a version the one in use."""
+        return parse(PersonalModel, await self._json("POST", self._path("models", str(version), "activate")))
+
+    async def delete_model(self, version: int) -> None:
+        """Drop a version; without an active one the base is used."""
+        await self._send("DELETE", self._path("models", str(version)))
+
+    async def export(self, path: str | Path, *, format: str = "coco", **query: str | int) -> Path:
+        """Write the zip of all masks (`coco`, `voc`, …) to a file, streamed; the file is there only once it is whole."""
+        target = Path(path)
+        wish: dict[str, str | int] = {"format": format, **query}
+        half = target.with_name(f"{target.name}.part")
+        try:
+            async with self._http.stream("GET", self._path("export"), params=wish) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise error_of(answer)
+                with half.open("wb") as file:
+                    async for chunk in answer.aiter_bytes():
+                        file.write(chunk)
+            half.replace(target)
+        except httpx.TransportError as error:
+            raise no_answer(self.base_url, error) from error
+        finally:
+            half.unlink(missing_ok=True)
+        return target

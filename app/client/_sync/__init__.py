@@ -1,0 +1,1 @@
+"""Made from `app/client/_async/` by `make client`: change it there."""

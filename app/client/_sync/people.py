@@ -1,0 +1,72 @@
+"""Users, their tokens, and what the deployment offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from app.client._sync.connection import Connection
+from app.client.answers import body, entries, no_answer, parse
+from app.client.documents import BaseInfo, Caller, ClassInfo, JsonObject, Readiness, Token, User
+
+
+class People(Connection):
+    """Calls on users and on the catalogue."""
+
+    def me(self) -> Caller:
+        """Whose token this is."""
+        return parse(Caller, self._json("GET", "/v1/me"))
+
+    def users(self) -> Iterator[User]:
+        """All users, oldest first (service token only), a page fetched when it is needed."""
+        for entry in self._pages("/v1/users"):
+            yield parse(User, entry)
+
+    def create_user(self, external_id: str | None = None) -> User:
+        """Make a user (service token only); its token is in the answer, this once."""
+        wish = {} if external_id is None else {"external_id": external_id}
+        return parse(User, self._json("POST", "/v1/users", json=wish))
+
+    def user(self) -> User:
+        """The user, how many photos they have, and which of their models is in use."""
+        return parse(User, self._json("GET", self._path().rstrip("/")))
+
+    def erase(self) -> JsonObject:
+        """Erase the user: rows, photos, masks, models, running jobs. Answers with what was removed."""
+        document: JsonObject = self._json("DELETE", self._path().rstrip("/"))
+        return document
+
+    def create_token(self, **wish: Any) -> Token:
+        """A further token of the user; e.g. `expires_in_seconds=3600`, or `revoke_others=True`, which makes it a rotation."""
+        return parse(Token, self._json("POST", self._path("tokens"), json=wish))
+
+    def tokens(self) -> list[Token]:
+        """The user's tokens, without their texts."""
+        return [parse(Token, entry) for entry in entries(self._json("GET", self._path("tokens")), "items")]
+
+    def revoke_token(self, token_id: str) -> None:
+        """From the next request on the token is refused."""
+        self._send("DELETE", self._path("tokens", token_id))
+
+    def bases(self) -> list[BaseInfo]:
+        """The base models."""
+        return [parse(BaseInfo, entry) for entry in entries(self._json("GET", "/v1/bases"), "items")]
+
+    def classes(self, base: str | None = None) -> list[ClassInfo]:
+        """Class ids, names and colours of a base (by default the default one)."""
+        query = {} if base is None else {"base": base}
+        return [parse(ClassInfo, entry) for entry in entries(self._json("GET", "/v1/classes", params=query), "items")]
+
+    def is_alive(self) -> bool:
+        """Whether the API's process answers."""
+        return (self._send("GET", "/healthz")).is_success
+
+    def readiness(self) -> Readiness:
+        """Whether the service can do its work, and what each part says; asked once, without patience."""
+        try:
+            answer = self._http.get("/readyz")
+        except httpx.TransportError as error:
+            raise no_answer(self.base_url, error) from error
+        return parse(Readiness, body(answer))

@@ -1,0 +1,72 @@
+"""The caller's files: which of a folder are photos, and how a stream of them is cut into requests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from app.client.documents import UploadResult
+
+BATCH_FILES = 16
+BATCH_BYTES = 64 * 1024 * 1024
+"""An upload request carries at most so many files and bytes (a single larger file goes alone)."""
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".tif", ".tiff"})
+"""Of the formats that the service takes; it tells them by content, the suffix only chooses what is sent from a folder."""
+
+
+def photo_paths(source: str | Path | Iterable[str | Path]) -> Iterator[Path]:
+    """The photos of a folder (nested, by name, hidden ones left out), the one file, or the paths of an iterable, lazily."""
+    if not isinstance(source, str | Path):
+        yield from map(Path, source)
+    elif Path(source).is_dir():
+        yield from _photos_below(Path(source))
+    else:
+        yield Path(source)
+
+
+def _photos_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
+                yield Path(parent, name)
+
+
+def batches(paths: Iterable[Path], most_files: int = BATCH_FILES, most_bytes: int = BATCH_BYTES) -> Iterator[list[Path]]:
+    """Cut the stream of paths into batches under both bounds; a file above `most_bytes` is a batch of its own."""
+    batch: list[Path] = []
+    batch_bytes = 0
+    for path in paths:
+        size = byte_size(path)
+        if batch and (len(batch) >= most_files or batch_bytes + size > most_bytes):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(path)
+        batch_bytes += size
+    if batch:
+        yield batch
+
+
+def byte_size(path: Path) -> int:
+    """Bytes of the file; 0 where it cannot be asked."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def is_readable(path: Path) -> bool:
+    """Whether the file can be opened and read."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError:
+        return False
+    return True
+
+
+def unreadable(path: Path) -> UploadResult:
+    """The result of a file that this computer does not give."""
+    return UploadResult(path, "rejected", code="unreadable_file", reason=f"{path} cannot be read on this computer.")
