@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from app.trace_context import add_trace_ids
+
 
 def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     """Set up structlog for this process; call it once, at the start. Writes to standard error."""
@@ -14,6 +16,7 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_trace_ids,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from app import trace_context
 from app.clock import utc_now
 from app.ids import new_id
 
@@ -205,6 +206,8 @@ class Job(Table):
     # When a worker last took or left it, and when it last gave way to other jobs: `app.turns` goes by these.
     served_at: Mapped[datetime | None]
     yielded_at: Mapped[datetime | None]
+    # The request that made it, for logs and traces.
+    trace: Mapped[dict[str, Any] | None] = mapped_column(default=trace_context.current)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
