@@ -88,12 +88,13 @@ _SHOWN_COLUMNS = (
 )
 
 
-def job_fields(session: Session, job: Job) -> dict[str, Any]:
-    """What every kind of job shows."""
+def job_fields(session: Session, job: Job, places: turns.Places | None = None) -> dict[str, Any]:
+    """What every kind of job shows; `places` where many jobs of one user are shown at once."""
     url = job_url(job)
+    places = places or turns.Places(session, job.user_id, JobKind(job.kind))
     return {
         **{name: getattr(job, name) for name in _SHOWN_COLUMNS},
-        "queue_position": turns.queue_position(session, job),
+        "queue_position": places.of(job),
         "links": {"self": url, "events": f"{url}/events", "cancel": f"{url}/cancel"},
     }
 

@@ -8,11 +8,13 @@ one that gave way (`jobs.yield_turn`) waits from then on.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.clock import utc_now
@@ -50,15 +52,46 @@ def queue_position(session: Session, job: Job) -> int | None:
 
     Jobs that come later can go first: those of users who have waited longer, or who have fewer running.
     """
-    if job.status != JobStatus.QUEUED:
-        return None
-    now = utc_now()
-    kind = JobKind(job.kind)
-    place = 1 + _own_ahead(session, job, kind, now)
-    others = [user for user in _line(session, kind, now) if user.user_id != job.user_id]
-    own = UserInLine(_running(session, job.user_id, kind, now), _user_waits_since(session, job, now), job.user_id, place)
-    # Each user in line takes one turn per round, and this job's turn comes in the round of its place.
-    return place + sum(min(user.waiting, place if user < own else place - 1) for user in others)
+    return Places(session, job.user_id, JobKind(job.kind)).of(job)
+
+
+class Places:
+    """Where one user's jobs of a kind are in line; asks the database once, however many jobs are looked up."""
+
+    def __init__(self, session: Session, user_id: str, kind: JobKind) -> None:
+        self._session, self._user_id, self._kind, self._now = session, user_id, kind, utc_now()
+
+    def of(self, job: Job) -> int | None:
+        """The job's place, from 1; None when it is not queued."""
+        if job.status != JobStatus.QUEUED:
+            return None
+        place = 1 + bisect_left(self._own, (job.yielded_at or job.created_at, job.id))
+        first = self._own[0][0] if self._own else job.yielded_at or job.created_at
+        own = UserInLine(self._running, _later(first, self._last_turn), self._user_id, place)
+        # Each user in line takes one turn per round, and this job's turn comes in the round of its place.
+        return place + sum(min(user.waiting, place if user < own else place - 1) for user in self._others)
+
+    @cached_property
+    def _others(self) -> list[UserInLine]:
+        return [user for user in _line(self._session, self._kind, self._now) if user.user_id != self._user_id]
+
+    @cached_property
+    def _own(self) -> list[tuple[datetime, str]]:
+        statement = select(_waits_since(), Job.id).where(*self._of_user, claimable(self._now))
+        return [(since, job_id) for since, job_id in self._session.execute(statement.order_by(_waits_since(), Job.id))]
+
+    @cached_property
+    def _running(self) -> int:
+        running = and_(Job.status == JobStatus.RUNNING, ~expired(self._now))
+        return self._session.execute(select(func.count()).where(*self._of_user, running)).scalar_one()
+
+    @cached_property
+    def _last_turn(self) -> datetime | None:
+        return self._session.execute(select(func.max(Job.served_at)).where(*self._of_user)).scalar_one_or_none()
+
+    @property
+    def _of_user(self) -> tuple[ColumnElement[bool], ...]:
+        return (Job.user_id == self._user_id, Job.kind == self._kind)
 
 
 def _line(session: Session, kind: JobKind, now: datetime) -> Sequence[UserInLine]:
@@ -78,25 +111,6 @@ def _line(session: Session, kind: JobKind, now: datetime) -> Sequence[UserInLine
     last_turn = select(func.max(served.served_at)).where(served.user_id == heads.c.user_id, served.kind == kind)
     rows = session.execute(select(heads, count.scalar_subquery(), last_turn.scalar_subquery()))
     return [UserInLine(many, _later(since, last), user_id, waiting) for user_id, since, waiting, many, last in rows]
-
-
-def _own_ahead(session: Session, job: Job, kind: JobKind, now: datetime) -> int:
-    since = job.yielded_at or job.created_at
-    earlier = case((_waits_since() == since, Job.id < job.id), else_=_waits_since() < since)
-    own = select(func.count()).where(Job.user_id == job.user_id, Job.kind == kind, Job.id != job.id, claimable(now), earlier)
-    return session.execute(own).scalar_one()
-
-
-def _running(session: Session, user_id: str, kind: JobKind, now: datetime) -> int:
-    running = and_(Job.status == JobStatus.RUNNING, ~expired(now))
-    return session.execute(select(func.count()).where(Job.user_id == user_id, Job.kind == kind, running)).scalar_one()
-
-
-def _user_waits_since(session: Session, job: Job, now: datetime) -> datetime:
-    of_user = (Job.user_id == job.user_id, Job.kind == job.kind)
-    head = session.execute(select(func.min(_waits_since())).where(*of_user, claimable(now))).scalar_one_or_none()
-    last = session.execute(select(func.max(Job.served_at)).where(*of_user)).scalar_one_or_none()
-    return _later(head or job.yielded_at or job.created_at, last)
 
 
 def _later(since: datetime, last_turn: datetime | None) -> datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import idempotency, jobs, queue
+from app import idempotency, jobs, queue, turns
 from app.adaptations import repository
 from app.adaptations.schemas import AdaptationDocument, AdaptationPage, NewAdaptation
 from app.catalog import service as catalog
@@ -101,7 +101,8 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
     before = decode_cursor(cursor)
     with database.read() as session:
         found = repository.page(session, user_id, JobKind.ADAPTATION, before=before, limit=limit + 1)
-        items = [document_of(session, job) for job in found[:limit]]
+        places = turns.Places(session, user_id, JobKind.ADAPTATION)
+        items = [document_of(session, job, places) for job in found[:limit]]
     return AdaptationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
 
 
@@ -117,6 +118,6 @@ def cancel(wiring: Wiring, user_id: str, job_id: str) -> AdaptationDocument:
     return document
 
 
-def document_of(session: Session, job: Job) -> AdaptationDocument:
+def document_of(session: Session, job: Job, places: turns.Places | None = None) -> AdaptationDocument:
     """The adaptation as the API shows it."""
-    return AdaptationDocument.model_validate(job_fields(session, job))
+    return AdaptationDocument.model_validate(job_fields(session, job, places))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import idempotency, queue
+from app import idempotency, queue, turns
 from app.adaptations import repository as adaptation_repository
 from app.adaptations import service as adaptations
 from app.adaptations.schemas import NewAdaptation
@@ -144,7 +144,8 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
     before = decode_cursor(cursor)
     with database.read() as session:
         found = adaptation_repository.page(session, user_id, JobKind.SEGMENTATION, before=before, limit=limit + 1)
-        items = [SegmentationSummary.model_validate(_fields(session, job)) for job in found[:limit]]
+        places = turns.Places(session, user_id, JobKind.SEGMENTATION)
+        items = [SegmentationSummary.model_validate(_fields(session, job, places)) for job in found[:limit]]
     return SegmentationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
 
 
@@ -154,9 +155,9 @@ def cancel(database: Database, user_id: str, job_id: str) -> SegmentationDocumen
     return read(database, user_id, job_id)
 
 
-def _fields(session: Session, job: Job) -> dict[str, Any]:
+def _fields(session: Session, job: Job, places: turns.Places | None = None) -> dict[str, Any]:
     return {
-        **job_fields(session, job),
+        **job_fields(session, job, places),
         "model_used": _model_name(job.model_version),
         "depends_on": job.depends_on,
     }

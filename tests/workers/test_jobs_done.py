@@ -31,9 +31,10 @@ from tests.workers.conftest import BASE, add_adaptation, add_photo, add_segmenta
 from workers import adaptation
 from workers.adaptation import adapt_gallery
 from workers.broker import make_broker
+from workers.lease import HeldJob
 from workers.presence import beat, register, sweep, unregister
 from workers.segmentation import segment_photos
-from workers.tasks import ring_dependents, run
+from workers.tasks import ring_dependents, run, run_next
 from workers.workshop import Workshop
 
 BOTH_DATABASES = True
@@ -256,7 +257,7 @@ def test_the_sweeper_rings_for_forgotten_jobs_once(workshop: Workshop, user_id: 
 
 def test_a_worker_registers_itself_and_its_bases(workshop: Workshop) -> None:
     register(workshop, [JobKind.ADAPTATION])
-    beat(workshop)
+    beat(workshop, [JobKind.ADAPTATION])
     with workshop.database.read() as session:
         (worker,) = session.scalars(select(Worker)).all()
         bases = {base.name: base for base in session.scalars(select(RegisteredBase))}
@@ -266,3 +267,47 @@ def test_a_worker_registers_itself_and_its_bases(workshop: Workshop) -> None:
     unregister(workshop)
     with workshop.database.read() as session:
         assert session.scalars(select(Worker)).all() == []
+
+
+def test_a_long_segmentation_gives_way_after_its_turn_and_goes_on_from_there(workshop: Workshop, user_id: str, images: list[str]) -> None:
+    hurried = replace(workshop, settings=workshop.settings.model_copy(update={"segmentation_turn_seconds": 0.6}))
+    long = add_segmentation(hurried, user_id, images)
+    other = add_user(hurried)
+    short = add_segmentation(hurried, other, [add_photo(hurried, other, photograph("chelsea.png"))])
+
+    def slowly(workshop: Workshop, held: HeldJob) -> None:
+        held._started_at -= 60.0  # as though its turn were long over
+        held._looked_for_others_at -= 60.0
+        segment_photos(workshop, held)
+
+    assert run_next(hurried, JobKind.SEGMENTATION, slowly) == long
+    job = job_of(hurried, long)
+    assert (job.status, job.attempt, job.eta_seconds) == (JobStatus.QUEUED, 0, None)
+    done_first = {image for image, item in items_of(hurried, long).items() if item.status == ItemStatus.DONE}
+    assert len(done_first) == 1
+    made_first = {mask.image_id: mask.id for mask in masks_of(hurried, user_id)}
+    broker = make_broker(hurried.settings.redis_url)
+    assert broker.client.llen("dramatiq:segmentation") == 1  # it has rung for itself
+    assert run_next(hurried, JobKind.SEGMENTATION, slowly) == short
+    assert job_of(hurried, short).status == JobStatus.SUCCEEDED
+    assert run_next(hurried, JobKind.SEGMENTATION, slowly) == long  # nobody waits now: it goes to its end
+    job = job_of(hurried, long)
+    assert (job.status, job.attempt, job.report) == (JobStatus.SUCCEEDED, 1, {"photos": 3, "done": 3, "failed": 0, "model_version": 0})
+    assert made_first.items() <= {mask.image_id: mask.id for mask in masks_of(hurried, user_id)}.items()
+    assert run_next(hurried, JobKind.SEGMENTATION, slowly) is None
+
+
+def test_any_ring_takes_the_job_whose_turn_it_is(workshop: Workshop, user_id: str, images: list[str]) -> None:
+    first = add_segmentation(workshop, user_id, images[:1])
+    add_segmentation(workshop, user_id, images[:1])
+    other = add_user(workshop)
+    of_other = add_segmentation(workshop, other, [add_photo(workshop, other, photograph("chelsea.png"))])
+    assert run_next(workshop, JobKind.SEGMENTATION, segment_photos) == first
+    assert run_next(workshop, JobKind.SEGMENTATION, segment_photos) == of_other
+
+
+def add_user(workshop: Workshop) -> str:
+    with workshop.database.write() as session:
+        user = User()
+        session.add(user)
+    return user.id
