@@ -1,7 +1,7 @@
 """`personalseg`: what people type. One file a group of commands; `console` holds the exit codes.
 
-Exit codes: 0 fine · 1 a step failed · 2 the request itself cannot be done (bad folder, port in use, wrong option) ·
-130 Ctrl-C.
+Exit codes: 0 fine · 1 a step failed (a job, a photo) · 2 the request itself cannot be done (bad folder, port in use, wrong
+option, not logged in, refused by the service) · 3 the service does not answer or is not ready · 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,20 +12,28 @@ from typing import Annotated
 
 import typer
 
-from app.cli import local
+from app.cli import jobs, local, results, session
 from app.cli.bases import bases
 from app.cli.console import EXIT_INTERRUPTED, errors
+from app.cli.upload import upload
 
 app = typer.Typer(
     name="personalseg",
-    help="Segment each user's photos with a model that has adapted itself to that user, without a label.",
+    help=(
+        "Segment each user's photos with a model that has adapted itself to that user, without a label.\n\n"
+        "Exit codes: 0 fine, 1 a step failed, 2 the request cannot be done, 3 the service is not there or not ready, 130 Ctrl-C."
+    ),
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
-app.command()(local.serve)
 app.command()(local.demo)
+app.command()(local.serve)
+for command in (session.login, session.logout, upload, jobs.adapt, jobs.segment, jobs.cancel, session.status):
+    app.command()(command)
+app.add_typer(results.models, name="models")
+app.command()(results.export)
 app.add_typer(bases, name="bases")
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import httpx
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from app.client.errors import BadAnswer, ClientError, ConnectionFailed, JobFailed, NotAuthorized, ServerFailed, WaitTimedOut
+
 EXIT_FINE = 0
 EXIT_FAILED = 1
 EXIT_CANNOT = 2
+EXIT_UNAVAILABLE = 3
 EXIT_INTERRUPTED = 130
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
@@ -34,6 +40,37 @@ def stop(sentence: str, *, code: str = "bad_request", exit_code: int = EXIT_CANN
         print_json({"error": {"code": code, "message": sentence}})
     errors().print(f"[bold red]personalseg:[/] {escape(sentence)}")
     raise typer.Exit(exit_code)
+
+
+@contextmanager
+def failures(as_json: bool = False) -> Iterator[None]:
+    """What the client raises becomes one sentence and an exit code."""
+    try:
+        yield
+    except ClientError as error:
+        stop(sentence_of(error), code=error.code, exit_code=exit_code_of(error), as_json=as_json)
+    except ValidationError as error:
+        stop(setting_sentence(error), code="bad_setting", as_json=as_json)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        stop(f"{where}{error.strerror or error}.", code="file_error", exit_code=EXIT_FAILED, as_json=as_json)
+
+
+def sentence_of(error: ClientError) -> str:
+    """What went wrong and what to do about it."""
+    advice = ""
+    if isinstance(error, ConnectionFailed):
+        advice = " Is it running? `personalseg serve` starts one here."
+    elif isinstance(error, NotAuthorized) and error.status == httpx.codes.UNAUTHORIZED:
+        advice = " `personalseg login` takes another token."
+    return error.detail.strip() + advice
+
+
+def exit_code_of(error: ClientError) -> int:
+    """1 where a job failed, 3 where the service is not there or fails, 2 where it refuses the request."""
+    if isinstance(error, JobFailed | WaitTimedOut):
+        return EXIT_FAILED
+    return EXIT_UNAVAILABLE if isinstance(error, ConnectionFailed | BadAnswer | ServerFailed) else EXIT_CANNOT
 
 
 def print_json(document: Any) -> None:

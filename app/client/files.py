@@ -12,8 +12,11 @@ BATCH_FILES = 16
 BATCH_BYTES = 64 * 1024 * 1024
 """An upload request carries at most so many files and bytes (a single larger file goes alone)."""
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".tif", ".tiff"})
-"""Of the formats that the service takes; it tells them by content, the suffix only chooses what is sent from a folder."""
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".heic", ".heif", ".hif", ".tif", ".tiff"}
+    | {".gif", ".bmp", ".avif", ".jp2", ".dng", ".cr2", ".nef", ".arw"}
+)
+"""What looks like an image in a folder; also kinds that the service does not take, which are to be listed, not skipped."""
 
 
 def photo_paths(source: str | Path | Iterable[str | Path]) -> Iterator[Path]:

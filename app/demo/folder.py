@@ -11,14 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from app.client.files import PHOTO_SUFFIXES
 from app.demo.errors import DemoError
 from app.demo.result import MADE_BY
 
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".heic", ".heif", ".hif", ".tif", ".tiff"}
-    | {".gif", ".bmp", ".avif", ".jp2", ".dng", ".cr2", ".nef", ".arw"}
-)
-"""What looks like an image; also kinds that the service does not take, which are to be listed, not skipped."""
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that an operating system leaves in any folder."""
 

@@ -1,0 +1,157 @@
+"""`personalseg adapt`, `segment`, `cancel`: start the work, watch it, take its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, stop
+from app.cli.progress import counting, following
+from app.client import Client, Image, Job, MaskFormat, ModelChoice, NotFound
+from app.exports.names import unique_stems
+
+BaseOption = Annotated[str | None, typer.Option(help="The base model, by name.", show_default="the service's")]
+
+
+def adapt(
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end. Ctrl-C stops watching, not the work.")] = False,
+    budget_seconds: Annotated[
+        float | None, typer.Option("--budget", min=1, help="Seconds that it may take.", show_default="the service's")
+    ] = None,
+    base: BaseOption = None,
+    seed: Annotated[int | None, typer.Option(help="Of all randomness.", show_default="0")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Adapt the model to your photos, without a label. One that is under way is joined, not started twice.
+
+    The guard may keep the base: that is an answer (status `refused`, exit code 0), and the reason is printed.
+
+    Examples:
+
+      personalseg adapt --watch
+
+      personalseg adapt --budget 60 --json
+    """
+    with failures(as_json), Client.logged_in() as client:
+        job = client.adapt(budget_seconds=budget_seconds, base=base, seed=seed)
+        if watch:
+            job = _watched(client, job, "Adapting", as_json)
+    _tell(job, "`personalseg status` shows how it goes, `personalseg adapt --watch` follows it.", as_json)
+
+
+def segment(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the masks, one file a photo.")] = None,
+    model: Annotated[str, typer.Option(help="`personal`, `base`, or a version.")] = "personal",
+    format: Annotated[Literal["png", "overlay", "confidence"], typer.Option(help="What is written: see `docs`.")] = "png",
+    adapt: Annotated[Literal["auto", "always", "never"], typer.Option("--adapt", help="Adapt first: where due, always, never.")] = "auto",
+    base: BaseOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Segment all photos, wait for it, and write the masks into a folder.
+
+    Exit code 1 where a photo could not be segmented; the others are written.
+
+    Examples:
+
+      personalseg segment -o masks
+
+      personalseg segment --model base --adapt never --format overlay -o before
+    """
+    choice = _choice(model, as_json)
+    with failures(as_json), Client.logged_in() as client:
+        job = _watched(client, client.segment(model=choice, adapt=adapt, base=base), "Segmenting", as_json)
+        job.require_success()
+        failed = {item.image_id: item.error_reason or "It could not be segmented." for item in job.items if item.status == "failed"}
+        used: ModelChoice = job.model_version or "base"
+        written = {} if out is None else _write_masks(client, out, used, format, skip=set(failed), quiet=as_json)
+    if as_json:
+        print_json({**job.model_dump(), "written": {image_id: str(path) for image_id, path in written.items()}})
+    else:
+        by = "the base" if used == "base" else f"personal model {used}"
+        typer.echo(f"{sum(item.status == 'done' for item in job.items)} photos segmented by {by}.")
+        if out is not None:
+            typer.echo(f"{len(written)} masks are in {out}.")
+        for item in job.items:
+            if item.image_id in failed:
+                errors().print(f"- {item.filename}: {failed[item.image_id]}", markup=False)
+    raise typer.Exit(EXIT_FAILED if failed else EXIT_FINE)
+
+
+def cancel(as_json: AsJson = False) -> None:
+    """Stop whatever is queued or running for you; it ends within seconds, and nothing that is there is lost."""
+    with failures(as_json), Client.logged_in() as client:
+        stopped = [client.cancel(job) for kind in ("adaptation", "segmentation") for job in _unfinished(client, kind)]
+    if as_json:
+        print_json({"cancelled": [job.id for job in stopped]})
+    else:
+        typer.echo("\n".join(f"{job.kind} {job.id} will stop." for job in stopped) or "Nothing is going on.")
+
+
+def _unfinished(client: Client, kind: Literal["adaptation", "segmentation"]) -> list[Job]:
+    return [job for job in client.jobs(kind) if not job.ended]
+
+
+def _watched(client: Client, job: Job, title: str, quiet: bool) -> Job:
+    try:
+        with following(title, quiet=quiet) as follow:
+            return client.wait(job, follow)
+    except KeyboardInterrupt:
+        errors().print(f"The {job.kind} goes on without you; `personalseg status` shows it, `personalseg cancel` stops it.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _tell(job: Job, hint: str, as_json: bool) -> None:
+    if as_json:
+        print_json(job.model_dump())
+    elif not job.ended:
+        typer.echo(f"The {job.kind} {job.id} is {job.status}. {hint}")
+    else:
+        typer.echo(_end_of(job))
+    raise typer.Exit(EXIT_FAILED if job.status in {"failed", "cancelled"} else EXIT_FINE)
+
+
+def _end_of(job: Job) -> str:
+    verdict = (job.report or {}).get("verdict")
+    sentence = verdict.get("sentence") if isinstance(verdict, dict) else None
+    told = job.error_reason or sentence or ""
+    if job.status == "succeeded":
+        return f"Personal model {job.model_version} is in use. {told}".strip()
+    return f"The {job.kind} was {job.status}: {told}" if told else f"The {job.kind} was {job.status}."
+
+
+def _choice(model: str, as_json: bool) -> ModelChoice:
+    if model in {"personal", "base"}:
+        return "personal" if model == "personal" else "base"
+    if not (model.isascii() and model.isdigit() and int(model) > 0):
+        stop(f"There is no model {model!r}: say `personal`, `base` or a version such as 2.", code="bad_model", as_json=as_json)
+    return int(model)
+
+
+def _write_masks(client: Client, out: Path, model: ModelChoice, format: MaskFormat, *, skip: set[str], quiet: bool) -> dict[str, Path]:
+    """One PNG a photo, named after it; photos that have come since have no mask and are left out."""
+    out.mkdir(parents=True, exist_ok=True)
+    images: list[Image] = client.images()
+    written: dict[str, Path] = {}
+    with counting("Fetching masks", len(images), quiet=quiet) as advance:
+        for image, stem in zip(images, unique_stems(image.filename for image in images), strict=True):
+            mask = None if image.id in skip else _mask(client, image.id, model, format)
+            if mask is not None:
+                written[image.id] = _written(out / f"{stem}.png", mask)
+            advance(1)
+    return written
+
+
+def _mask(client: Client, image_id: str, model: ModelChoice, format: MaskFormat) -> bytes | None:
+    try:
+        return client.mask(image_id, model=model, format=format)
+    except NotFound:
+        return None
+
+
+def _written(path: Path, content: bytes) -> Path:
+    half = path.with_name(f".{path.name}.part")
+    half.write_bytes(content)
+    half.replace(path)
+    return path
