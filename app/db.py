@@ -36,10 +36,10 @@ def make_engine(url: str) -> Engine:
     """An engine for this URL; SQLite gets WAL, foreign keys, a busy timeout and its folder."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sqlalchemy.create_engine(parsed, pool_pre_ping=True, pool_size=20, max_overflow=40)
+        return sqlalchemy.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=20, max_overflow=40)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(parsed, pool_size=20, max_overflow=40)
+    engine = sqlalchemy.create_engine(parsed, hide_parameters=True, pool_size=20, max_overflow=40)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -17,6 +17,7 @@ from app.catalog import routes as catalog
 from app.db import Database
 from app.decoding.pool import DecoderPool
 from app.deps import Wiring
+from app.edge.install import install_edge
 from app.exports import routes as exports
 from app.images import routes as images
 from app.log import configure_logging
@@ -24,7 +25,6 @@ from app.masks import routes as masks
 from app.page.routes import install_page
 from app.personal_models import routes as personal_models
 from app.problems import install_handlers
-from app.request_log import RequestLog
 from app.segmentations import routes as segmentations
 from app.settings import Settings
 from app.storage import Storage
@@ -48,6 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
         version=_version(),
         description=_DESCRIPTION,
         lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.wiring = Wiring(
@@ -59,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         failed_attempts=FailedAttempts(settings.redis_url, settings.auth_failures_per_minute),
     )
     install_handlers(app)
-    app.add_middleware(RequestLog)
+    install_edge(app, settings)
     for room in (callers, users, tokens, images, masks, adaptations, segmentations, personal_models, exports, catalog, health):
         app.include_router(room.router)
     install_page(app)

@@ -15,12 +15,13 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.edge.told import route_of
 from app.errors import AppError
 
 MEDIA_TYPE = "application/problem+json"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _RETRY_AFTER_SECONDS = 2
-_CODE_OF_STATUS = {404: "route_not_found", 405: "method_not_allowed", 413: "too_large"}
+_CODE_OF_STATUS = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(OperationalError, _database_away)
     app.add_exception_handler(OSError, _os_error)
     app.add_exception_handler(ClientDisconnect, _hung_up)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def problem(status: int, code: str, title: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> JSONResponse:
@@ -111,7 +112,7 @@ def _http_exception(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _database_away(request: Request, error: Exception) -> JSONResponse:
-    log.error("request.database_away", method=request.method, path=request.url.path, exc_info=error)
+    log.error("request.database_away", method=request.method, route=route_of(request.scope), exc_info=error)
     detail = "The database does not answer. Nothing was changed; try again in a moment."
     headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
     return problem(503, "database_unavailable", "Not available", detail, headers=headers)
@@ -119,10 +120,10 @@ def _database_away(request: Request, error: Exception) -> JSONResponse:
 
 def _os_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        log.error("request.storage_full", method=request.method, path=request.url.path, exc_info=error)
+        log.error("request.storage_full", method=request.method, route=route_of(request.scope), exc_info=error)
         detail = "The service has no room left. What was answered as stored before is kept."
         return problem(507, "storage_full", "Insufficient storage", detail)
-    return _unexpected(request, error)
+    return unexpected(request, error)
 
 
 def _hung_up(_request: Request, _error: Exception) -> JSONResponse:
@@ -130,7 +131,8 @@ def _hung_up(_request: Request, _error: Exception) -> JSONResponse:
     return problem(400, "client_disconnected", "Bad request", "The caller hung up before the request was complete.")
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("request.failed", method=request.method, path=request.url.path, exc_info=error)
+def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """The answer to an error that nobody meant to give; its traceback goes to the log."""
+    log.error("request.failed", method=request.method, route=route_of(request.scope), exc_info=error)
     detail = "Something went wrong on our side; it has been logged. Trying again later may help."
     return problem(500, "internal_error", "Internal error", detail)
