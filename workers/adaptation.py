@@ -51,7 +51,7 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
     base = base_for(workshop, held, plan.base)
     result = personalize(
         base,
-        Gallery(workshop.storage, plan.photos, workshop.settings.max_image_pixels),
+        Gallery(workshop.storage, plan.photos, workshop.decoder),
         plan.config,
         source=workshop.source,
         on_progress=lambda progress: _report(held, progress),

@@ -10,9 +10,11 @@ from jaxtyping import UInt8
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.decoding.errors import PhotoRejected
+from app.decoding.pool import DecoderPool
 from app.storage import Storage, photo_key
 from app.tables import Image
-from workers.codec import decode_photo
+from workers.codec import PhotoTooLarge, PhotoUnreadable
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class Photo:
 class Gallery:
     """The `PhotoSource` of one user; holds ids and keys, never pixels."""
 
-    def __init__(self, storage: Storage, photos: Sequence[Photo], max_pixels: int) -> None:
+    def __init__(self, storage: Storage, photos: Sequence[Photo], decoder: DecoderPool) -> None:
         self._storage = storage
         self._photos = tuple(photos)
-        self._max_pixels = max_pixels
+        self._decoder = decoder
 
     @property
     def ids(self) -> Sequence[str]:
@@ -38,13 +40,18 @@ class Gallery:
 
     def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
         """The photo, upright RGB; raises BlobNotFound, PhotoUnreadable or PhotoTooLarge."""
-        return read_photo(self._storage, self._photos[index], self._max_pixels)
+        return read_photo(self._storage, self._photos[index], self._decoder)
 
 
-def read_photo(storage: Storage, photo: Photo, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
-    """One photo, upright RGB; raises BlobNotFound, PhotoUnreadable or PhotoTooLarge."""
-    with storage.open(photo.key) as stream:
-        return decode_photo(stream, max_pixels)
+def read_photo(storage: Storage, photo: Photo, decoder: DecoderPool) -> UInt8[np.ndarray, "height width 3"]:
+    """One photo, upright RGB; raises BlobNotFound, PhotoUnreadable or PhotoTooLarge, whatever its bytes are."""
+    try:
+        with storage.open(photo.key) as stream:
+            raw = decoder.pixels(stream)
+    except PhotoRejected as rejection:
+        kind = PhotoTooLarge if rejection.code == "too_many_pixels" else PhotoUnreadable
+        raise kind(rejection.reason) from rejection
+    return np.frombuffer(raw.data, dtype=np.uint8).reshape(raw.height, raw.width, 3)
 
 
 def photos_of(session: Session, user_id: str) -> list[Photo]:

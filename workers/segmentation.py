@@ -158,7 +158,7 @@ def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo
 
 def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> Mask:
     """Segment one photo and store its two blobs; the row is not saved yet."""
-    pixels = read_photo(workshop.storage, photo, workshop.settings.max_image_pixels)
+    pixels = read_photo(workshop.storage, photo, workshop.decoder)
     result = segment(base, pixels, personal)
     labels = labels_key(plan.user_id, photo.image_id, plan.base, plan.version)
     confidence = confidence_key(plan.user_id, photo.image_id, plan.base, plan.version)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from app.db import Database
+from app.decoding.pool import DecoderPool
 from app.ids import new_id
 from app.settings import Settings
 from app.storage import Storage
@@ -28,6 +29,7 @@ class Workshop:
     settings: Settings
     database: Database
     storage: Storage
+    decoder: DecoderPool
     bases: BaseCache
     models: PersonalModelCache
     source: LabelledFolder | None = None
@@ -47,6 +49,7 @@ def open_workshop(settings: Settings) -> Workshop:
         settings=settings,
         database=Database(settings.database_url),
         storage=Storage(settings.storage_url),
+        decoder=DecoderPool(settings.decoding_limits()),
         bases=BaseCache(device, settings.weights_dir, settings.weights_mirror),
         models=PersonalModelCache(settings.model_cache_bytes),
         source=None if settings.source_dir is None else open_source(settings.source_dir),

@@ -7,7 +7,7 @@ import queue
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -43,7 +43,6 @@ class DecoderPool:
     def __init__(self, limits: DecodingLimits, processes: int = 1) -> None:
         self.limits = limits
         self._slots: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()
-        self._processes = processes
         self._is_closed = False
         for _ in range(processes):
             self._slots.put(None)
@@ -78,11 +77,11 @@ class DecoderPool:
     def close(self) -> None:
         """End every decoder; the one that is at work ends with its photo. May be called again."""
         self._is_closed = True
-        for _ in range(self._processes):
-            try:
-                decoder = self._slots.get_nowait()
-            except queue.Empty:
-                return
+        idle = []
+        with suppress(queue.Empty):
+            while True:
+                idle.append(self._slots.get_nowait())
+        for decoder in idle:
             if decoder is not None:
                 decoder.end()
             self._slots.put(None)

@@ -51,6 +51,7 @@ def workshop(database_url: str, tmp_path: Path, redis_url: str, bases: BaseCache
     opened = replace(open_workshop(settings), bases=bases)
     yield opened
     opened.stopping.set()
+    opened.decoder.close()
     opened.database.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ from workers.failures import GalleryVanished, UnknownModelVersion, describe
         (MemoryError(), "out_of_memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
         (BlobNotFound("users/u/photos/abc"), "photo_missing"),
-        (PhotoTooLarge(4000, 3000, 10), "photo_too_large"),
+        (PhotoTooLarge("The picture has too many pixels."), "photo_too_large"),
         (PhotoUnreadable("The photo cannot be decoded: truncated"), "photo_unreadable"),
         (ModelFileError("shape of x"), "model_file_invalid"),
         (UnknownModelVersion(3, "espnetv2"), "unknown_model_version"),
@@ -32,7 +34,9 @@ from workers.failures import GalleryVanished, UnknownModelVersion, describe
         (Damaged("lraspp", "another sha256"), "base_damaged"),
         (NotTrained("pspnet_resnet50"), "base_not_trained"),
         (CannotStore("It", OSError(28, "No space left on device", "/srv/secret")), "base_not_stored"),
-        (OSError(28, "No space left on device"), "storage_error"),
+        (OSError(errno.ENOSPC, "No space left on device", "/srv/secret"), "storage_full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "storage_full"),
+        (OSError(errno.EIO, "Input/output error", "/srv/secret"), "storage_error"),
         (KeyError("a mistake of ours"), "internal_error"),
         (ZeroDivisionError("/srv/secret/path"), "internal_error"),
     ],
