@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, exists, false, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.clock import utc_now
+from app.clock import is_settled, utc_now
 from app.errors import LeaseLost
 from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 
 MAX_ATTEMPTS = 3
 RING_AGAIN_SECONDS = 15.0
+LONGEST_LEASE_SECONDS = 600.0
 ENDED_STATUSES = tuple(status for status in JobStatus if status not in ACTIVE_STATUSES)
 
 
@@ -129,6 +130,24 @@ def fail(session: Session, lease: Lease, *, code: str, reason: str, report: dict
     _finish(session, lease, JobStatus.FAILED, error_code=code, error_reason=reason, report=report)
 
 
+def try_again(session: Session, lease: Lease, *, code: str, reason: str) -> None:
+    """Queue the job again after something that passes, or close it as failed when this was its last attempt."""
+    attempt = session.scalars(select(Job.attempt).where(_held(lease))).one_or_none()
+    if attempt is not None and attempt >= MAX_ATTEMPTS:
+        fail(session, lease, code=code, reason=reason)
+        return
+    _write(
+        session,
+        lease,
+        status=JobStatus.QUEUED,
+        served_at=utc_now(),
+        eta_seconds=None,
+        lease_owner=None,
+        lease_expires_at=None,
+        rung_at=None,
+    )
+
+
 def cancel(session: Session, lease: Lease) -> None:
     """Close the job because somebody asked for it."""
     _finish(session, lease, JobStatus.CANCELLED)
@@ -208,15 +227,10 @@ def due(session: Session, now: datetime, *, ring_again_seconds: float = RING_AGA
     Marks them as told in the same transaction, so that two sweepers do not ring for one job; closes what has no future.
     """
     _close_abandoned(session, now)
-    statement = (
-        update(Job)
-        .where(
-            claimable(now),
-            or_(Job.rung_at.is_(None), Job.rung_at < now - timedelta(seconds=ring_again_seconds)),
-        )
-        .values(rung_at=now)
-        .returning(Job.id, Job.kind)
-    )
+    lately = timedelta(seconds=ring_again_seconds)
+    # A ring in the future: the clock has been set back.
+    long_ago = or_(Job.rung_at.is_(None), Job.rung_at < now - lately, Job.rung_at > now + lately)
+    statement = update(Job).where(claimable(now), long_ago).values(rung_at=now).returning(Job.id, Job.kind)
     return sorted(Due(job_id, JobKind(kind)) for job_id, kind in session.execute(statement, execution_options=_DIRECT))
 
 
@@ -241,8 +255,15 @@ def claimable(now: datetime) -> ColumnElement[bool]:
 
 
 def expired(now: datetime) -> ColumnElement[bool]:
-    """Whether the job's worker has been silent for longer than its lease."""
-    return and_(Job.status == JobStatus.RUNNING, Job.lease_expires_at < now)
+    """Whether the job's worker has been silent for longer than its lease.
+
+    Nothing expires just after the wall clock was set: first every living worker renews its lease. An end further away
+    than any lease lasts was written by a clock that has been set back since.
+    """
+    if not is_settled():
+        return false()
+    never_renewed = Job.lease_expires_at > now + timedelta(seconds=LONGEST_LEASE_SECONDS)
+    return and_(Job.status == JobStatus.RUNNING, or_(Job.lease_expires_at < now, never_renewed))
 
 
 def _waits_for_another() -> ColumnElement[bool]:

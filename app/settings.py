@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", description="Least severe level that is logged.")
     log_json: bool = Field(False, description="Log one JSON object per line instead of text for people.")
 
+    metrics_token: str | None = Field(
+        None, min_length=16, description="Token with which Prometheus may read `/metrics`; a service token may too, nobody else."
+    )
+    worker_metrics_host: str = Field("127.0.0.1", description="Address of a worker's own `/metrics`, which asks for no token.")
+    worker_metrics_port: int = Field(0, ge=0, le=65535, description="Port of a worker's own `/metrics`; 0 is none.")
+
     auth_failures_per_minute: int = Field(
         30, ge=1, description="Wrong tokens from one address after which the answer is 429; right ones pass."
     )
@@ -57,11 +63,14 @@ class Settings(BaseSettings):
     source_dir: Path | None = Field(
         None, description="Labelled source photos (VOC layout) for step 1, alignment. Default: adaptations do without source photos."
     )
-    lease_seconds: float = Field(30.0, gt=0, description="A worker that is silent for this long loses its job.")
+    lease_seconds: float = Field(30.0, gt=0, le=600, description="A worker that is silent for this long loses its job.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that it is alive.")
     sweep_seconds: float = Field(5.0, gt=0, description="How often a worker looks for jobs that nobody was told of.")
     worker_fresh_seconds: float = Field(30.0, gt=0, description="A worker heard from within this time counts as alive.")
     segmentation_turn_seconds: float = Field(5.0, gt=0, description="After this long a segmentation gives way to jobs that wait.")
+    unfinished_file_seconds: float = Field(
+        3600.0, gt=0, description="Half-written files of killed processes are removed at this age; longer than any upload or write takes."
+    )
     device: str = Field("auto", description="Where the workers compute: `auto`, `cpu`, `cuda`, `cuda:1`, …")
     model_cache_bytes: int = Field(512 * MEBIBYTE, gt=0, description="Memory of one worker for the personal models that it used last.")
 

@@ -1,6 +1,6 @@
 """Blobs over fsspec: a local folder by default, an object store by setting.
 
-A blob is whole or absent: on a local disk it is written under a temporary name, fsynced and renamed.
+A blob is whole or absent: on a local disk it is written in the folder of unfinished files, fsynced and renamed.
 The keys of one user all start with `users/{user_id}/`.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ from fsspec.implementations.local import LocalFileSystem
 from app.errors import BlobNotFound
 
 _CHUNK_BYTES = 1024 * 1024
+# One flat folder: what killed processes leave is found without a walk through every user's blobs.
+_UNFINISHED = ".unfinished"
+_LONGEST_NAME = 200
 
 
 def user_prefix(user_id: str) -> str:
@@ -104,11 +108,24 @@ class Storage:
     def delete_prefix(self, prefix: str) -> int:
         """Remove every blob below `prefix`; returns how many there were."""
         path = self._path(prefix)
+        for rest in self._unfinished(f"{_flat(prefix)}!"):
+            rest.unlink(missing_ok=True)
         if not self._filesystem.exists(path):
             return 0
         count = len(self._filesystem.find(path))
         self._filesystem.rm(path, recursive=True)
         return count
+
+    def sweep_unfinished(self, older_than_seconds: float) -> int:
+        """Remove what processes that were killed had begun to write, from this age on; returns how many files."""
+        oldest = time.time() - older_than_seconds
+        removed = 0
+        for rest in self._unfinished(""):
+            with suppress(FileNotFoundError):
+                if rest.stat().st_mtime <= oldest:
+                    rest.unlink()
+                    removed += 1
+        return removed
 
     def check(self) -> None:
         """Write, read and remove a small blob; raises OSError when the store does not work."""
@@ -130,7 +147,8 @@ class Storage:
     def _writing(self, key: str) -> Iterator[IO[bytes]]:
         path = self._path(key)
         if self._is_local:
-            with _whole_or_absent(Path(path)) as target:
+            temporary = Path(self._root, _UNFINISHED, f"{_flat(key)}.{secrets.token_hex(8)}")
+            with _whole_or_absent(Path(path), temporary) as target:
                 yield target
         else:
             # Object stores show an upload only when it is complete.
@@ -138,11 +156,21 @@ class Storage:
             with stream:
                 yield stream
 
+    def _unfinished(self, start: str) -> list[Path]:
+        folder = Path(self._root, _UNFINISHED)
+        if not self._is_local or not folder.is_dir():
+            return []
+        return [path for path in folder.iterdir() if path.name.startswith(start)]
+
+
+def _flat(key: str) -> str:
+    return key.replace("/", "!")[:_LONGEST_NAME]
+
 
 @contextmanager
-def _whole_or_absent(path: Path) -> Iterator[IO[bytes]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(8)}.part")
+def _whole_or_absent(path: Path, temporary: Path) -> Iterator[IO[bytes]]:
+    for folder in (path.parent, temporary.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         with temporary.open("wb") as target:
             yield target

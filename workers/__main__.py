@@ -46,7 +46,11 @@ def main(
     """Do jobs until SIGTERM or SIGINT."""
     settings = Settings()
     configure_logging(settings.log_level, as_json=settings.log_json)
-    if complaint := schema_complaint(settings.database_url):
+    try:
+        complaint = schema_complaint(settings.database_url)
+    except SQLAlchemyError as error:
+        _try_again(f"The database cannot be reached: {error}")
+    if complaint:
         _refuse(complaint)
     try:
         workshop = open_workshop(settings)
@@ -72,19 +76,15 @@ def load_default_base(workshop: Workshop) -> None:
         sys.exit(0)
     except BaseNotAvailable as error:
         if error.transient:
-            log.error("worker.base_not_fetched", reason=str(error))
-            sys.exit(EXIT_TRY_AGAIN)
+            _try_again(str(error))
         _refuse(f"The base model {name!r} cannot be loaded: {error}")
     except (UnknownBase, ModelFileError, OSError) as error:
         _refuse(f"The base model {name!r} cannot be loaded: {error}")
 
 
 def schema_complaint(database_url: str) -> str | None:
-    """Why a worker must not touch this database, in one sentence; None when it may."""
-    try:
-        found, known = current_revision(database_url), head_revision()
-    except SQLAlchemyError as error:
-        return f"The database cannot be reached: {error}"
+    """Why a worker must not touch this database, in one sentence; None when it may. Raises SQLAlchemyError."""
+    found, known = current_revision(database_url), head_revision()
     if found == known:
         return None
     held = "has no tables yet" if found is None else f"is of revision {found}"
@@ -95,10 +95,13 @@ def work_until_stopped(workshop: Workshop, queues: list[JobKind]) -> None:
     """Take jobs from these queues until `workshop.stopping` is set; a running one is handed back."""
     broker = make_broker(workshop.settings.redis_url)
     declare_actors(broker, workshop)
-    register(workshop, queues)
+    try:
+        register(workshop, queues)
+    except SQLAlchemyError as error:
+        _try_again(f"The database cannot be written: {error}")
     worker = Worker(broker, queues={queue.value for queue in queues}, worker_threads=1, worker_timeout=_POLL_MILLISECONDS)
     worker.start()
-    background = start_background(workshop, broker)
+    background = start_background(workshop, broker, queues)
     log.info("worker.started", queues=[queue.value for queue in queues], device=workshop.device)
     workshop.stopping.wait()
     _stop(worker)
@@ -120,6 +123,11 @@ def _stop(worker: Worker) -> None:
 def _refuse(complaint: str) -> NoReturn:
     log.error("worker.cannot_start", reason=complaint)
     sys.exit(EXIT_CANNOT_START)
+
+
+def _try_again(complaint: str) -> NoReturn:
+    log.error("worker.not_started", reason=complaint)
+    sys.exit(EXIT_TRY_AGAIN)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 import structlog
@@ -43,6 +44,8 @@ def describe(error: BaseException) -> Failure:
     """What to tell the user of this error; never shows a traceback or a path of the server."""
     if isinstance(error, BaseNotAvailable):
         return Failure(error.code, str(error))
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return Failure("storage_full", "The service has no room left to store the result. Try again when there is room.")
     for kinds, code, sentence in _KNOWN:
         if isinstance(error, kinds):
             return Failure(code, sentence or str(error))
@@ -56,6 +59,7 @@ def log_failure(event: str, error: BaseException, **context: object) -> Failure:
     return failure
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _MEMORY = "The worker ran out of memory. Try smaller photos, or a machine with more memory."
 # The first line that fits counts. Without a sentence of its own, a kind of error speaks for itself.
 _KNOWN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str | None], ...] = (

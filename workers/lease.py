@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app import jobs, turns
+from app.clock import SETTLE_SECONDS
 from app.db import Database
 from app.errors import LeaseLost
 from app.jobs import Lease
@@ -25,11 +28,18 @@ from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 
 # How soon a cancel request is seen; a read, so it costs no write lock.
 _LOOK_SECONDS = 0.5
+_SHORTEST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
 _SHORTEST_BETWEEN_REPORTS_SECONDS = 0.25
 # Below these an estimate would be noise.
 _SMALLEST_FRACTION_FOR_ETA = 0.01
 _SHORTEST_ELAPSED_FOR_ETA_SECONDS = 1.0
 _LONGEST_ETA_SECONDS = 24 * 3600.0
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+"""What a database that is restarted or locked answers with; it passes."""
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +50,7 @@ class HeldJob:
     def __init__(self, database: Database, lease: Lease, heartbeat_seconds: float, stopping: threading.Event) -> None:
         self.database = database
         self.lease = lease
-        self._heartbeat_seconds = min(heartbeat_seconds, lease.lease_seconds / 3)
+        self._heartbeat_seconds = min(heartbeat_seconds, lease.lease_seconds / 3, SETTLE_SECONDS / 2)
         self._stopping = stopping
         self._lost = threading.Event()
         self._cancel = threading.Event()
@@ -87,6 +97,23 @@ class HeldJob:
         except SQLAlchemyError as error:
             log.warning("job.progress_not_written", job_id=self.job_id, error=str(error))
 
+    def write(self, action: Callable[[Session], Result]) -> Result:
+        """What `action` returns, done in one transaction; while the database is away it is tried again, as long as the lease lasts.
+
+        For what is dear: a result, or the end of the job. Raises what `action` raises, and in the end SQLAlchemyError.
+        """
+        pause = _SHORTEST_PAUSE_SECONDS
+        while True:
+            try:
+                with self.database.write() as session:
+                    return action(session)
+            except DATABASE_AWAY as error:
+                if self._lost.is_set() or self._stopping.is_set():
+                    raise
+                log.warning("job.write_tried_again", job_id=self.job_id, error=str(error))
+            time.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
     def turn_is_over(self, turn_seconds: float) -> bool:
         """Whether this job has had its turn and others wait; asks the database at most twice a second."""
         now = time.monotonic()
@@ -98,27 +125,20 @@ class HeldJob:
 
     def yield_turn(self) -> None:
         """Queue the job again behind those who wait; what is done stays done. A cancelled one is closed. Or LeaseLost."""
-        with self.database.write() as session:
-            beat = jobs.heartbeat(session, self.lease)
-            if not beat.alive:
-                raise LeaseLost(self.job_id)
-            if beat.cancel_requested:
-                jobs.cancel(session, self.lease)
-            else:
-                jobs.yield_turn(session, self.lease)
+        self.write(lambda session: self._leave(session, jobs.yield_turn))
         log.info("job.gave_way", job_id=self.job_id)
 
     def end_early(self) -> None:
         """Close a job whose work was dropped: cancelled if somebody asked for that, else queued again; or LeaseLost."""
-        with self.database.write() as session:
-            beat = jobs.heartbeat(session, self.lease)
-            if not beat.alive:
-                raise LeaseLost(self.job_id)
-            if beat.cancel_requested:
-                jobs.cancel(session, self.lease)
-            else:
-                jobs.hand_back(session, self.lease)
-        log.info("job.cancelled" if beat.cancel_requested else "job.handed_back", job_id=self.job_id)
+        was_cancelled = self.write(lambda session: self._leave(session, jobs.hand_back))
+        log.info("job.cancelled" if was_cancelled else "job.handed_back", job_id=self.job_id)
+
+    def _leave(self, session: Session, otherwise: Callable[[Session, Lease], None]) -> bool:
+        beat = jobs.heartbeat(session, self.lease)
+        if not beat.alive:
+            raise LeaseLost(self.job_id)
+        (jobs.cancel if beat.cancel_requested else otherwise)(session, self.lease)
+        return beat.cancel_requested
 
     def start(self) -> None:
         """Begin the heartbeat."""
@@ -135,6 +155,9 @@ class HeldJob:
                 self._look()
             except SQLAlchemyError as error:
                 log.warning("lease.not_renewed", job_id=self.job_id, error=str(error))
+            except Exception:
+                # This thread must not end before the job: the lease would run out unseen.
+                log.exception("lease.not_renewed", job_id=self.job_id)
             # By the monotonic clock, so that a jump of the wall clock ends no work.
             if time.monotonic() - self._alive_at > self.lease.lease_seconds:
                 self._lost.set()

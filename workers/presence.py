@@ -25,6 +25,7 @@ from workers.workshop import Workshop
 
 # A row of a worker that died without a word is of no use after this time.
 _FORGET_WORKERS_AFTER = timedelta(hours=1)
+_TIDY_SECONDS = 600.0
 # With this many rings still unheard, ringing again would only fill Redis.
 _ENOUGH_UNHEARD = 200
 
@@ -35,19 +36,21 @@ def register(workshop: Workshop, queues: Sequence[JobKind]) -> None:
     """Write this worker and the bases it has."""
     with workshop.database.write() as session:
         session.execute(delete(Worker).where(Worker.heartbeat_at < utc_now() - _FORGET_WORKERS_AFTER))
-        session.add(
-            Worker(
-                id=workshop.worker_id,
-                queues=[queue.value for queue in queues],
-                hostname=socket.gethostname(),
-                pid=os.getpid(),
-                device=workshop.device,
-            )
-        )
+        session.add(_row_of(workshop, queues))
         for info in available_bases():
             weights_present = _has_weights(workshop, info)
             if weights_present or not info.must_be_trained:
                 _register_base(session, info, is_default=info.name == workshop.settings.default_base, weights_present=weights_present)
+
+
+def _row_of(workshop: Workshop, queues: Sequence[JobKind]) -> Worker:
+    return Worker(
+        id=workshop.worker_id,
+        queues=[queue.value for queue in queues],
+        hostname=socket.gethostname(),
+        pid=os.getpid(),
+        device=workshop.device,
+    )
 
 
 def unregister(workshop: Workshop) -> None:
@@ -59,10 +62,13 @@ def unregister(workshop: Workshop) -> None:
         log.warning("worker.not_unregistered", error=str(error))
 
 
-def beat(workshop: Workshop) -> None:
+def beat(workshop: Workshop, queues: Sequence[JobKind]) -> None:
     """Say that this worker is alive."""
     with workshop.database.write() as session:
-        session.execute(update(Worker).where(Worker.id == workshop.worker_id).values(heartbeat_at=utc_now()))
+        statement = update(Worker).where(Worker.id == workshop.worker_id).values(heartbeat_at=utc_now()).returning(Worker.id)
+        if session.execute(statement).scalar_one_or_none() is None:
+            # Somebody took it for dead: it was stopped for long, or the clock was set.
+            session.add(_row_of(workshop, queues))
 
 
 def sweep(workshop: Workshop, broker: RedisBroker) -> int:
@@ -78,12 +84,20 @@ def sweep(workshop: Workshop, broker: RedisBroker) -> int:
     return rung
 
 
-def start_background(workshop: Workshop, broker: RedisBroker) -> list[threading.Thread]:
-    """Start the heartbeat and the sweeper; both end soon after `workshop.stopping` is set."""
-    settings = workshop.settings
+def tidy(workshop: Workshop) -> None:
+    """Remove what killed processes left half-written in the blob store."""
+    removed = workshop.storage.sweep_unfinished(workshop.settings.unfinished_file_seconds)
+    if removed:
+        log.info("storage.unfinished_files_removed", files=removed)
+
+
+def start_background(workshop: Workshop, broker: RedisBroker, queues: Sequence[JobKind]) -> list[threading.Thread]:
+    """Start the heartbeat, the sweeper and the tidying; they end soon after `workshop.stopping` is set."""
+    settings, stopping = workshop.settings, workshop.stopping
     return [
-        _repeat("heartbeat", settings.heartbeat_seconds, workshop.stopping, lambda: beat(workshop)),
-        _repeat("sweeper", settings.sweep_seconds, workshop.stopping, lambda: sweep(workshop, broker)),
+        _repeat("heartbeat", settings.heartbeat_seconds, stopping, lambda: beat(workshop, queues)),
+        _repeat("sweeper", settings.sweep_seconds, stopping, lambda: sweep(workshop, broker)),
+        _repeat("tidying", min(_TIDY_SECONDS, settings.unfinished_file_seconds), stopping, lambda: tidy(workshop)),
     ]
 
 

@@ -16,7 +16,7 @@ from app.tables import JobKind
 from models.types import Cancelled
 from workers.adaptation import adapt_gallery
 from workers.failures import log_failure
-from workers.lease import HeldJob, hold
+from workers.lease import DATABASE_AWAY, HeldJob, hold
 from workers.segmentation import TurnIsOver, segment_photos
 from workers.workshop import Workshop
 
@@ -90,8 +90,9 @@ def _work_and_close(workshop: Workshop, held: HeldJob, work: Work) -> None:
         raise
     except Exception as error:
         failure = log_failure("job.failed", error)
-        with workshop.database.write() as session:
-            jobs.fail(session, held.lease, code=failure.code, reason=failure.reason)
+        # A database that was away is no fault of the job's; the attempt counts, so that it ends in any case.
+        close = jobs.try_again if isinstance(error, DATABASE_AWAY) else jobs.fail
+        held.write(lambda session: close(session, held.lease, code=failure.code, reason=failure.reason))
     else:
         log.info("job.ended")
 

@@ -252,7 +252,7 @@ def test_due_gives_queued_and_expired_jobs_once_until_it_is_time_to_ring_again(d
 
     with database.write() as session:
         # `later` is past the lease of the running job too, unless its worker beats.
-        session.execute(update(Job).where(Job.id == running).values(lease_expires_at=later + timedelta(hours=1)))
+        session.execute(update(Job).where(Job.id == running).values(lease_expires_at=later + timedelta(minutes=5)))
         assert jobs.due(session, utc_now()) == []  # all were rung for when they were made
     assert due(0) == [queued, expired]
     assert due(1) == []

@@ -36,7 +36,33 @@ def test_a_write_that_fails_leaves_the_old_blob_and_no_rest(storage: Storage, tm
         target.write(b"half")
         raise RuntimeError
     assert storage.get_bytes("a/b") == b"old"
-    assert [path.name for path in (tmp_path / "blobs" / "a").iterdir()] == ["b"]
+    assert [path.name for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == ["b"]
+
+
+def test_what_a_killed_process_had_begun_is_swept_at_its_age(storage: Storage, tmp_path: Path) -> None:
+    assert storage.sweep_unfinished(0) == 0
+    storage.put_bytes("users/1/a", b"x")
+    folder = tmp_path / "blobs" / ".unfinished"
+    (folder / "users!1!b.0123").write_bytes(b"half")
+    assert storage.sweep_unfinished(3600) == 0
+    assert storage.sweep_unfinished(0) == 1
+    assert list(folder.iterdir()) == []
+    assert storage.get_bytes("users/1/a") == b"x"
+
+
+def test_what_a_killed_process_had_begun_goes_with_its_user(storage: Storage, tmp_path: Path) -> None:
+    storage.put_bytes("users/1/a", b"x")
+    folder = tmp_path / "blobs" / ".unfinished"
+    (folder / "users!1!b.0123").write_bytes(b"half")
+    (folder / "users!10!b.0123").write_bytes(b"half")
+    assert storage.delete_prefix("users/1") == 1
+    assert [path.name for path in folder.iterdir()] == ["users!10!b.0123"]
+
+
+def test_a_long_key_can_be_written(storage: Storage) -> None:
+    key = f"users/{'u' * 60}/masks/{'i' * 60}/{'b' * 100}-v1.labels.png"
+    storage.put_bytes(key, b"x")
+    assert storage.get_bytes(key) == b"x"
 
 
 def test_a_prefix_is_removed_and_counted_and_its_neighbour_stays(storage: Storage) -> None:
