@@ -15,6 +15,7 @@ import typer
 from app.cli import jobs, local, results, session
 from app.cli.bases import bases
 from app.cli.console import EXIT_INTERRUPTED, errors
+from app.cli.personalize import personalize
 from app.cli.upload import upload
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ for command in (session.login, session.logout, upload, jobs.adapt, jobs.segment,
     app.command()(command)
 app.add_typer(results.models, name="models")
 app.command()(results.export)
+app.command()(personalize)
 app.add_typer(bases, name="bases")
 
 

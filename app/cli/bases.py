@@ -46,7 +46,8 @@ def install_base(
 
 
 def _run_bases(arguments: list[str], folder: Path | None, as_json: bool) -> NoReturn:
-    from app.bases import WorkerExtraMissing, run_bases
+    from app.bases import run_bases
+    from app.method_process import WorkerExtraMissing
     from app.settings import Settings
 
     options = [*(["--dir", str(folder)] if folder is not None else []), *(["--json"] if as_json else [])]

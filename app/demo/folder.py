@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from app.client.files import PHOTO_SUFFIXES
 from app.demo.errors import DemoError
-from app.demo.result import MADE_BY
+from app.demo.result import MADE_BY, MADE_BY_PERSONALIZE
 
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that an operating system leaves in any folder."""
@@ -89,7 +89,7 @@ def fresh_folder(out: Path) -> Iterator[Path]:
 
 
 def require_replaceable(out: Path) -> None:
-    """Check that `out` is missing, empty, or the untouched result of an earlier demo.
+    """Check that `out` is missing, empty, or the untouched result of an earlier demo (or `personalize`).
 
     Raises:
         DemoError: it holds anything else.
@@ -118,6 +118,8 @@ def _written_before(out: Path) -> set[str]:
     """The files that the earlier demo says it wrote, by its own report."""
     try:
         report = json.loads((out / "report.json").read_text("utf-8"))
+        if report["made_by"] == MADE_BY_PERSONALIZE:
+            return {str(name) for name in report["files"]} | {"report.json"}
         if report["made_by"] != MADE_BY:
             return set()
         masks = {photo[key] for photo in report["photos"] for key in ("personal_mask", "base_mask", "overlay")}

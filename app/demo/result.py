@@ -10,6 +10,8 @@ JsonObject = dict[str, Any]
 
 MADE_BY = "personalseg demo"
 """Marks a report.json, and with it a folder, as ours: only such a folder is ever replaced."""
+MADE_BY_PERSONALIZE = "personalseg personalize"
+"""The same, of what `workers.folder` wrote."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app import bases
-from app.bases import WorkerExtraMissing, run_bases
+from app import bases, method_process
+from app.bases import run_bases
+from app.method_process import WorkerExtraMissing
 from app.settings import Settings
 from tests.app.test_cli import personalseg
 
@@ -52,6 +53,6 @@ def test_the_settings_say_where_and_from_whom(tmp_path: Path) -> None:
 
 
 def test_without_the_worker_extra_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bases, "_NEEDED", ("json", "no_such_package_of_the_worker"))
+    monkeypatch.setattr(method_process, "_NEEDED", ("json", "no_such_package_of_the_worker"))
     with pytest.raises(WorkerExtraMissing, match=r"no_such_package_of_the_worker is not installed: pip install 'personalseg\[worker\]'"):
         run_bases(["list"], Settings())

@@ -1,0 +1,217 @@
+"""`python -m workers.folder --out OUT < photos.json`: the method alone on files, without a service. `personalseg personalize` runs it.
+
+The standard input is a JSON list of `[path, name]`: each photo's masks are written to `OUT/<kind>/<name>`.
+Exit codes: 0 fine (keeping the base is an answer) · 1 a photo or the whole failed · 2 cannot be done · 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from jaxtyping import UInt8
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from app.decoding.errors import PhotoRejected
+from app.decoding.pool import DecoderPool
+from app.settings import Settings
+from models import Base, PersonalizeConfig, Segmentation, personalize, save_personal, segment
+from models import Progress as MethodProgress
+from models.bases.errors import BaseNotAvailable
+from models.types import Cancelled, ModelFileError, PhotoUnavailable
+from workers.cache import BaseCache, UnknownBase
+from workers.codec import class_summary, encode_confidence, encode_labels
+from workers.workshop import choose_device
+
+EXIT_FAILED, EXIT_CANNOT, EXIT_INTERRUPTED = 1, 2, 130
+MADE_BY = "personalseg personalize"
+
+OnStep = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A photo on this computer, and what its masks are called below each folder of OUT."""
+
+    path: Path
+    name: str
+
+
+class Folder:
+    """The `PhotoSource` of some files; what cannot be decoded is left out of the learning."""
+
+    def __init__(self, files: Sequence[PhotoFile], decoder: DecoderPool) -> None:
+        self._files = tuple(files)
+        self._decoder = decoder
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The files' paths."""
+        return tuple(str(file.path) for file in self._files)
+
+    def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo, upright RGB; raises PhotoUnavailable."""
+        try:
+            with self._files[index].path.open("rb") as stream:
+                raw = self._decoder.pixels(stream)
+        except PhotoRejected as rejection:
+            raise PhotoUnavailable(rejection.reason) from rejection
+        except OSError as error:
+            raise PhotoUnavailable(f"The file cannot be read ({error.strerror or error}).") from error
+        return np.frombuffer(raw.data, dtype=np.uint8).reshape(raw.height, raw.width, 3)
+
+
+@dataclass
+class Result:
+    """What is told at the end; `files` are relative to OUT."""
+
+    base: str
+    report: dict[str, Any] = field(default_factory=dict)
+    model_file: str | None = None
+    photos: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of report.json."""
+        return {"made_by": MADE_BY, **self.__dict__}
+
+
+def personalize_folder(
+    base: Base, files: Sequence[PhotoFile], out: Path, config: PersonalizeConfig, decoder: DecoderPool, on_step: OnStep
+) -> Result:
+    """Adapt the base to the photos and segment them by what the guard lets serve; writes into `out`."""
+    photos = Folder(files, decoder)
+    found = personalize(base, photos, config, on_progress=lambda progress: on_step(*_told(progress)))
+    result = Result(base.info.name, report=found.report)
+    if found.model is not None:
+        result.model_file = _write(out, "model.safetensors", save_personal(found.model), result)
+    for index, file in enumerate(files):
+        on_step(f"segmenting {index + 1}/{len(files)}", 0.8 + 0.2 * index / len(files))
+        try:
+            photo = photos.load(index)
+        except PhotoUnavailable as error:
+            result.rejected.append({"path": str(file.path), "reason": str(error)})
+            continue
+        mask = segment(base, photo, found.model, group=found.groups.get(str(file.path)))
+        _write_photo(out, file, mask, base, decoder, result)
+    on_step("done", 1.0)
+    return result
+
+
+def _told(progress: MethodProgress) -> tuple[str, float]:
+    steps = f" {progress.step}/{progress.steps}" if progress.steps else ""
+    return f"{progress.stage}{steps}", 0.8 * progress.fraction
+
+
+def _write_photo(out: Path, file: PhotoFile, mask: Segmentation, base: Base, decoder: DecoderPool, result: Result) -> None:
+    labels = encode_labels(mask.labels, base.info.palette)
+    with file.path.open("rb") as photo:
+        overlay = decoder.overlay(photo, io.BytesIO(labels))
+    written = {
+        "mask": _write(out, f"masks/{file.name}", labels, result),
+        "confidence": _write(out, f"confidence/{file.name}", encode_confidence(mask.confidence), result),
+        "overlay": _write(out, f"overlays/{file.name}", overlay, result),
+    }
+    classes = class_summary(mask.labels, mask.confidence, base.info.class_names)
+    result.photos.append({"path": str(file.path), **written, "classes": classes})
+
+
+def _write(out: Path, name: str, content: bytes, result: Result) -> str:
+    path = out / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    result.files.append(name)
+    return name
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="An existing folder.")],
+    base: Annotated[str | None, typer.Option()] = None,
+    budget_seconds: Annotated[float, typer.Option("--budget", min=1)] = PersonalizeConfig.budget_seconds,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Read the list of photos from the standard input, do the work, tell the result."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    files = [PhotoFile(Path(path), name) for path, name in json.load(sys.stdin)]
+    with _failures(as_json):
+        settings = Settings()
+        decoder = DecoderPool(settings.decoding_limits())
+        try:
+            with _progress(as_json) as on_step:
+                loaded = BaseCache(choose_device(settings.device), settings.weights_dir, settings.weights_mirror)
+                config = PersonalizeConfig(budget_seconds=budget_seconds, seed=seed)
+                result = personalize_folder(loaded.get(base or settings.default_base), files, out, config, decoder, on_step)
+        finally:
+            decoder.close()
+    (out / "report.json").write_text(json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    _tell(result, as_json)
+    raise typer.Exit(EXIT_FAILED if result.rejected else 0)
+
+
+def _tell(result: Result, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+        return
+    typer.echo(result.report.get("verdict", {}).get("sentence", ""))
+    typer.echo(f"{len(result.photos)} photos segmented by {'the base' if result.model_file is None else 'your personal model'}.")
+    for entry in result.rejected:
+        typer.echo(f"- {entry['path']}: {entry['reason']}", err=True)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[OnStep]:
+    """A bar on the standard error, where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("Personalising"), BarColumn(bar_width=32), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("[dim]{task.fields[note]}[/]"), console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("", total=1.0, note="loading")
+        yield lambda note, share: bar.update(task, completed=share, note=note)
+
+
+@contextmanager
+def _failures(as_json: bool) -> Iterator[None]:
+    code, sentence, exit_code = "", "", EXIT_CANNOT
+    try:
+        yield
+        return
+    except UnknownBase as error:
+        code, sentence = "unknown_base", str(error)
+    except BaseNotAvailable as error:
+        code, sentence, exit_code = error.code, str(error), EXIT_FAILED
+    except ModelFileError as error:
+        code, sentence, exit_code = "model_file_invalid", f"The base's weights do not fit: {error}.", EXIT_FAILED
+    except ValidationError as error:
+        code, sentence = "bad_setting", f"A setting of the environment is not usable: {error.errors()[0]['msg']}."
+    except OSError as error:
+        code, sentence, exit_code = "file_error", f"{error.filename or 'A file'}: {error.strerror or error}.", EXIT_FAILED
+    except Cancelled:
+        code, sentence, exit_code = "cancelled", "Stopped.", EXIT_INTERRUPTED
+    if as_json:
+        typer.echo(json.dumps({"error": {"code": code, "message": sentence}}, indent=2))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"personalseg: {sentence}", markup=False)
+    raise typer.Exit(exit_code)
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
