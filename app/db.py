@@ -7,7 +7,7 @@ later can be refused without waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,8 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    # What is erased must not be readable in the free pages of the file.
+    cursor.execute("PRAGMA secure_delete = ON")
     cursor.close()
 
 
@@ -81,6 +83,11 @@ class Database:
         """A session whose transaction commits when the block ends, and rolls back when it raises."""
         with self._writer.begin() as session:
             yield session
+
+    def listen(self, name: str, listener: Callable[..., None]) -> None:
+        """Call `listener` at this event of every session of this database."""
+        for sessions in (self._reader, self._writer):
+            event.listen(sessions, name, listener)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -143,10 +150,17 @@ def revision_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _refuse_unknown(revision: str | None) -> None:
+def knows(revision: str | None) -> bool:
+    """Whether this version of the code can migrate from this revision; None is an empty database."""
     if revision is None:
-        return
+        return True
     try:
         ScriptDirectory.from_config(alembic_config()).get_revision(revision)
-    except CommandError as error:
-        raise SchemaTooNew(revision) from error
+    except CommandError:
+        return False
+    return True
+
+
+def _refuse_unknown(revision: str | None) -> None:
+    if revision is not None and not knows(revision):
+        raise SchemaTooNew(revision)

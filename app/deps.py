@@ -14,9 +14,11 @@ from sqlalchemy import select
 from app import auth
 from app.attempts import FailedAttempts, client_address
 from app.auth import Principal
+from app.checks import Foundations
 from app.db import Database
 from app.decoding.pool import DecoderPool
 from app.errors import Forbidden, NotFound, Unauthorized
+from app.observability.metrics import ApiMetrics
 from app.settings import Settings
 from app.storage import Storage
 from app.tables import User
@@ -36,6 +38,8 @@ class Wiring:
     decoding: anyio.CapacityLimiter
     decoder: DecoderPool
     failed_attempts: FailedAttempts
+    foundations: Foundations
+    metrics: ApiMetrics
 
 
 _bearer = HTTPBearer(

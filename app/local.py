@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -193,7 +194,9 @@ class Deployment:
                 time.sleep(0.02)
 
     def _environment(self) -> dict[str, str]:
-        mine = {f"PERSONALSEG_{name.upper()}": str(value) for name, value in self.settings.model_dump().items() if value is not None}
+        given = self.settings.model_dump(mode="json", exclude_none=True)
+        # As pydantic-settings reads them: lists are JSON.
+        mine = {f"PERSONALSEG_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
         root = str(Path(app.__file__).resolve().parent.parent)
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
         # Threads that spin while they wait take the cores from the other children.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 import anyio
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app import health
 from app.adaptations import routes as adaptations
 from app.attempts import FailedAttempts
 from app.callers import routes as callers
 from app.catalog import routes as catalog
+from app.checks import Foundations
 from app.db import Database
 from app.decoding.pool import DecoderPool
 from app.deps import Wiring
@@ -22,13 +22,21 @@ from app.exports import routes as exports
 from app.images import routes as images
 from app.log import configure_logging
 from app.masks import routes as masks
+from app.observability import routes as observability
+from app.observability.bound_ids import bind_ids
+from app.observability.metrics import ApiMetrics, installed_version
+from app.observability.requests import RequestMetrics
+from app.observability.state import ServiceState
 from app.page.routes import install_page
 from app.personal_models import routes as personal_models
 from app.problems import install_handlers
+from app.quotas import routes as quotas
 from app.segmentations import routes as segmentations
 from app.settings import Settings
 from app.storage import Storage
+from app.tenancy import guard
 from app.tokens import routes as tokens
+from app.tracing import start_tracing, stop_tracing, trace_api
 from app.users import routes as users
 
 _DESCRIPTION = """Segments each user's photos with a model that has adapted itself to that user, without a label.
@@ -45,24 +53,46 @@ def create_app(settings: Settings) -> FastAPI:
     """The API on these settings. The database must be migrated (`app.db.upgrade`)."""
     app = FastAPI(
         title="personalseg",
-        version=_version(),
+        version=installed_version(),
         description=_DESCRIPTION,
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        dependencies=[Depends(bind_ids)],
     )
+    foundations = Foundations(settings, Database(settings.database_url), Storage(settings.storage_url))
+    metrics = ApiMetrics()
+    metrics.registry.register(ServiceState(foundations))
     app.state.wiring = Wiring(
         settings=settings,
-        database=Database(settings.database_url),
-        storage=Storage(settings.storage_url),
+        database=foundations.database,
+        storage=foundations.storage,
         decoding=anyio.CapacityLimiter(settings.decoding_processes),
         decoder=DecoderPool(settings.decoding_limits(), settings.decoding_processes),
         failed_attempts=FailedAttempts(settings.redis_url, settings.auth_failures_per_minute),
+        foundations=foundations,
+        metrics=metrics,
     )
     install_handlers(app)
+    guard(app.state.wiring.database)
     install_edge(app, settings)
-    for room in (callers, users, tokens, images, masks, adaptations, segmentations, personal_models, exports, catalog, health):
+    app.add_middleware(RequestMetrics, metrics=metrics)
+    for room in (
+        callers,
+        users,
+        tokens,
+        images,
+        masks,
+        adaptations,
+        segmentations,
+        personal_models,
+        quotas,
+        exports,
+        catalog,
+        health,
+        observability,
+    ):
         app.include_router(room.router)
     install_page(app)
     return app
@@ -72,7 +102,10 @@ def app_factory() -> FastAPI:
     """For `uvicorn --factory app.main:app_factory`: settings from the environment."""
     settings = Settings()
     configure_logging(settings.log_level, as_json=settings.log_json)
-    return create_app(settings)
+    app = create_app(settings)
+    if start_tracing("personalseg-api"):
+        trace_api(app, app.state.wiring.database)
+    return app
 
 
 @asynccontextmanager
@@ -80,10 +113,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.wiring.decoder.close()
     app.state.wiring.database.close()
-
-
-def _version() -> str:
-    try:
-        return version("personalseg")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "0"
+    stop_tracing()

@@ -36,13 +36,25 @@ def rejected(filename: str, code: str, reason: str) -> UploadResult:
 
 
 def store_photo(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, bool]:
-    """The photo's id, and whether it is new; raises PhotoRejected."""
+    """The photo's id, and whether it is new; counted. Raises PhotoRejected."""
+    try:
+        image_id, is_new = _store_photo(wiring, user_id, received)
+    except PhotoRejected as rejection:
+        wiring.metrics.count_upload("rejected", rejection.code, received.byte_size)
+        raise
+    wiring.metrics.count_upload("stored" if is_new else "duplicate", None, received.byte_size)
+    return image_id, is_new
+
+
+def _store_photo(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, bool]:
     limit = wiring.settings.max_upload_file_bytes
     if received.is_too_large:
         raise PhotoRejected("file_too_large", f"The file has {received.byte_size} bytes; at most {limit} are taken.")
     known = _known(wiring.database, user_id, received.sha256)
     if known is not None:
         return known, False
+    with wiring.database.read() as session:
+        quotas.require_room(session, wiring.settings, user_id, received.byte_size)
     with received.path.open("rb") as stream:
         facts = wiring.decoder.inspect(stream)
     wiring.storage.put_file(photo_key(user_id, received.sha256), received.path)

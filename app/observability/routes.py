@@ -1,0 +1,29 @@
+"""`/metrics`, for the operator's Prometheus; not a part of the OpenAPI document."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from app.deps import WiringDep, get_principal, get_service
+
+router = APIRouter()
+_bearer = HTTPBearer(auto_error=False)
+
+
+def scraper(request: Request, wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> None:
+    """Let the metrics token pass, without a look at the database, and a service token; raises Unauthorized or Forbidden."""
+    token = wiring.settings.metrics_token
+    if token and credentials is not None and secrets.compare_digest(credentials.credentials.encode(), token.encode()):
+        return
+    get_service(get_principal(request, wiring, credentials))
+
+
+@router.get("/metrics", include_in_schema=False, dependencies=[Depends(scraper)])
+def metrics(wiring: WiringDep) -> Response:
+    """Prometheus' text format."""
+    return Response(generate_latest(wiring.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
