@@ -20,11 +20,11 @@ def annotations_json(gathered: Gathered, written: str, read: ReadLabels) -> Iter
         "info": {"description": "Masks by personalseg", "version": "1", "date_created": written},
         "licenses": [],
         "categories": [_category(entry.id, entry.name) for entry in gathered.classes if entry.id != BACKGROUND],
-        "images": [_image(number, entry) for number, entry in _numbered(gathered)],
+        "images": [image_of(number, entry) for number, entry in numbered(gathered)],
     }
     yield json.dumps(head, ensure_ascii=False).removesuffix("}").encode() + b', "annotations": ['
     annotation_id = 0
-    for number, entry in _numbered(gathered):
+    for number, entry in numbered(gathered):
         labels = read(entry)
         for annotation in [] if labels is None else _annotations(number, label_values(labels)):
             annotation_id += 1
@@ -33,7 +33,8 @@ def annotations_json(gathered: Gathered, written: str, read: ReadLabels) -> Iter
     yield b"]}\n"
 
 
-def _numbered(gathered: Gathered) -> Iterator[tuple[int, Entry]]:
+def numbered(gathered: Gathered) -> Iterator[tuple[int, Entry]]:
+    """The photos that have a mask, with the number that COCO knows them by."""
     return enumerate((entry for entry in gathered.entries if entry.mask is not None), start=1)
 
 
@@ -41,13 +42,12 @@ def _category(class_id: int, name: str) -> dict[str, Any]:
     return {"id": class_id, "name": name, "supercategory": ""}
 
 
-def _image(number: int, entry: Entry) -> dict[str, Any]:
+def image_of(number: int, entry: Entry) -> dict[str, Any]:
     """COCO wants a number and a unique name; the service's own id and the file's first name are beside them."""
     image = entry.image
-    suffix = image.filename.rpartition(".")[2] if "." in image.filename else ""
     return {
         "id": number,
-        "file_name": f"{entry.stem}.{suffix}" if suffix.isalnum() else entry.stem,
+        "file_name": file_name(entry),
         "width": image.width,
         "height": image.height,
         "image_id": image.id,
@@ -55,8 +55,19 @@ def _image(number: int, entry: Entry) -> dict[str, Any]:
     }
 
 
+def file_name(entry: Entry) -> str:
+    """A safe and unique name with the photo's own suffix."""
+    _, dot, suffix = entry.image.filename.rpartition(".")
+    return f"{entry.stem}.{suffix}" if dot and suffix.isalnum() else entry.stem
+
+
+def areas_of(values: Picture.Image) -> dict[int, int]:
+    """Pixels of each class that occurs, the background left out."""
+    return {value: count for value, count in enumerate(values.histogram()) if count and value != BACKGROUND}
+
+
 def _annotations(number: int, values: Picture.Image) -> Iterator[dict[str, Any]]:
-    areas = {value: count for value, count in enumerate(values.histogram()) if count and value != BACKGROUND}
+    areas = areas_of(values)
     counts = encode_classes(values, areas)
     for class_id, area in areas.items():
         yield {
@@ -64,12 +75,12 @@ def _annotations(number: int, values: Picture.Image) -> Iterator[dict[str, Any]]
             "category_id": class_id,
             "iscrowd": 0,
             "area": area,
-            "bbox": _box(values, class_id),
+            "bbox": box_of(values, class_id),
             "segmentation": {"size": [values.height, values.width], "counts": counts[class_id]},
         }
 
 
-def _box(values: Picture.Image, class_id: int) -> list[int]:
+def box_of(values: Picture.Image, class_id: int) -> list[int]:
     """Left, top, width, height."""
     found = values.point([255 * (value == class_id) for value in range(256)]).getbbox()
     assert found is not None

@@ -28,7 +28,9 @@ def export_masks(
     format: Annotated[ExportFormat, Query()] = ExportFormat.COCO,
     model: Annotated[ModelChoice | None, Query(description="Default: the model in use, photo by photo the base without one.")] = None,
 ) -> StreamingResponse:
-    """A streamed zip. `coco`: `annotations.json` with run lengths; `voc`: palette PNGs, `class_names.txt`, `labelmap.txt`.
+    """A streamed zip. `coco`: `annotations.json` with run lengths; `coco-panoptic`: PNGs of segment ids, `panoptic.json`;
+    `voc`: palette PNGs, `class_names.txt`, `labelmap.txt`; `labelstudio`: `tasks.json` with brush regions as predictions and
+    `label_config.xml`; `confidence`: grey PNGs, 255 = certain.
 
     What could not be exported is listed, with the reason, in `left_out.json` inside the zip.
     """

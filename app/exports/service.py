@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from zipstream import ZIP_DEFLATED, ZIP_STORED, ZipStream
@@ -14,7 +14,7 @@ from zipstream import ZIP_DEFLATED, ZIP_STORED, ZipStream
 from app.clock import utc_now
 from app.deps import Wiring
 from app.errors import BlobNotFound, Conflict, GalleryEmpty
-from app.exports import coco, voc
+from app.exports import coco, labelstudio, panoptic, voc
 from app.exports.gathering import Entry, Gathered, LeftOut, gather
 from app.masks.service import ModelChoice
 
@@ -25,7 +25,10 @@ class ExportFormat(StrEnum):
     """The forms of an export."""
 
     COCO = "coco"
+    COCO_PANOPTIC = "coco-panoptic"
     VOC = "voc"
+    LABELSTUDIO = "labelstudio"
+    CONFIDENCE = "confidence"
 
 
 def prepare(wiring: Wiring, user_id: str, choice: ModelChoice) -> Gathered:
@@ -42,7 +45,14 @@ def prepare(wiring: Wiring, user_id: str, choice: ModelChoice) -> Gathered:
 def stream(wiring: Wiring, gathered: Gathered, wanted: ExportFormat) -> Iterator[bytes]:
     """The zip, piece by piece."""
     export = _Export(wiring, gathered)
-    return export.coco() if wanted is ExportFormat.COCO else export.voc()
+    writers = {
+        ExportFormat.COCO: export.coco,
+        ExportFormat.COCO_PANOPTIC: export.coco_panoptic,
+        ExportFormat.VOC: export.voc,
+        ExportFormat.LABELSTUDIO: export.labelstudio,
+        ExportFormat.CONFIDENCE: export.confidence,
+    }
+    return writers[wanted]()
 
 
 class _Export:
@@ -77,6 +87,33 @@ class _Export:
         yield from self._add("photos.json", _json(photos))
         yield from self._end()
 
+    def coco_panoptic(self) -> Iterator[bytes]:
+        """A picture of ids a photo, `panoptic.json`, then what was left out."""
+        for name, content in panoptic.files(self._gathered, utc_now().isoformat(timespec="seconds"), self._read):
+            yield from self._add(name, content)
+        yield from self._end()
+
+    def labelstudio(self) -> Iterator[bytes]:
+        """`tasks.json`, `label_config.xml`, then what was left out."""
+        read = partial(self._read, max_pixels=self._wiring.settings.max_rle_pixels)
+        yield from self._add("tasks.json", labelstudio.tasks_json(self._gathered, read))
+        yield from self._add("label_config.xml", labelstudio.label_config(self._gathered).encode())
+        yield from self._end()
+
+    def confidence(self) -> Iterator[bytes]:
+        """A grey picture a photo (255 = certain), their list, then what was left out."""
+        listed = []
+        for entry in self._gathered.entries:
+            content = self._read(entry, kind="confidence") if entry.mask is not None else None
+            if content is not None:
+                name = f"confidence/{entry.stem}.png"
+                yield from self._add(name, content, compress_type=ZIP_STORED)
+                listed.append(
+                    {"confidence": name, "filename": entry.image.filename, "image_id": entry.image.id, "sha256": entry.image.sha256}
+                )
+        yield from self._add("photos.json", _json(listed))
+        yield from self._end()
+
     def _add(self, name: str, content: bytes | Iterable[bytes], **options: Any) -> Iterator[bytes]:
         self._zip.add(content, name, **options)
         yield from self._zip.all_files()
@@ -86,19 +123,19 @@ class _Export:
             yield from self._add("left_out.json", _json(self._left_out))
         yield from self._zip.finalize()
 
-    def _read(self, entry: Entry, *, max_pixels: int | None = None) -> bytes | None:
+    def _read(self, entry: Entry, *, max_pixels: int | None = None, kind: Literal["labels", "confidence"] = "labels") -> bytes | None:
         try:
-            return self._labels(entry, max_pixels)
+            return self._blob(entry, max_pixels, kind)
         except LeftOut as reason:
             self._note(entry, reason)
             return None
 
-    def _labels(self, entry: Entry, max_pixels: int | None) -> bytes:
+    def _blob(self, entry: Entry, max_pixels: int | None, kind: Literal["labels", "confidence"]) -> bytes:
         assert entry.mask is not None
         if max_pixels is not None and entry.image.width * entry.image.height > max_pixels:
             raise LeftOut("too_many_pixels", f"Run lengths are given up to {max_pixels} pixels; the VOC export holds this mask.")
         try:
-            return self._wiring.storage.get_bytes(entry.mask.labels_key)
+            return self._wiring.storage.get_bytes(entry.mask.labels_key if kind == "labels" else entry.mask.confidence_key)
         except BlobNotFound as error:
             log.warning("export.mask_missing", image_id=entry.image.id)
             raise LeftOut("mask_missing", "The mask's file is no longer there. Segment the photo again.") from error

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from PIL import Image
 from pycocotools.coco import COCO
 
+from app.exports.brush_rle import encode_classes
 from app.exports.names import unique_stems
 from app.storage import labels_key
 from app.tables import RegisteredBase
@@ -81,6 +83,87 @@ def test_voc_is_read_by_pillow(segmented: Caller) -> None:
     assert [photo["filename"] for photo in photos] == ["IMG_1.jpg", "img_1.jpg"]
 
 
+def test_panoptic_ids_are_those_of_the_document(segmented: Caller) -> None:
+    archive = export(segmented, format="coco-panoptic")
+    document = json.loads(archive.read("panoptic.json"))
+    assert [(entry["id"], entry["name"], entry["isthing"]) for entry in document["categories"]] == [(15, "person", 0)]
+    images = {image["id"]: image for image in document["images"]}
+    assert len(document["annotations"]) == len(images) == 2
+    for annotation in document["annotations"]:
+        with Image.open(archive.open(f"panoptic/{annotation['file_name']}")) as picture:
+            colors = np.asarray(picture.convert("RGB")).astype(int)
+        ids = colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2]  # panopticapi.utils.rgb2id
+        width, height = images[annotation["image_id"]]["width"], images[annotation["image_id"]]["height"]
+        assert ids.shape == (height, width)
+        (segment,) = annotation["segments_info"]
+        assert set(np.unique(ids)) == {0, segment["id"]}  # 0 is panopticapi's VOID
+        assert segment["category_id"] == 15 and segment["area"] == (ids == segment["id"]).sum() == width * (height - 1)
+        assert segment["bbox"] == [0, 1, width, height - 1]
+
+
+def brush_pixels(rle: list[int]) -> np.ndarray:
+    """rle-pack's decoder as its author documents it (thi.ng/umbrella, packages/rle-pack), the one that Label Studio runs."""
+    bits = "".join(f"{byte:08b}" for byte in rle)
+    position = 0
+
+    def read(count: int) -> int:
+        nonlocal position
+        position += count
+        return int(bits[position - count : position], 2)
+
+    number, word = read(32), read(5) + 1
+    sizes = [read(4) + 1 for _ in range(4)]
+    out = np.zeros(number, dtype=np.uint8)
+    start = 0
+    while start < number:
+        repeated = read(1)
+        end = start + 1 + read(sizes[read(2)])
+        if repeated:
+            out[start:end] = read(word)
+        else:
+            out[start:end] = [read(word) for _ in range(start, end)]
+        start = end
+    assert len(bits) - position < 8
+    return out
+
+
+def test_label_studio_tasks_hold_the_masks_as_brushes(segmented: Caller) -> None:
+    archive = export(segmented, format="labelstudio")
+    config = ElementTree.fromstring(archive.read("label_config.xml"))
+    (brush,) = config.iter("BrushLabels")
+    assert [label.get("value") for label in brush] == ["person"]
+    tasks = json.loads(archive.read("tasks.json"))
+    assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d=photos/{name}" for name in ("IMG_1.jpg", "img_1-2.jpg")]
+    for task, (width, height) in zip(tasks, [(64, 48), (80, 40)], strict=True):
+        (region,) = task["predictions"][0]["result"]
+        assert (region["type"], region["from_name"], region["to_name"]) == ("brushlabels", brush.get("name"), brush.get("toName"))
+        assert (region["original_width"], region["original_height"]) == (width, height)
+        assert region["value"]["brushlabels"] == ["person"]
+        layers = brush_pixels(region["value"]["rle"]).reshape(height, width, 4)
+        expected = np.full((height, width), 255)
+        expected[0] = 0
+        assert all(np.array_equal(layers[..., channel], expected) for channel in range(4))
+
+
+def test_brush_run_lengths_of_any_mask() -> None:
+    random = np.random.default_rng(7)
+    for shape in ((1, 1), (3, 5), (200, 331), (1, 70_000)):
+        small = random.integers(0, 4, size=shape, dtype=np.uint8)
+        for labels in (small, np.sort(small, axis=1), np.zeros(shape, dtype=np.uint8)):
+            encoded = encode_classes(Image.fromarray(labels), range(4))
+            for class_id, rle in encoded.items():
+                pixels = brush_pixels(rle).reshape(*shape, 4)
+                assert np.array_equal(pixels[..., 3], np.where(labels == class_id, 255, 0)), (shape, class_id)
+
+
+def test_confidence_pictures(segmented: Caller) -> None:
+    archive = export(segmented, format="confidence")
+    listed = json.loads(archive.read("photos.json"))
+    assert [entry["confidence"] for entry in listed] == ["confidence/IMG_1.png", "confidence/img_1-2.png"]
+    with Image.open(archive.open("confidence/img_1-2.png")) as picture:
+        assert picture.size == (80, 40)
+
+
 def test_the_model_in_use_comes_before_the_base(api: FastAPI, segmented: Caller) -> None:
     hand_worker.adapt(api, segmented("POST", "adaptations").json()["id"])
     first = segmented("GET", "images").json()["items"][0]["id"]
@@ -96,7 +179,7 @@ def test_the_model_in_use_comes_before_the_base(api: FastAPI, segmented: Caller)
 def test_a_lost_mask_is_named_and_spoils_no_other(api: FastAPI, segmented: Caller) -> None:
     lost = segmented("GET", "images").json()["items"][0]["id"]
     api.state.wiring.storage.delete(labels_key(segmented.user_id, lost, BASE, 0))
-    for format in ("coco", "voc"):
+    for format in ("coco", "coco-panoptic", "voc", "labelstudio"):
         archive = export(segmented, format=format)
         (left_out,) = json.loads(archive.read("left_out.json"))
         assert (left_out["image_id"], left_out["code"]) == (lost, "mask_missing")
