@@ -1,0 +1,222 @@
+/** One user's page: what is known, and who shows it. */
+
+import { userPath } from "./api.js";
+import { button, el, fill, icon, iconButton, toast } from "./dom.js";
+import { follow, hasEnded } from "./events.js";
+import { pickedByDrop, pickedByInput, sortOut } from "./files.js";
+import { Gallery } from "./gallery.js";
+import { Masks } from "./masks.js";
+import { showMenu } from "./menu.js";
+import { Panel } from "./panel.js";
+import { showExport } from "./exporting.js";
+import { Tray } from "./tray.js";
+import { Upload } from "./upload.js";
+import { Viewer } from "./viewer.js";
+import { Work } from "./work.js";
+
+const PHOTO_TYPES = "image/*,.heic,.heif,.tif,.tiff";
+
+export class App {
+  constructor({ api, userId, main, bar, health, tray, onLeave }) {
+    Object.assign(this, { api, userId, main, bar, health, onLeave });
+    this.path = userPath(userId);
+    this.stopped = new AbortController();
+    this.images = [];
+    this.models = [];
+    this.masks = new Masks(this);
+    this.upload = new Upload(api, userId);
+    this.tray = new Tray(tray, this.upload);
+    this.viewer = new Viewer(this);
+    this.work = new Work(this);
+    this.frame = null;
+    // Photos of a long upload are shown while the rest is on its way.
+    this.upload.addEventListener("change", () => this.#showSoon());
+    this.upload.addEventListener("done", () => this.reloadPhotos());
+    health.addEventListener("change", (event) => this.#healthChanged(event.detail), { signal: this.stopped.signal });
+    for (const type of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(type, (event) => this.#drag(event), { signal: this.stopped.signal });
+  }
+
+  async start() {
+    this.#build();
+    this.gallery.showLoading();
+    await this.#load();
+  }
+
+  stop() {
+    this.stopped.abort();
+    this.gallery?.stop();
+    this.upload.items = [];
+    this.upload.waiting = [];
+    this.upload.dispatchEvent(new Event("change"));
+    document.body.classList.remove("dragging");
+  }
+
+  // What is known ------------------------------------------------------------------------------------------------
+
+  get activeModel() {
+    return this.models.find((model) => model.active) ?? null;
+  }
+
+  photo = (imageId) => this.images.find((image) => image.id === imageId);
+
+  /** The classes of the base; asked for until a worker has told of them. */
+  async classes() {
+    const base = this.activeModel?.base;
+    this.known ??= await this.api.get(`v1/classes${base ? `?base=${encodeURIComponent(base)}` : ""}`);
+    return this.known.items;
+  }
+
+  /** Class id → [red, green, blue]. */
+  async colors() {
+    const colors = [];
+    for (const { id, color } of await this.classes()) colors[id] = color;
+    return colors;
+  }
+
+  async #load() {
+    try {
+      const [user, images, models] = await Promise.all([this.api.get(this.path), this.api.all(`${this.path}/images`), this.api.get(`${this.path}/models`)]);
+      this.user = user;
+      this.images = images;
+      this.models = models.items;
+      this.isLoaded = true;
+      this.#show();
+      await this.work.resume();
+    } catch (error) {
+      if (this.stopped.signal.aborted || error.status === 401) return;
+      if (error.status === 404) return this.onLeave("This user is no longer there.");
+      this.gallery.showProblem(error.message, () => this.start());
+    }
+  }
+
+  async reloadPhotos() {
+    try {
+      this.images = await this.api.all(`${this.path}/images`);
+      this.#show();
+    } catch (error) {
+      if (error.status !== 401) toast(error.message);
+    }
+  }
+
+  /** After an adaptation, an activation or a deletion: models, groups, and no mask of before. */
+  async reloadModels() {
+    const { items } = await this.api.get(`${this.path}/models`);
+    this.models = items;
+    this.known = null;
+    this.masks.forgetAll();
+    await this.reloadPhotos();
+  }
+
+  async deletePhoto(imageId) {
+    await this.api.remove(`${this.path}/images/${imageId}`);
+    this.images = this.images.filter((image) => image.id !== imageId);
+    this.#show();
+  }
+
+  // What is shown ------------------------------------------------------------------------------------------------
+
+  #build() {
+    this.gallery?.stop();
+    this.picker = el("input", { type: "file", multiple: true, accept: PHOTO_TYPES, hidden: true, "data-picker": "photos", on: { change: (event) => this.#picked(event.target) } });
+    this.folderPicker = el("input", { type: "file", webkitdirectory: true, multiple: true, hidden: true, "data-picker": "folder", on: { change: (event) => this.#picked(event.target) } });
+    this.heading = el("h1", {}, "Photos", el("span", { class: "numbers" }));
+    this.exportButton = button("Export", () => showExport(this), { symbol: "download" });
+    this.tools = el("div", { class: "tools", hidden: true }, this.heading, this.exportButton, button("Folder", () => this.folderPicker.click(), { symbol: "folder", "aria-label": "Add a folder" }), button("Add photos", () => this.picker.click(), { symbol: "plus" }));
+    const grid = el("div", { class: "gallery" });
+    this.gallery = new Gallery(this, grid);
+    const aside = el("aside", { "aria-label": "Your model" });
+    this.panel = new Panel(this, aside);
+    this.layout = el("div", { class: "layout" }, el("div", {}, this.tools, grid), aside);
+    fill(this.main, this.layout, el("div", { class: "drop-veil", "aria-hidden": "true" }, "Drop to add your photos"), this.picker, this.folderPicker);
+    fill(this.bar, iconButton("Your account", "person", (event) => showMenu(this, event.currentTarget)));
+  }
+
+  #show() {
+    if (!this.isLoaded) return;
+    const isEmpty = !this.images.length;
+    this.welcome?.remove();
+    this.layout.hidden = isEmpty;
+    if (isEmpty) {
+      this.welcome = this.#welcome();
+      this.main.prepend(this.welcome);
+      return;
+    }
+    this.tools.hidden = false;
+    this.heading.lastChild.textContent = this.images.length.toLocaleString("en");
+    this.gallery.show(this.images);
+    this.panel.show();
+  }
+
+  #welcome() {
+    return el(
+      "div",
+      {},
+      el(
+        "section",
+        { class: "drop", "aria-labelledby": "welcome" },
+        el("span", { class: "glyph" }, icon("photos")),
+        el("h1", { id: "welcome" }, "Drop a folder of your photos here"),
+        el("p", {}, "A few dozen are a good start; hundreds are better. JPEG, PNG, WebP, HEIC and TIFF."),
+        el("div", { class: "row" }, button("Choose a folder", () => this.folderPicker.click(), { kind: "primary", symbol: "folder" }), button("Choose photos", () => this.picker.click(), { symbol: "photos" })),
+      ),
+      el(
+        "ol",
+        { class: "steps" },
+        el("li", {}, el("h2", {}, "Add photos"), el("p", { class: "soft" }, "They stay on this service and are seen by nobody else's model.")),
+        el("li", {}, el("h2", {}, "Personalise"), el("p", { class: "soft" }, "A model adapts itself to your photos. You label nothing.")),
+        el("li", {}, el("h2", {}, "Compare"), el("p", { class: "soft" }, "Slide between the base model and yours. Where yours is not better, the base stays.")),
+      ),
+    );
+  }
+
+  openPhoto(imageId) {
+    this.viewer.open(imageId, this.gallery.order);
+  }
+
+  viewerClosed(imageId) {
+    if (imageId) this.gallery.focus(imageId);
+  }
+
+  // Adding photos ------------------------------------------------------------------------------------------------
+
+  #picked(input) {
+    this.#add(pickedByInput(input));
+    input.value = "";
+  }
+
+  #add(picked) {
+    const { photos, leftOut } = sortOut(picked);
+    this.tray.noteLeftOut(leftOut);
+    if (!photos.length) toast("There is no photo among these files.");
+    this.upload.add(photos);
+  }
+
+  async #drag(event) {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    const isOver = event.type === "dragenter" || event.type === "dragover";
+    document.body.classList.toggle("dragging", isOver || (event.type === "dragleave" && event.relatedTarget !== null));
+    if (event.type === "drop" && this.isLoaded) this.#add(await pickedByDrop(event.dataTransfer));
+  }
+
+  #showSoon() {
+    if (this.due || !this.upload.isBusy || !this.upload.count("stored")) return;
+    this.due = setTimeout(() => {
+      this.due = null;
+      if (this.upload.isBusy && !this.stopped.signal.aborted) this.reloadPhotos();
+    }, 2500);
+  }
+
+  // The rest -----------------------------------------------------------------------------------------------------
+
+  #healthChanged({ before, state }) {
+    if (this.stopped.signal.aborted) return;
+    if (!this.isLoaded && state !== "away" && state !== "offline" && before !== "unknown") this.start();
+    this.panel?.show();
+  }
+
+  /** Follow a job until its end; what the caller does with it stops with the session. */
+  follow(job, onDocument) {
+    return hasEnded(job) ? Promise.resolve(job) : follow(this.api, job, onDocument, this.stopped.signal);
+  }
+}

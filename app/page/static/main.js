@@ -1,0 +1,52 @@
+/** The beginning: a session, from the address or from this tab; then the app, or the form to sign in. */
+
+import { Api } from "./api.js";
+import { App } from "./app.js";
+import { el, fill } from "./dom.js";
+import { Health } from "./health.js";
+import { forgetSession, storeSession, storedSession, takeTokenFromAddress } from "./session.js";
+import { showSignIn, signIn } from "./signin.js";
+
+const main = document.getElementById("main");
+const bar = document.getElementById("bar");
+const health = new Health(document.getElementById("banner"));
+let app = null;
+
+function open(session) {
+  storeSession(session);
+  const api = new Api(session.token, () => leave("Your token is no longer valid: it has expired or was revoked. Sign in again."));
+  app?.stop();
+  app = new App({ api, userId: session.userId, main, bar: actions, health, tray: document.getElementById("tray"), onLeave: leave });
+  app.start();
+}
+
+/** Back to the form; everything of the session is let go. */
+function leave(message = "") {
+  if (!app && !storedSession()) return;
+  forgetSession();
+  app?.stop();
+  app = null;
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  fill(actions);
+  showSignIn(main, { message, onSession: open });
+}
+
+async function begin() {
+  const token = takeTokenFromAddress();
+  if (token === null) {
+    const session = storedSession();
+    return session ? open(session) : showSignIn(main, { onSession: open });
+  }
+  app?.stop();
+  forgetSession();
+  try {
+    await signIn(token, main, open);
+  } catch (error) {
+    showSignIn(main, { message: error.status === 401 ? "The token of this link is unknown, expired or revoked." : error.message, onSession: open });
+  }
+}
+
+const actions = el("div", { class: "row" });
+bar.append(el("span", { class: "spring" }), health.dot, actions);
+addEventListener("hashchange", () => location.hash.includes("token=") && begin());
+begin();

@@ -1,0 +1,41 @@
+/** The account: who is signed in, sign out, erase everything. */
+
+import { button, el, toast } from "./dom.js";
+import { confirmIt } from "./dialogs.js";
+import { bytes, plural } from "./format.js";
+
+const WORD = "erase";
+
+export function showMenu(app, opener) {
+  const { user } = app;
+  const name = user?.external_id ?? "Signed in";
+  const close = () => menu.hidePopover();
+  const menu = el(
+    "div",
+    { class: "menu", popover: "auto", role: "group", "aria-label": "Your account" },
+    el("p", {}, el("b", {}, name), el("br"), el("span", { class: "soft small" }, user ? `${plural(app.images.length, "photo")} · ${bytes(user.images_bytes)}` : "")),
+    el("a", { class: "button", href: "docs", target: "_blank", rel: "noopener" }, "API documentation"),
+    button("Sign out", () => { close(); app.onLeave(); }),
+    button("Erase me …", () => { close(); eraseMe(app); }, { kind: "danger" }),
+  );
+  menu.addEventListener("toggle", (event) => {
+    if (event.newState !== "closed") return;
+    menu.remove();
+    if (document.activeElement === document.body) opener.focus();
+  });
+  document.body.append(menu);
+  menu.showPopover();
+  menu.querySelector(".button").focus();
+}
+
+async function eraseMe(app) {
+  const text = "Your photos, masks, models and jobs are removed at once and for good, and your tokens stop working. Nobody can bring them back.";
+  if (!(await confirmIt({ title: "Erase everything?", text, action: "Erase everything", typed: WORD }))) return;
+  try {
+    await app.api.remove(app.path);
+    app.onLeave("");
+    toast("Everything of yours has been erased.", 10);
+  } catch (error) {
+    toast(error.message);
+  }
+}

@@ -1,0 +1,142 @@
+/** The card beside the gallery: what the model is, and what it does now. */
+
+import { button, el, fill, icon, problem } from "./dom.js";
+import { duration, percent, plural, sentence, stageName } from "./format.js";
+import { showModels } from "./models.js";
+
+const FEWEST_PHOTOS = 2;
+const STALE_SHARE = 0.2;
+const WORKING = { adaptation: "Personalising", segmentation: "Segmenting" };
+
+export class Panel {
+  /** @param {import("./app.js").App} app @param {HTMLElement} place */
+  constructor(app, place) {
+    this.app = app;
+    this.place = place;
+    this.progress = new ProgressCard(app);
+    this.shown = "";
+    app.work.addEventListener("change", () => this.show());
+  }
+
+  show() {
+    const { now } = this.app.work;
+    if (now) {
+      this.progress.update(now);
+      // The card stays the same element while it works, so that the focus on "Cancel" is not lost.
+      if (!this.progress.element.isConnected) fill(this.place, this.progress.element, this.app.activeModel && this.#modelCard(true));
+      return;
+    }
+    const hadFocus = this.place.contains(document.activeElement);
+    fill(this.place, this.#trouble(), this.app.activeModel ? this.#modelCard(false) : this.#baseCard());
+    if (hadFocus) this.place.querySelector("button")?.focus();
+  }
+
+  #trouble() {
+    const { problem: text, lastAdaptation: last } = this.app.work;
+    if (text) return problem(text);
+    if (last?.status === "failed") return problem(`Personalising failed: ${last.error_reason ?? "no reason was given."}`);
+    return null;
+  }
+
+  #baseCard() {
+    const { images, work } = this.app;
+    const missing = FEWEST_PHOTOS - images.length;
+    const refused = work.lastAdaptation?.status === "refused";
+    return el(
+      "section",
+      { class: "card stack" },
+      el("div", { class: "row between" }, el("h2", {}, "Your model"), el("span", { class: `badge ${refused ? "kept" : ""}` }, refused ? "Base kept" : "Base")),
+      refused ? el("p", {}, sentence(work.lastAdaptation.error_reason ?? "The personal model was not better, so the base stays.")) : el("p", { class: "soft" }, "Let a model adapt itself to your photos: your rooms, your light, your people. You label nothing, and a model that is not better is not used."),
+      refused && el("p", { class: "soft small" }, "More photos of what matters to you may change that."),
+      missing > 0 && el("p", { class: "hint" }, icon("plus"), el("span", {}, `Add ${plural(missing, "more photo").replace("photos", "photos")} to personalise.`)),
+      this.#start(refused ? "Try again" : "Personalise", missing > 0, "primary"),
+    );
+  }
+
+  #modelCard(isQuiet) {
+    const { activeModel: model } = this.app;
+    const { verdict } = model.report;
+    const figures = verdict?.figures ?? {};
+    const stale = staleShare(model, this.app.images);
+    return el(
+      "section",
+      { class: "card stack" },
+      el("div", { class: "row between" }, el("h2", {}, "Your model"), el("span", { class: "badge good" }, `Version ${model.version} in use`)),
+      verdict?.sentence && el("p", {}, sentence(verdict.sentence)),
+      el(
+        "dl",
+        { class: "facts" },
+        fact("Photos learned from", model.report.photos_learned_from ?? model.report.photos),
+        fact("Pixels seen differently", figures.changed_share === undefined ? null : percent(figures.changed_share)),
+        fact("Agrees with itself, mirrored", figures.consistency_after === undefined ? null : `${percent1(figures.consistency_before)} → ${percent1(figures.consistency_after)}`),
+      ),
+      stale > 0 && !isQuiet && el("p", { class: "hint" }, icon("spark"), el("span", {}, `${percent(stale)} of your photos came after this model. Personalise again to include them.`)),
+      button("Before and after", () => showModels(this.app), { kind: "wide" }),
+      !isQuiet && this.#start("Personalise again", false, stale >= STALE_SHARE ? "primary" : "quiet"),
+    );
+  }
+
+  #start(label, disabled, kind) {
+    return button(label, () => this.app.work.personalise(), { kind: `${kind} wide`, symbol: "spark", disabled });
+  }
+}
+
+/** The share of photos that the model has not seen. The service's own word counts where it gives one. */
+export function staleShare(model, images) {
+  if (typeof model.stale_share === "number") return model.stale_share;
+  const newer = images.filter((image) => image.created_at > model.created_at).length;
+  return images.length ? newer / images.length : 0;
+}
+
+const percent1 = (share) => `${(share * 100).toFixed(1)} %`;
+
+function fact(name, value) {
+  return value === null || value === undefined ? null : el("div", {}, el("dt", {}, name), el("dd", { class: "numbers" }, value));
+}
+
+/** A job under way: stage, bar, what is left, cancel. Its elements stay; only their text changes. */
+class ProgressCard {
+  constructor(app) {
+    this.app = app;
+    this.title = el("h2");
+    this.percent = el("span", { class: "soft numbers" });
+    this.stage = el("p", { class: "stage-name" });
+    this.rest = el("p", { class: "soft small numbers" });
+    this.bar = el("div", { class: "progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, el("i"));
+    this.cancel = button("Cancel", () => app.work.cancel(), { kind: "wide" });
+    this.element = el("section", { class: "card stack working" }, el("div", { class: "row between" }, this.title, this.percent), this.bar, el("div", {}, this.stage, this.rest), this.cancel);
+  }
+
+  update({ kind, job, isCancelling }) {
+    const isQueued = job.status === "queued";
+    this.title.textContent = WORKING[kind];
+    this.percent.textContent = isQueued ? "" : `${Math.floor(job.percent)} %`;
+    this.bar.classList.toggle("waiting", isQueued);
+    this.bar.style.setProperty("--done", String(job.percent / 100));
+    if (isQueued) this.bar.removeAttribute("aria-valuenow");
+    else this.bar.setAttribute("aria-valuenow", String(Math.floor(job.percent)));
+    this.stage.textContent = isQueued ? this.#queued(job) : stageOf(kind, job);
+    this.rest.textContent = isQueued ? "" : rest(job);
+    this.cancel.disabled = isCancelling || job.cancel_requested;
+    this.cancel.textContent = this.cancel.disabled ? "Cancelling …" : "Cancel";
+  }
+
+  #queued(job) {
+    if (this.app.health.workersAreDown) return "Waiting for a worker";
+    if (!job.queue_position) return "Waiting";
+    return job.queue_position === 1 ? "Next in the queue" : `Number ${job.queue_position} in the queue`;
+  }
+}
+
+function stageOf(kind, job) {
+  if (kind === "adaptation" || job.stage === "fetching") return stageName(job.stage);
+  return job.model_used === "base" ? "Base masks, to compare with" : "Masks by your model";
+}
+
+function rest(job) {
+  const parts = [];
+  if (job.steps > 1) parts.push(`${Math.min(job.step, job.steps)} of ${job.steps}`);
+  if (job.eta_seconds !== null) parts.push(`about ${duration(job.eta_seconds)} left`);
+  if (job.attempt > 1) parts.push(`attempt ${job.attempt}`);
+  return parts.join(" · ");
+}

@@ -1,0 +1,89 @@
+/** The picture of the viewer: the photo, over it base and personal, parted by a slider. */
+
+import { el, fill } from "./dom.js";
+
+export class Stage {
+  constructor() {
+    this.photo = el("img", { alt: "", draggable: "false" });
+    this.base = el("canvas", { class: "layer", "data-layer": "base" });
+    this.personal = el("canvas", { class: "layer", "data-layer": "personal" });
+    this.slider = el("input", { type: "range", class: "wipe", min: 0, max: 100, step: 1, value: 50, "aria-label": "Compare: base on the left, personal on the right", on: { input: () => this.#wipe() } });
+    this.line = el("div", { class: "wipe-line", "aria-hidden": "true" }, el("i", {}, "‹ ›"));
+    this.tags = el("div", { class: "tags", "aria-hidden": "true" }, el("span", {}, "Base"), el("span", {}, "Personal"));
+    this.frame = el("div", { class: "frame" }, this.photo, this.base, this.personal, this.tags, this.line, this.slider);
+    this.note = el("div", { class: "stage-note", role: "status" });
+    this.element = el("div", { class: "stage" }, this.frame, this.note);
+    this.size = { width: 4, height: 3 };
+    this.observer = new ResizeObserver(() => this.#fit());
+    this.observer.observe(this.element);
+    this.#wipe();
+  }
+
+  /** Show this photo, without any overlay yet. */
+  setPhoto(url, alt, { width, height }) {
+    this.size = { width, height };
+    this.photo.src = url;
+    this.photo.alt = alt;
+    this.frame.classList.remove("loading");
+    this.clear();
+    this.#fit();
+  }
+
+  showLoading({ width, height }) {
+    this.size = { width, height };
+    this.photo.removeAttribute("src");
+    this.photo.alt = "";
+    this.frame.classList.add("loading");
+    this.clear();
+    this.say("");
+    this.#fit();
+  }
+
+  clear() {
+    for (const canvas of [this.base, this.personal]) canvas.width = canvas.height = 0;
+    this.setComparing(false);
+  }
+
+  /** @param {"base" | "personal"} layer @param {Uint8ClampedArray} rgba */
+  paint(layer, rgba, width, height) {
+    const canvas = this[layer];
+    Object.assign(canvas, { width, height });
+    canvas.getContext("2d").putImageData(new ImageData(rgba, width, height), 0, 0);
+  }
+
+  /** With two layers the slider parts them; with one it is away. */
+  setComparing(isComparing) {
+    this.frame.classList.toggle("comparing", isComparing);
+    this.slider.hidden = this.line.hidden = this.tags.hidden = !isComparing;
+  }
+
+  setOpacity(share) {
+    this.frame.style.setProperty("--opacity", String(share));
+  }
+
+  /** @param {"classes" | "changes" | "confidence" | "photo"} view */
+  setView(view) {
+    this.frame.dataset.view = view;
+  }
+
+  /** A word over the picture: it is being segmented, or why it cannot be. */
+  say(text, isProblem = false) {
+    this.note.classList.toggle("bad", isProblem);
+    fill(this.note, text && el("span", {}, text));
+  }
+
+  #wipe() {
+    const value = Number(this.slider.value);
+    this.frame.style.setProperty("--wipe", `${value}%`);
+    this.slider.setAttribute("aria-valuetext", value === 0 ? "Personal only" : value === 100 ? "Base only" : `${value} % base, ${100 - value} % personal`);
+  }
+
+  /** The largest frame of the photo's shape that fits. */
+  #fit() {
+    const room = this.element.getBoundingClientRect();
+    const scale = Math.min(room.width / this.size.width, room.height / this.size.height);
+    if (!Number.isFinite(scale) || scale <= 0) return;
+    this.frame.style.width = `${Math.floor(this.size.width * scale)}px`;
+    this.frame.style.height = `${Math.floor(this.size.height * scale)}px`;
+  }
+}

@@ -1,0 +1,115 @@
+/** Personalising: the adaptation, then the masks of all photos by the new model and by the base. */
+
+import { announce, toast } from "./dom.js";
+import { hasEnded } from "./events.js";
+import { stageName } from "./format.js";
+
+// A segmentation's document carries one entry per photo: of a large gallery only the summary is read.
+const MOST_STREAMED = 200;
+const POLL_MILLISECONDS = 1500;
+
+export class Work extends EventTarget {
+  /** @param {import("./app.js").App} app */
+  constructor(app) {
+    super();
+    this.app = app;
+    /** @type {{kind: "adaptation" | "segmentation", job: any, isCancelling: boolean} | null} what is under way */
+    this.now = null;
+    this.lastAdaptation = null;
+    this.problem = "";
+  }
+
+  /** Take up what is under way already. */
+  async resume() {
+    const { api, path } = this.app;
+    const [adaptations, segmentations] = await Promise.all([api.get(`${path}/adaptations?limit=1`), api.get(`${path}/segmentations?limit=5`)]);
+    this.lastAdaptation = adaptations.items[0] ?? null;
+    this.#changed();
+    const active = segmentations.items.filter((job) => !hasEnded(job)).reverse();
+    if (this.lastAdaptation && !hasEnded(this.lastAdaptation)) await this.#guarded(() => this.#adapt(this.lastAdaptation));
+    for (const job of active) await this.#guarded(() => this.#segment(job));
+  }
+
+  async personalise() {
+    await this.#guarded(async () => this.#adapt(await this.app.api.post(`${this.app.path}/adaptations`, {})));
+  }
+
+  /** Masks of all photos, by the model in use and by the base. */
+  async segmentAll() {
+    const models = this.app.activeModel ? ["personal", "base"] : ["base"];
+    for (const model of models) {
+      const job = await this.app.api.post(`${this.app.path}/segmentations`, { image_ids: "all", model, adapt: "never" });
+      if ((await this.#segment(job)).status === "cancelled") break;
+    }
+  }
+
+  async cancel() {
+    const { now } = this;
+    if (!now || now.isCancelling) return;
+    now.isCancelling = true;
+    this.#changed();
+    try {
+      await this.app.api.post(now.job.links.cancel);
+    } catch (error) {
+      now.isCancelling = false;
+      toast(error.message);
+    }
+  }
+
+  async #adapt(job) {
+    const ended = await this.#run("adaptation", job);
+    this.lastAdaptation = ended;
+    announce({ succeeded: "Your model is ready.", refused: "The base model is kept.", cancelled: "Cancelled." }[ended.status] ?? "Personalising failed.");
+    if (ended.status !== "succeeded" && ended.status !== "refused") return;
+    await this.app.reloadModels();
+    await this.segmentAll();
+  }
+
+  async #segment(job) {
+    const ended = await this.#run("segmentation", job);
+    if (ended.status === "failed") this.problem = ended.error_reason ?? "Segmenting failed.";
+    this.app.masks.forgetAll();
+    return ended;
+  }
+
+  async #run(kind, job) {
+    this.now = { kind, job, isCancelling: false };
+    this.problem = "";
+    this.#changed();
+    const note = (document) => {
+      if (document.stage !== this.now.job.stage) announce(stageName(document.stage));
+      this.now.job = document;
+      this.#changed();
+    };
+    const isLarge = kind === "segmentation" && this.app.images.length > MOST_STREAMED;
+    return isLarge ? this.#poll(job, note) : this.app.follow(job, note);
+  }
+
+  async #poll(job, note) {
+    const { api, path, stopped } = this.app;
+    for (;;) {
+      stopped.signal.throwIfAborted();
+      const { items } = await api.get(`${path}/segmentations?limit=20`);
+      const found = items.find((each) => each.id === job.id) ?? job;
+      note(found);
+      if (hasEnded(found)) return found;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
+    }
+  }
+
+  async #guarded(step) {
+    try {
+      await step();
+    } catch (error) {
+      if (this.app.stopped.signal.aborted || error.status === 401) return;
+      this.problem = error.message;
+    } finally {
+      this.now = null;
+      this.#changed();
+    }
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
