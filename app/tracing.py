@@ -41,12 +41,15 @@ def start_tracing(service: str) -> bool:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        from app.observability.sampling import NoStrayQueries
     except ImportError:
         # Traces are for looking; without them the service still serves.
         log.error("tracing.extra_missing", advice="pip install 'personalseg[otel]', or unset OTEL_EXPORTER_OTLP_ENDPOINT")
         return False
     name = os.environ.get("OTEL_SERVICE_NAME", service)
     provider = TracerProvider(resource=Resource.create({"service.name": name}), shutdown_on_exit=False)
+    provider.sampler = NoStrayQueries(provider.sampler)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     return True

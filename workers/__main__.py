@@ -22,10 +22,12 @@ from app.db import current_revision, head_revision
 from app.log import configure_logging
 from app.settings import Settings
 from app.tables import JobKind
+from app.tracing import start_tracing, stop_tracing, trace_database
 from models.bases.errors import BaseNotAvailable
 from models.types import Cancelled, ModelFileError
 from workers.broker import make_broker
 from workers.cache import UnknownBase
+from workers.metrics import serve_metrics
 from workers.presence import register, start_background, unregister
 from workers.tasks import declare_actors
 from workers.workshop import Workshop, open_workshop
@@ -58,8 +60,11 @@ def main(
         _refuse(f"PERSONALSEG_SOURCE_DIR: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: workshop.stopping.set())
+    if start_tracing("personalseg-worker"):
+        trace_database(workshop.database)
     load_default_base(workshop)
     work_until_stopped(workshop, queues)
+    stop_tracing()
 
 
 def load_default_base(workshop: Workshop) -> None:
@@ -102,6 +107,7 @@ def work_until_stopped(workshop: Workshop, queues: list[JobKind]) -> None:
     worker = Worker(broker, queues={queue.value for queue in queues}, worker_threads=1, worker_timeout=_POLL_MILLISECONDS)
     worker.start()
     background = start_background(workshop, broker, queues)
+    serve_metrics(workshop.metrics, workshop.settings)
     log.info("worker.started", queues=[queue.value for queue in queues], device=workshop.device)
     workshop.stopping.wait()
     _stop(worker)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from models import Base, BaseInfo, PersonalModel, available_bases, load_base
 from models.bases.download import OnBytes, nothing
@@ -19,6 +20,15 @@ class ModelKey:
     user_id: str
     version: int
     sha256: str
+
+
+class CacheCounts(NamedTuple):
+    """How a cache is doing, for the metrics."""
+
+    hits: int
+    misses: int
+    entries: int
+    byte_size: int
 
 
 class UnknownBase(Exception):
@@ -64,6 +74,8 @@ class PersonalModelCache:
         self._max_bytes = max_bytes
         self._held: OrderedDict[ModelKey, tuple[PersonalModel, int]] = OrderedDict()
         self._held_bytes = 0
+        self._hits = 0
+        self._misses = 0
 
     def __len__(self) -> int:
         return len(self._held)
@@ -71,13 +83,19 @@ class PersonalModelCache:
     def get(self, key: ModelKey, load: Callable[[], tuple[PersonalModel, int]]) -> PersonalModel:
         """The model under `key`, or what `load` gives (a model and the bytes of its file)."""
         if key in self._held:
+            self._hits += 1
             self._held.move_to_end(key)
             return self._held[key][0]
+        self._misses += 1
         model, byte_size = load()
         self._held[key] = (model, byte_size)
         self._held_bytes += byte_size
         self._shrink()
         return model
+
+    def counts(self) -> CacheCounts:
+        """Look-ups so far and what is held now."""
+        return CacheCounts(self._hits, self._misses, len(self._held), self._held_bytes)
 
     def _shrink(self) -> None:
         # The newest stays even when it alone is over the bound: its job is running.

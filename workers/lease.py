@@ -60,6 +60,8 @@ class HeldJob:
         self._first_fraction: float | None = None
         self._reported_at = float("-inf")
         self._reported_stage: str | None = None
+        self.stages_begun: list[tuple[str, int]] = []
+        """Each stage that this attempt came to, and when, in nanoseconds since 1970."""
 
     @property
     def job_id(self) -> str:
@@ -79,6 +81,8 @@ class HeldJob:
         too_soon = now - self._reported_at < _SHORTEST_BETWEEN_REPORTS_SECONDS
         if too_soon and stage == self._reported_stage:
             return
+        if stage != self._reported_stage:
+            self.stages_begun.append((stage, time.time_ns()))
         self._reported_at, self._reported_stage = now, stage
         if self._first_fraction is None:
             self._first_fraction = fraction

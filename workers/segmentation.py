@@ -129,6 +129,7 @@ def _tensor_bytes(module: torch.nn.Module) -> int:
 
 def _segment_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> None:
     if _reuse_mask(workshop, held, plan, photo):
+        workshop.metrics.count_image("reused")
         return
     try:
         mask = _make_mask(workshop, held, plan, photo, base, personal)
@@ -137,8 +138,10 @@ def _segment_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, phot
         failure = log_failure("photo.failed", error, image_id=photo.image_id)
         with workshop.database.write() as session:
             _close_item(session, held, photo, failure)
+        workshop.metrics.count_image("failed", failure.code)
         return
     _save_mask(workshop, held, photo, mask)
+    workshop.metrics.count_image("segmented")
 
 
 def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo) -> bool:

@@ -17,6 +17,7 @@ from models.types import Cancelled
 from workers.adaptation import adapt_gallery
 from workers.failures import log_failure
 from workers.lease import DATABASE_AWAY, HeldJob, hold
+from workers.observed import observed
 from workers.segmentation import TurnIsOver, segment_photos
 from workers.workshop import Workshop
 
@@ -67,9 +68,10 @@ def run(workshop: Workshop, job_id: str, work: Work) -> bool:
         if held is None:
             log.debug("job.not_to_be_had")
             return False
-        log.info("job.started", lease_token=held.lease.token)
         try:
-            _work_and_close(workshop, held, work)
+            with observed(workshop, held):
+                log.info("job.started", lease_token=held.lease.token)
+                _work_and_close(workshop, held, work)
         except LeaseLost:
             log.warning("job.lease_lost")
         except SQLAlchemyError:

@@ -17,6 +17,7 @@ from app.storage import Storage
 from models.datasets import LabelledFolder
 from models.source import open_source
 from workers.cache import BaseCache, PersonalModelCache
+from workers.metrics import WorkerMetrics
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Workshop:
     decoder: DecoderPool
     bases: BaseCache
     models: PersonalModelCache
+    metrics: WorkerMetrics
     source: LabelledFolder | None = None
     """Labelled photos for alignment, where the operator has configured some."""
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -41,6 +43,7 @@ def open_workshop(settings: Settings) -> Workshop:
     """The workshop of this process; loads no model yet. Raises FileNotFoundError where `source_dir` holds no labelled photos."""
     device = choose_device(settings.device)
     worker_id = new_id()
+    models = PersonalModelCache(settings.model_cache_bytes)
     return Workshop(
         worker_id=worker_id,
         # The supervisor of a local deployment finds the jobs of a dead child by host and process id.
@@ -51,7 +54,8 @@ def open_workshop(settings: Settings) -> Workshop:
         storage=Storage(settings.storage_url),
         decoder=DecoderPool(settings.decoding_limits()),
         bases=BaseCache(device, settings.weights_dir, settings.weights_mirror),
-        models=PersonalModelCache(settings.model_cache_bytes),
+        models=models,
+        metrics=WorkerMetrics(models),
         source=None if settings.source_dir is None else open_source(settings.source_dir),
     )
 
