@@ -179,11 +179,15 @@ def test_the_model_in_use_comes_before_the_base(api: FastAPI, segmented: Caller)
 def test_a_lost_mask_is_named_and_spoils_no_other(api: FastAPI, segmented: Caller) -> None:
     lost = segmented("GET", "images").json()["items"][0]["id"]
     api.state.wiring.storage.delete(labels_key(segmented.user_id, lost, BASE, 0))
+    archives = {}
     for format in ("coco", "coco-panoptic", "voc", "labelstudio"):
         archive = export(segmented, format=format)
         (left_out,) = json.loads(archive.read("left_out.json"))
         assert (left_out["image_id"], left_out["code"]) == (lost, "mask_missing")
-    assert "SegmentationClass/img_1-2.png" in archive.namelist()
+        archives[format] = archive
+    assert "SegmentationClass/img_1-2.png" in archives["voc"].namelist()
+    assert len(json.loads(archives["labelstudio"].read("tasks.json"))) == 1
+    assert len(json.loads(archives["coco-panoptic"].read("panoptic.json"))["images"]) == 1
 
 
 def test_nothing_to_export(alice: Caller, bob: Caller) -> None:
