@@ -17,6 +17,7 @@ AppError
 ├── TooManyRequests       429  asked too often; Retry-After says when again
 ├── SegmentationFailed    500  a worker could not segment this photo
 ├── Unavailable           503  something the service stands on is missing
+├── QuotaExceeded         507  the user has used up what they may store
 └── NotInTime             504  the bound passed; names the job that goes on
 
 SchemaTooNew                   the database was made by a newer version (no HTTP: refuses to start)
@@ -149,6 +150,16 @@ class TooManyRequests(AppError):
 
     def __init__(self, code: str, detail: str, *, retry_after_seconds: int) -> None:
         super().__init__(code, detail, headers={"Retry-After": str(max(1, retry_after_seconds))})
+
+
+class QuotaExceeded(AppError):
+    """The user has used up what they may store: `quota` says of what."""
+
+    status = 507
+    title = "Quota exceeded"
+
+    def __init__(self, quota: str, detail: str) -> None:
+        super().__init__("quota_exceeded", detail, extra={"quota": quota})
 
 
 class SegmentationFailed(AppError):

@@ -19,6 +19,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from app.errors import BlobNotFound
+from app.tenancy import require_key
 
 _CHUNK_BYTES = 1024 * 1024
 # One flat folder: what killed processes leave is found without a walk through every user's blobs.
@@ -70,10 +71,48 @@ class Storage:
         with self._writing(key) as target:
             target.write(data)
 
-    def put_file(self, key: str, source: Path) -> None:
-        """Store a local file's bytes under `key`, replacing what was there."""
-        with source.open("rb") as stream, self._writing(key) as target:
-            shutil.copyfileobj(stream, target, _CHUNK_BYTES)
+    def put_stream(self, key: str, source: IO[bytes]) -> None:
+        """Store a file's bytes, from its beginning, under `key`, replacing what was there."""
+        source.seek(0)
+        with self._writing(key) as target:
+            shutil.copyfileobj(source, target, _CHUNK_BYTES)
+
+    def move(self, key: str, target: str) -> bool:
+        """Give a blob another key, at once on a local disk; whether there was one."""
+        source, destination = self._path(key), self._path(target)
+        try:
+            if self._is_local:
+                Path(destination).parent.mkdir(parents=True, exist_ok=True)
+                Path(source).replace(destination)
+                _sync_folder(Path(source).parent)
+                _sync_folder(Path(destination).parent)
+            else:
+                self._filesystem.mv(source, destination)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def folders(self, prefix: str) -> list[str]:
+        """The names of the folders directly below `prefix`."""
+        path = self._path(prefix)
+        if not self._filesystem.exists(path):
+            return []
+        entries = self._filesystem.ls(path, detail=True)
+        return sorted(str(entry["name"]).rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys of all blobs below `prefix`, in order."""
+        path = self._path(prefix)
+        start = len(self._root) + 1
+        return sorted(str(found)[start:] for found in self._filesystem.find(path)) if self._filesystem.exists(path) else []
+
+    def age_seconds(self, key: str) -> float | None:
+        """How long ago the blob was written; None when it is gone."""
+        try:
+            return time.time() - float(self._filesystem.modified(self._path(key)).timestamp())
+        except FileNotFoundError:
+            return None
+
 
     def get_bytes(self, key: str) -> bytes:
         """The whole blob; raises BlobNotFound."""
@@ -141,6 +180,7 @@ class Storage:
         parts = key.split("/")
         if not key or any(part in ("", ".", "..") or "\0" in part or "\\" in part for part in parts):
             raise ValueError(f"{key!r} is not a blob key")
+        require_key(key)
         return f"{self._root}/{key}"
 
     @contextmanager

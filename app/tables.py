@@ -119,6 +119,10 @@ class User(Table):
     external_id: Mapped[str | None] = mapped_column(String(255), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     erased_at: Mapped[datetime | None]
+    # The user's own limits; null means the service's.
+    quota_images: Mapped[int | None] = mapped_column(BigInteger)
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_adaptation_seconds: Mapped[float | None] = mapped_column(Float(53))
 
 
 class Token(Table):
@@ -145,6 +149,7 @@ class Image(Table):
         UniqueConstraint("user_id", "sha256"),
         Index("ix_images_user_id_created_at", "user_id", "created_at"),
         Index("ix_images_user_id_id", "user_id", "id"),
+        Index("ix_images_user_id_byte_size", "user_id", "byte_size"),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"))
@@ -298,13 +303,13 @@ class RegisteredBase(Table):
 
 
 class IdempotencyKey(Table):
-    """What was answered to a request that carried this key."""
+    """What a request with this key made. `owner` is a user's id, or a service token's where it made the user itself."""
 
     __tablename__ = "idempotency_keys"
-    user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    owner: Mapped[str] = mapped_column(Id, primary_key=True)
     route: Mapped[str] = mapped_column(String(64), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    user_id: Mapped[str | None] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"), index=True)
     body_sha256: Mapped[str] = mapped_column(String(64))
-    status: Mapped[int]
     response: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)

@@ -19,7 +19,7 @@ from app.problems import problem_responses
 router = APIRouter(prefix="/v1/users/{user_id}/adaptations", tags=["adaptations"], responses=problem_responses(401, 404, 422))
 
 
-@router.post("", status_code=202, summary="Adapt to a user's photos", responses=problem_responses(409))
+@router.post("", status_code=202, summary="Adapt to a user's photos", responses=problem_responses(409, 429))
 def start_adaptation(
     user_id: CurrentUserId,
     wiring: WiringDep,
@@ -69,8 +69,10 @@ async def follow_adaptation(
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel an adaptation")
-def cancel_adaptation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response) -> AdaptationDocument:
+def cancel_adaptation(
+    user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response, idempotency_key: IdempotencyKeyHeader = None
+) -> AdaptationDocument:
     """A queued job is cancelled at once, a running one within seconds; an ended one stays as it is."""
-    document = service.cancel(wiring, user_id, str(job_id))
+    document = service.cancel(wiring, user_id, str(job_id), idempotency_key)
     response.headers.update(job_headers(document))
     return document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import idempotency, jobs, queue, turns
@@ -16,6 +15,7 @@ from app.images import repository as image_repository
 from app.job_documents import cancel_job, find_job, job_fields
 from app.pagination import decode_cursor, encode_cursor
 from app.personal_models import repository as model_repository
+from app.quotas import service as quotas
 from app.settings import Settings
 from app.tables import Job, JobKind
 
@@ -24,24 +24,19 @@ _ROUTE = "adaptations"
 
 def start(wiring: Wiring, user_id: str, wish: NewAdaptation, key: str | None) -> AdaptationDocument:
     """Queue an adaptation, or return the one that is under way; raises GalleryEmpty, GalleryTooSmall."""
-    try:
-        document = _start_once(wiring, user_id, wish, key)
-    except IntegrityError:
-        # Another request was faster; on the second try its job is there to be returned.
-        document = _start_once(wiring, user_id, wish, key)
+    document = idempotency.once(lambda: _start(wiring, user_id, wish, idempotency.slot(user_id, _ROUTE, key, wish)))
     if not document.has_ended:
         queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, document.id)
     return document
 
 
-def _start_once(wiring: Wiring, user_id: str, wish: NewAdaptation, key: str | None) -> AdaptationDocument:
+def _start(wiring: Wiring, user_id: str, wish: NewAdaptation, slot: idempotency.Slot | None) -> AdaptationDocument:
     with wiring.database.write() as session:
-        earlier = idempotency.recall(session, wiring.settings, user_id, _ROUTE, key, wish)
+        earlier = idempotency.recall(session, wiring.settings, slot)
         if earlier is not None:
-            return document_of(session, find_job(session, user_id, JobKind.ADAPTATION, earlier))
+            return document_of(session, find_job(session, user_id, JobKind.ADAPTATION, earlier["job_id"]))
         job = ensure(session, wiring.settings, user_id, wish)
-        idempotency.remember(session, user_id, _ROUTE, key, wish, job.id)
-        session.flush()
+        idempotency.remember(session, wiring.settings, slot, {"job_id": job.id}, user_id=user_id)
         return document_of(session, job)
 
 
@@ -51,11 +46,13 @@ def ensure(session: Session, settings: Settings, user_id: str, wish: NewAdaptati
     if under_way is not None:
         return under_way
     require_gallery(settings, image_repository.count(session, user_id))
+    budget_seconds = _budget_seconds(settings, wish)
+    quotas.require_adaptation_seconds(session, settings, user_id, budget_seconds)
     job = Job(
         user_id=user_id,
         kind=JobKind.ADAPTATION,
         base=catalog.resolve(session, settings, wish.base),
-        request={"budget_seconds": _budget_seconds(settings, wish), "seed": wish.seed},
+        request={"budget_seconds": budget_seconds, "seed": wish.seed},
     )
     session.add(job)
     session.flush()
@@ -106,9 +103,9 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
     return AdaptationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
 
 
-def cancel(wiring: Wiring, user_id: str, job_id: str) -> AdaptationDocument:
+def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> AdaptationDocument:
     """Ask it to stop; whatever waited for it goes on with the model there is. Raises NotFound."""
-    cancel_job(wiring.database, user_id, JobKind.ADAPTATION, job_id)
+    cancel_job(wiring, user_id, JobKind.ADAPTATION, job_id, key)
     document = read(wiring.database, user_id, job_id)
     if document.has_ended:
         with wiring.database.read() as session:

@@ -8,63 +8,80 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import BadRequest, UnsupportedMediaType
+from app.decoding.signatures import ZIP_MAGIC
+from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 MAX_FILENAME_CHARACTERS = 1024
+_ZIP_TYPES = (b"application/zip", b"application/x-zip-compressed")
 
 
 @dataclass(frozen=True)
 class ReceivedFile:
-    """One file of the request. `path` is a temporary file that the receiver deletes; it is cut off at the limit."""
+    """One file of the request, cut off at its limit. `file` has no name on the disk and is gone when it is closed."""
 
     filename: str
-    path: Path
+    file: IO[bytes]
     byte_size: int
     sha256: str
     is_too_large: bool
+    is_archive: bool = False
+
+    def discard(self) -> None:
+        """Give its space back; again is harmless."""
+        self.file.close()
 
 
 @dataclass
 class FileWriter:
-    """Writes one file's bytes to a temporary file, counting and hashing, up to a limit."""
+    """Writes one file's bytes to a temporary file, counting and hashing, up to a limit; zip files have a limit of their own.
+
+    The temporary file has no name: whatever becomes of this process, nothing of it stays.
+    """
 
     filename: str
     max_bytes: int
-    path: Path = field(init=False)
+    max_archive_bytes: int | None = None
     byte_size: int = field(init=False, default=0)
-    _stream: IO[bytes] = field(init=False)
+    _file: IO[bytes] = field(init=False)
+    _head: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
-        with tempfile.NamedTemporaryFile(prefix="personalseg-upload-", delete=False) as opened:
-            self.path = Path(opened.name)
-        self._stream = self.path.open("wb")
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - its owner closes it
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes) -> None:
         """Take some bytes; past the limit they are counted and dropped."""
         self.byte_size += len(data)
-        if self.byte_size <= self.max_bytes:
-            self._stream.write(data)
+        self._head += data[: len(ZIP_MAGIC) - len(self._head)]
+        if self.byte_size <= self._limit():
+            self._file.write(data)
             self._hash.update(data)
 
     def finish(self) -> ReceivedFile:
         """The file as it was received."""
-        self._stream.close()
-        return ReceivedFile(self.filename, self.path, self.byte_size, self._hash.hexdigest(), self.byte_size > self.max_bytes)
+        self._file.flush()
+        self._file.seek(0)
+        is_too_large = self.byte_size > self._limit()
+        return ReceivedFile(self.filename, self._file, self.byte_size, self._hash.hexdigest(), is_too_large, self._is_archive())
 
     def abandon(self) -> None:
         """Drop what was written."""
-        self._stream.close()
-        self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _is_archive(self) -> bool:
+        return self.max_archive_bytes is not None and self._head == ZIP_MAGIC
+
+    def _limit(self) -> int:
+        if self.max_archive_bytes is None or not self._is_archive():
+            return self.max_bytes
+        return self.max_archive_bytes
 
 
 def clean_filename(raw: str) -> str:
@@ -73,14 +90,27 @@ def clean_filename(raw: str) -> str:
     return cleaned[-MAX_FILENAME_CHARACTERS:] or "unnamed"
 
 
-async def received_files(request: Request, *, max_file_bytes: int) -> AsyncGenerator[ReceivedFile, None]:
+@dataclass(frozen=True)
+class BodyBounds:
+    """How much a request may bring: bytes of one file, of one zip file (None: zip files are nothing special), of all."""
+
+    max_file_bytes: int
+    max_archive_bytes: int | None = None
+    max_body_bytes: int | None = None
+
+
+async def received_files(request: Request, bounds: BodyBounds) -> AsyncGenerator[ReceivedFile, None]:
     """The files of the body, each as soon as it is complete; parts without a file name are passed over.
 
-    Raises UnsupportedMediaType when the body is not multipart/form-data, BadRequest when it is broken or cut off.
+    Where zip files are taken, the whole body may be one (`application/zip`). Raises UnsupportedMediaType for another kind
+    of body, BadRequest when it is broken or cut off, PayloadTooLarge.
     """
-    reader = _PartReader(_boundary(request), max_file_bytes)
+    if bounds.max_archive_bytes is not None and _media_type(request)[0] in _ZIP_TYPES:
+        yield await _whole_body(request, bounds)
+        return
+    reader = _PartReader(_boundary(request), bounds)
     try:
-        async for chunk in request.stream():
+        async for chunk in _bounded(request, bounds.max_body_bytes):
             for received in reader.feed(chunk):
                 yield received
         reader.require_end()
@@ -88,8 +118,40 @@ async def received_files(request: Request, *, max_file_bytes: int) -> AsyncGener
         reader.abandon()
 
 
+async def _whole_body(request: Request, bounds: BodyBounds) -> ReceivedFile:
+    writer = FileWriter("archive.zip", bounds.max_file_bytes, bounds.max_archive_bytes)
+    try:
+        async for chunk in _bounded(request, bounds.max_body_bytes):
+            writer.write(chunk)
+    except BaseException:  # also when the caller hangs up
+        writer.abandon()
+        raise
+    return writer.finish()
+
+
+async def _bounded(request: Request, most: int | None) -> AsyncGenerator[bytes, None]:
+    announced = request.headers.get("content-length", "")
+    total = int(announced) if announced.isascii() and announced.isdigit() else 0
+    _require_bytes(total, most)
+    total = 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        _require_bytes(total, most)
+        yield chunk
+
+
+def _require_bytes(total: int, most: int | None) -> None:
+    if most is not None and total > most:
+        detail = f"One request takes at most {most} bytes. What was complete before is stored; send the rest in parts."
+        raise PayloadTooLarge("body_too_large", detail)
+
+
+def _media_type(request: Request) -> tuple[bytes, dict[bytes, bytes]]:
+    return parse_options_header(request.headers.get("content-type", ""))
+
+
 def _boundary(request: Request) -> bytes:
-    media_type, options = parse_options_header(request.headers.get("content-type", ""))
+    media_type, options = _media_type(request)
     if media_type != b"multipart/form-data":
         raise UnsupportedMediaType("not_multipart", "Send the photos as multipart/form-data, in fields named `files`.")
     boundary = options.get(b"boundary", b"")
@@ -101,8 +163,8 @@ def _boundary(request: Request) -> bytes:
 class _PartReader:
     """Turns the parser's callbacks into files."""
 
-    def __init__(self, boundary: bytes, max_file_bytes: int) -> None:
-        self._max_file_bytes = max_file_bytes
+    def __init__(self, boundary: bytes, bounds: BodyBounds) -> None:
+        self._bounds = bounds
         self._header_name = b""
         self._header_value = b""
         self._disposition = b""
@@ -146,8 +208,7 @@ class _PartReader:
         if self._writer is not None:
             self._writer.abandon()
         for received in self._complete:
-            with suppress(OSError):
-                received.path.unlink()
+            received.discard()
 
     def _begin_part(self) -> None:
         self._disposition = b""
@@ -168,7 +229,7 @@ class _PartReader:
         raw = options.get(b"filename")
         if raw is not None:
             name = clean_filename(raw.decode("utf-8", errors="replace"))
-            self._writer = FileWriter(name, self._max_file_bytes)
+            self._writer = FileWriter(name, self._bounds.max_file_bytes, self._bounds.max_archive_bytes)
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
         if self._writer is not None:

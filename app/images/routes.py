@@ -11,11 +11,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.conditional import cache_headers, etag_of, not_modified
-from app.deps import CurrentUserId, PageCursor, PageLimit, Wiring, WiringDep
-from app.errors import Unprocessable
+from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, WiringDep
 from app.images import service
-from app.images.multipart import ReceivedFile, received_files
-from app.images.schemas import ImageDocument, ImagePage, UploadReport, UploadResult
+from app.images.batch import UploadBatch, body_bounds
+from app.images.keyed import KeyedUpload
+from app.images.multipart import received_files
+from app.images.schemas import ImageDocument, ImagePage, UploadReport
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 
@@ -31,35 +32,36 @@ _UPLOAD_BODY: dict[str, Any] = {
                     "required": ["files"],
                     "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
                 }
-            }
+            },
+            "application/zip": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
 
 
-@router.post("", summary="Upload photos", openapi_extra=_UPLOAD_BODY, responses=problem_responses(400, 415))
-async def upload_images(user_id: CurrentUserId, request: Request, wiring: WiringDep) -> UploadReport:
+@router.post("", summary="Upload photos", openapi_extra=_UPLOAD_BODY, responses=problem_responses(400, 413, 415, 507))
+async def upload_images(
+    user_id: CurrentUserId, request: Request, wiring: WiringDep, idempotency_key: IdempotencyKeyHeader = None
+) -> UploadReport:
     """A batch of any number of files; JPEG, PNG, WebP, HEIC and TIFF, told by content, not by name.
 
-    The answer has one entry per file, in order: `stored`, `duplicate` (these bytes are there already) or `rejected`
-    with a code: `zero_bytes`, `not_an_image`, `truncated_image`, `unsupported_format`, `too_many_pixels`,
-    `file_too_large`, `too_many_files`. A bad file spoils no other. Sending a batch again is harmless.
+    Zip files among them, or one as the whole body (`application/zip`), are unpacked. The answer has one entry per photo,
+    in order: `stored`, `duplicate` (these bytes are there already) or `rejected` with a code: `zero_bytes`,
+    `not_an_image`, `truncated_image`, `unsupported_format`, `too_many_pixels`, `file_too_large`, `too_many_files`,
+    `quota_exceeded`, `polyglot`, `too_complex`, `decompression_bomb`, `decoding_timeout`, `decoding_memory`,
+    `decoding_crashed`; of zip files also `bad_archive`, `empty_archive`, `archive_bomb`, `unsafe_path`, `not_a_file`,
+    `encrypted_entry`, `unsupported_compression`, `nested_archive`, `damaged_entry`. A bad file spoils no other. Sending a
+    batch again is harmless. When the quota alone kept every photo out, the answer is 507.
     """
-    results: list[UploadResult] = []
-    async for received in received_files(request, max_file_bytes=wiring.settings.max_upload_file_bytes):
-        results.append(await _store(wiring, user_id, received, position=len(results)))
-    if not results:
-        raise Unprocessable("no_files", "The request holds no files. Send them in multipart fields named `files`.")
-    counts = {status: sum(entry.status == status for entry in results) for status in ("stored", "duplicate")}
-    return UploadReport(results=results, rejected=len(results) - sum(counts.values()), **counts)
-
-
-async def _store(wiring: Wiring, user_id: str, received: ReceivedFile, *, position: int) -> UploadResult:
-    limit = wiring.settings.max_batch_files
-    if position >= limit:
-        received.path.unlink(missing_ok=True)
-        return service.rejected(received.filename, "too_many_files", f"A request takes at most {limit} files.")
-    return await anyio.to_thread.run_sync(service.store, wiring, user_id, received, limiter=wiring.decoding)
+    upload = await anyio.to_thread.run_sync(KeyedUpload, wiring, user_id, idempotency_key)
+    batch = UploadBatch(wiring, user_id)
+    async for received in received_files(request, body_bounds(wiring.settings)):
+        if upload.is_new(received):
+            await batch.add(received)
+    earlier = await anyio.to_thread.run_sync(upload.earlier_report)
+    if earlier is not None:
+        return earlier
+    return await anyio.to_thread.run_sync(upload.remembered, batch.report())
 
 
 @router.get("", summary="Page through the gallery")

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy.exc import IntegrityError
-
 from app.db import Database
 from app.decoding.errors import PhotoRejected
-from app.decoding.facts import PhotoFacts
 from app.deps import Wiring
-from app.errors import BlobNotFound, NotFound, Unprocessable
+from app.errors import BlobNotFound, NotFound, QuotaExceeded, Unprocessable
 from app.images import repository
+from app.images.intake import take_in
 from app.images.multipart import ReceivedFile
 from app.images.schemas import ImageDocument, ImagePage, UploadResult
 from app.pagination import decode_cursor, encode_cursor
 from app.storage import Storage, masks_prefix, photo_key
+from app.sweeping import photos
 from app.tables import Image
 
 
 def store(wiring: Wiring, user_id: str, received: ReceivedFile) -> UploadResult:
-    """Store one received file, or say why not; its temporary file is gone afterwards."""
+    """Store one received file, or say why not; the received copy is gone afterwards."""
     try:
         image_id, is_new = store_photo(wiring, user_id, received)
     except PhotoRejected as rejection:
         return rejected(received.filename, rejection.code, rejection.reason)
+    except QuotaExceeded as error:
+        return rejected(received.filename, error.code, error.detail)
     finally:
-        received.path.unlink(missing_ok=True)
+        received.discard()
     return UploadResult(filename=received.filename, status="stored" if is_new else "duplicate", image_id=image_id)
 
 
@@ -36,57 +37,14 @@ def rejected(filename: str, code: str, reason: str) -> UploadResult:
 
 
 def store_photo(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, bool]:
-    """The photo's id, and whether it is new; counted. Raises PhotoRejected."""
+    """The photo's id, and whether it is new; counted. Raises PhotoRejected, QuotaExceeded."""
     try:
-        image_id, is_new = _store_photo(wiring, user_id, received)
-    except PhotoRejected as rejection:
+        image_id, is_new = take_in(wiring, user_id, received)
+    except (PhotoRejected, QuotaExceeded) as rejection:
         wiring.metrics.count_upload("rejected", rejection.code, received.byte_size)
         raise
     wiring.metrics.count_upload("stored" if is_new else "duplicate", None, received.byte_size)
     return image_id, is_new
-
-
-def _store_photo(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, bool]:
-    limit = wiring.settings.max_upload_file_bytes
-    if received.is_too_large:
-        raise PhotoRejected("file_too_large", f"The file has {received.byte_size} bytes; at most {limit} are taken.")
-    known = _known(wiring.database, user_id, received.sha256)
-    if known is not None:
-        return known, False
-    with wiring.database.read() as session:
-        quotas.require_room(session, wiring.settings, user_id, received.byte_size)
-    with received.path.open("rb") as stream:
-        facts = wiring.decoder.inspect(stream)
-    wiring.storage.put_file(photo_key(user_id, received.sha256), received.path)
-    return _insert(wiring.database, user_id, received, facts)
-
-
-def _known(database: Database, user_id: str, sha256: str) -> str | None:
-    with database.read() as session:
-        return repository.id_of_content(session, user_id, sha256)
-
-
-def _insert(database: Database, user_id: str, received: ReceivedFile, facts: PhotoFacts) -> tuple[str, bool]:
-    image = Image(
-        user_id=user_id,
-        sha256=received.sha256,
-        filename=received.filename,
-        media_type=facts.media_type,
-        byte_size=received.byte_size,
-        width=facts.width,
-        height=facts.height,
-        taken_at=facts.taken_at,
-    )
-    try:
-        with database.write() as session:
-            session.add(image)
-    except IntegrityError:
-        # Another request stored the same bytes at the same time, or the user was erased meanwhile.
-        twin = _known(database, user_id, received.sha256)
-        if twin is None:
-            raise
-        return twin, False
-    return image.id, True
 
 
 def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> ImagePage:
@@ -122,7 +80,8 @@ def delete(database: Database, storage: Storage, user_id: str, image_id: str) ->
             raise image_not_found()
         repository.delete_image(session, user_id, image_id)
     # The rows go first: a crash in between leaves a blob without a row, never a row without its blob.
-    storage.delete(photo_key(user_id, image.sha256))
+    # The same photo may have come again meanwhile: then its blob stays.
+    photos.discard(database, storage, user_id, image.sha256)
     storage.delete_prefix(masks_prefix(user_id, image_id))
 
 

@@ -10,11 +10,13 @@ import anyio.to_thread
 from fastapi import Request, Response
 from pydantic import TypeAdapter
 
+from app import idempotency
 from app.decoding.errors import PhotoRejected
 from app.deps import Wiring
 from app.errors import (
     AppError,
     BadRequest,
+    IdempotencyConflict,
     MaskNotReady,
     NotInTime,
     PayloadTooLarge,
@@ -23,33 +25,37 @@ from app.errors import (
     UnsupportedMediaType,
 )
 from app.images import service as images
-from app.images.multipart import FileWriter, ReceivedFile, received_files
+from app.images.multipart import BodyBounds, FileWriter, ReceivedFile, received_files
 from app.job_documents import wait_for_end
 from app.masks import service as masks
 from app.masks.routes import render
 from app.masks.schemas import MaskFormat
 from app.segmentations import service
 from app.segmentations.schemas import NewSegmentation, SegmentationDocument
-from app.tables import ItemStatus, JobStatus
+from app.tables import ItemStatus, JobStatus, Mask
 
 ModelChoice = Literal["personal", "base"] | int
 _ERROR_OF_REJECTION: dict[str, type[AppError]] = {
     "file_too_large": PayloadTooLarge,
     "unsupported_format": UnsupportedMediaType,
 }
+_ROUTE = "segment"
 _WISH: TypeAdapter[NewSegmentation] = TypeAdapter(NewSegmentation)
 
 
-async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelChoice, wanted: MaskFormat) -> Response:
+async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelChoice, wanted: MaskFormat, key: str | None) -> Response:
     """The mask of the photo in the body, in the format that is wanted; see the route for the errors."""
     received = await _received(request, wiring.settings.max_upload_file_bytes)
+    slot = idempotency.slot(user_id, _ROUTE, key, received.sha256, str(model), wanted)
+    # A key that has answered before answers with the same mask, whichever model is in use by now.
+    choice = await anyio.to_thread.run_sync(_model_of_earlier, wiring, slot, received) or model
     image_id = await anyio.to_thread.run_sync(_stored, wiring, user_id, received, limiter=wiring.decoding)
-    choice: ModelChoice = model
     try:
         image, mask = await anyio.to_thread.run_sync(masks.find, wiring.database, user_id, image_id, choice)
     except MaskNotReady:
-        choice = await _made(wiring, user_id, image_id, model)
+        choice = await _made(wiring, user_id, image_id, choice, key)
         image, mask = await anyio.to_thread.run_sync(masks.find, wiring.database, user_id, image_id, choice)
+    await anyio.to_thread.run_sync(_remember, wiring, slot, user_id, mask)
     response = await anyio.to_thread.run_sync(render, wiring, image, mask, wanted, limiter=wiring.decoding)
     model_name = mask.model_version or "base"
     response.headers["X-Model-Version"] = str(mask.model_version)
@@ -61,7 +67,7 @@ async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelCh
 async def _received(request: Request, max_bytes: int) -> ReceivedFile:
     if not request.headers.get("content-type", "").startswith("multipart/"):
         return await _raw_body(request, max_bytes)
-    async with aclosing(received_files(request, max_file_bytes=max_bytes)) as files:
+    async with aclosing(received_files(request, BodyBounds(max_bytes))) as files:
         async for received in files:
             return received
     raise Unprocessable("no_files", "The request holds no file.")
@@ -87,13 +93,34 @@ def _stored(wiring: Wiring, user_id: str, received: ReceivedFile) -> str:
             kind = BadRequest
         raise kind(rejection.code, rejection.reason) from rejection
     finally:
-        received.path.unlink(missing_ok=True)
+        received.discard()
 
 
-async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice) -> ModelChoice:
+def _model_of_earlier(wiring: Wiring, slot: idempotency.Slot | None, received: ReceivedFile) -> ModelChoice | None:
+    try:
+        with wiring.database.read() as session:
+            earlier = idempotency.recall(session, wiring.settings, slot)
+    except IdempotencyConflict:
+        received.discard()
+        raise
+    choice: ModelChoice | None = None if earlier is None else earlier["model"]
+    return choice
+
+
+def _remember(wiring: Wiring, slot: idempotency.Slot | None, user_id: str, mask: Mask) -> None:
+    def attempt() -> None:
+        with wiring.database.write() as session:
+            if idempotency.recall(session, wiring.settings, slot) is None:
+                idempotency.remember(session, wiring.settings, slot, {"model": mask.model_version or "base"}, user_id=user_id)
+
+    if slot is not None:
+        idempotency.once(attempt)
+
+
+async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice, key: str | None) -> ModelChoice:
     """Make the mask through the queue; returns the model that made it. Raises NotInTime, SegmentationFailed."""
     wish = _WISH.validate_python({"image_ids": [image_id], "adapt": "never", "model": model})
-    job_id = await anyio.to_thread.run_sync(service.start, wiring, user_id, wish, None)
+    job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, key, route=f"{_ROUTE}_job"))
     read = partial(service.read, wiring.database, user_id, job_id)
     document = await wait_for_end(read, wiring.settings.segment_wait_seconds)
     _require_mask(document)

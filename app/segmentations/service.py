@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import idempotency, queue, turns
@@ -16,7 +15,7 @@ from app.adaptations.schemas import NewAdaptation
 from app.catalog import service as catalog
 from app.db import Database
 from app.deps import Wiring
-from app.errors import GalleryEmpty, Unprocessable
+from app.errors import GalleryEmpty, TooManyRequests, Unprocessable
 from app.images import repository as image_repository
 from app.images.service import image_not_found
 from app.job_documents import cancel_job, find_job, job_fields
@@ -44,16 +43,14 @@ class _Queued:
     is_new: bool
 
 
-def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None) -> str:
+def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None, *, route: str = _ROUTE) -> str:
     """Queue a segmentation, and before it an adaptation where `adapt` asks for one; returns the job's id.
 
     Raises GalleryEmpty, GalleryTooSmall (`adapt: always`), NotFound for a photo or a model version, Unprocessable.
     """
-    try:
-        queued = _start_once(wiring, user_id, wish, key)
-    except IntegrityError:
-        # Another request was faster with the key or with the adaptation; its rows are there to be found now.
-        queued = _start_once(wiring, user_id, wish, key)
+    slot = idempotency.slot(user_id, route, key, wish)
+    # Another request can be faster with the key, or with the adaptation.
+    queued = idempotency.once(lambda: _start(wiring, user_id, wish, slot))
     if queued.adaptation_id is not None:
         queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, queued.adaptation_id)
     elif queued.is_new:
@@ -61,14 +58,14 @@ def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None) 
     return queued.job_id
 
 
-def _start_once(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None) -> _Queued:
+def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency.Slot | None) -> _Queued:
     settings = wiring.settings
     if wish.wait > settings.max_wait_seconds:
         raise Unprocessable("wait_too_long", f"wait is at most {settings.max_wait_seconds:g} seconds.")
     with wiring.database.write() as session:
-        earlier = idempotency.recall(session, settings, user_id, _ROUTE, key, wish)
+        earlier = idempotency.recall(session, settings, slot)
         if earlier is not None:
-            return _Queued(earlier, None, is_new=False)
+            return _Queued(earlier["job_id"], None, is_new=False)
         image_ids = _chosen_images(session, settings, user_id, wish)
         adaptation_id = _adaptation_first(session, settings, user_id, wish)
         job = Job(
@@ -81,8 +78,7 @@ def _start_once(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | 
         session.add(job)
         session.flush()
         repository.add_items(session, job, image_ids)
-        idempotency.remember(session, user_id, _ROUTE, key, wish, job.id)
-        session.flush()
+        idempotency.remember(session, settings, slot, {"job_id": job.id}, user_id=user_id)
         return _Queued(job.id, adaptation_id, is_new=True)
 
 
@@ -112,7 +108,12 @@ def _adaptation_first(session: Session, settings: Settings, user_id: str, wish: 
     if wish.adapt == "never" or (wish.adapt == "auto" and not _should_adapt(session, settings, user_id, wish)):
         return None
     adaptation_wish = NewAdaptation(budget_seconds=None, base=wish.base, seed=0)
-    return adaptations.ensure(session, settings, user_id, adaptation_wish).id
+    try:
+        return adaptations.ensure(session, settings, user_id, adaptation_wish).id
+    except TooManyRequests:
+        if wish.adapt == "always":
+            raise
+        return None  # `auto` does what it can: the user's seconds of adaptation are used up, the model there is goes on
 
 
 def _should_adapt(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> bool:
@@ -149,10 +150,10 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
     return SegmentationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
 
 
-def cancel(database: Database, user_id: str, job_id: str) -> SegmentationDocument:
+def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> SegmentationDocument:
     """Ask it to stop; the masks that are made stay. Raises NotFound."""
-    cancel_job(database, user_id, JobKind.SEGMENTATION, job_id)
-    return read(database, user_id, job_id)
+    cancel_job(wiring, user_id, JobKind.SEGMENTATION, job_id, key)
+    return read(wiring.database, user_id, job_id)
 
 
 def _fields(session: Session, job: Job, places: turns.Places | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,7 @@ def storage(tmp_path: Path) -> Storage:
 def test_a_blob_comes_back_and_is_replaced_and_deleted(storage: Storage, tmp_path: Path) -> None:
     storage.put_bytes("users/1/photos/a", b"one")
     storage.put_bytes("users/1/photos/a", b"two")
-    source = tmp_path / "source"
-    source.write_bytes(b"three")
-    storage.put_file("users/1/photos/b", source)
+    storage.put_stream("users/1/photos/b", io.BytesIO(b"three"))
     assert storage.get_bytes("users/1/photos/a") == b"two"
     assert b"".join(storage.chunks("users/1/photos/b")) == b"three"
     storage.delete("users/1/photos/a")

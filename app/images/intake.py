@@ -1,0 +1,72 @@
+"""One received photo into blob store and gallery: checked, counted against the quota, stored once, never half.
+
+The blob is written before the row, so that no row ever lacks its blob. Whoever removes blobs without a row (a deletion of
+the same photo, the sweeper) sets them aside first and asks for the row once more (`app.sweeping.photos`); here the blob
+is looked for once more after the row is there. Whichever comes last sees the other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import IntegrityError
+
+from app.db import Database
+from app.decoding.errors import PhotoRejected
+from app.decoding.facts import PhotoFacts
+from app.deps import Wiring
+from app.errors import AppError
+from app.images import repository
+from app.images.multipart import ReceivedFile
+from app.quotas import service as quotas
+from app.storage import photo_key
+from app.sweeping import photos
+from app.tables import Image
+
+
+def take_in(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, bool]:
+    """The photo's id, and whether it is new; raises PhotoRejected, QuotaExceeded, NotFound for a user who is gone."""
+    limit = wiring.settings.max_upload_file_bytes
+    if received.is_too_large or received.byte_size > limit:
+        raise PhotoRejected("file_too_large", f"The file has {received.byte_size} bytes; at most {limit} are taken.")
+    known = _known(wiring.database, user_id, received.sha256)
+    if known is not None:
+        return known, False
+    with wiring.database.read() as session:
+        quotas.require_room(session, wiring.settings, user_id, received.byte_size)
+    facts = wiring.decoder.inspect(received.file)
+    wiring.storage.put_stream(photo_key(user_id, received.sha256), received.file)
+    try:
+        return _insert(wiring, user_id, received, facts)
+    except BaseException:
+        photos.discard(wiring.database, wiring.storage, user_id, received.sha256)
+        raise
+
+
+def _known(database: Database, user_id: str, sha256: str) -> str | None:
+    with database.read() as session:
+        return repository.id_of_content(session, user_id, sha256)
+
+
+def _insert(wiring: Wiring, user_id: str, received: ReceivedFile, facts: PhotoFacts) -> tuple[str, bool]:
+    image = Image(
+        user_id=user_id,
+        sha256=received.sha256,
+        filename=received.filename,
+        media_type=facts.media_type,
+        byte_size=received.byte_size,
+        width=facts.width,
+        height=facts.height,
+        taken_at=facts.taken_at,
+    )
+    try:
+        with wiring.database.write() as session:
+            quotas.require_room(session, wiring.settings, user_id, received.byte_size, locked=True)
+            session.add(image)
+    except (IntegrityError, AppError):
+        # Another request stored the same bytes at the same time, or the user was erased meanwhile.
+        twin = _known(wiring.database, user_id, received.sha256)
+        if twin is None:
+            raise
+        return twin, False
+    if not wiring.storage.exists(photo_key(user_id, received.sha256)):
+        wiring.storage.put_stream(photo_key(user_id, received.sha256), received.file)
+    return image.id, True

@@ -1,0 +1,35 @@
+"""Queries on what a user may use and has used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from app.tables import Image, Job, JobKind, User
+
+
+def user(session: Session, user_id: str, *, locked: bool = False) -> User | None:
+    """The user, unless erased; `locked`: nobody else counts or adds for this user until the transaction ends."""
+    statement = select(User).where(User.id == user_id, User.erased_at.is_(None))
+    if locked:
+        # SQLite has no row locks and needs none: its writers come one at a time.
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    return session.execute(statement).scalar_one_or_none()
+
+
+def stored(session: Session, user_id: str) -> tuple[int, int]:
+    """How many photos the user has, and their bytes; answered by an index alone."""
+    statement = select(func.count(), func.coalesce(func.sum(Image.byte_size), 0)).where(Image.user_id == user_id)
+    count, size = session.execute(statement).one()
+    return int(count), int(size)
+
+
+def adaptations(session: Session, user_id: str, since: datetime) -> Sequence[Job]:
+    """The user's adaptations that ended after this time or have not ended, in the order of their end."""
+    statement = select(Job).where(
+        Job.user_id == user_id, Job.kind == JobKind.ADAPTATION, or_(Job.finished_at.is_(None), Job.finished_at > since)
+    )
+    return session.scalars(statement.order_by(Job.finished_at)).all()

@@ -1,0 +1,35 @@
+"""Which blobs of a user some row speaks of."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.storage import photo_key
+from app.tables import Image, Mask, PersonalModel, User
+
+
+def has_user(session: Session, user_id: str) -> bool:
+    """Whether there is such a user, erased or not."""
+    return session.execute(select(User.id).where(User.id == user_id)).first() is not None
+
+
+def has_photo(session: Session, user_id: str, sha256: str) -> bool:
+    """Whether the user's gallery has a photo of these bytes."""
+    return session.execute(select(Image.id).where(Image.user_id == user_id, Image.sha256 == sha256)).first() is not None
+
+
+def photo_keys(session: Session, user_id: str) -> set[str]:
+    """The blobs of the user's photos."""
+    return {photo_key(user_id, sha256) for sha256 in session.scalars(select(Image.sha256).where(Image.user_id == user_id))}
+
+
+def model_keys(session: Session, user_id: str) -> set[str]:
+    """The blobs of the user's personal models."""
+    return set(session.scalars(select(PersonalModel.blob_key).where(PersonalModel.user_id == user_id)))
+
+
+def mask_keys(session: Session, user_id: str) -> set[str]:
+    """The blobs of the user's masks."""
+    rows = session.execute(select(Mask.labels_key, Mask.confidence_key).where(Mask.user_id == user_id))
+    return {key for row in rows for key in row}

@@ -1,0 +1,87 @@
+"""Looks through the blob store, one user at a time, for what no row speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.storage import Storage, user_prefix
+from app.sweeping import repository
+from app.sweeping.discarding import aside_prefix, discard, settle_rest
+
+# A blob is written before its row: what is younger may belong to an upload or a job that goes on.
+ORPHAN_SECONDS = 3600.0
+_WANTED: dict[str, Callable[[Session, str], set[str]]] = {
+    "photos": repository.photo_keys,
+    "models": repository.model_keys,
+    "masks": repository.mask_keys,
+}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one round removed."""
+
+    unfinished: int
+    orphans: int
+    strangers: int
+
+
+def sweep_storage(database: Database, storage: Storage, *, older_than_seconds: float = ORPHAN_SECONDS) -> Swept:
+    """Remove half-written files, blobs without a row, and everything of users who are no more; may run anywhere, at any time."""
+    orphans = strangers = 0
+    for user_id in storage.folders("users"):
+        with database.read() as session:
+            is_known = repository.has_user(session, user_id)
+        if is_known:
+            orphans += _sweep_user(database, storage, user_id, older_than_seconds)
+        else:
+            # A user's row is there before the first blob, and goes after the last: nobody can be writing here.
+            strangers += storage.delete_prefix(user_prefix(user_id))
+    swept = Swept(storage.sweep_unfinished(older_than_seconds), orphans, strangers)
+    if swept != Swept(0, 0, 0):
+        log.info("storage.swept", unfinished=swept.unfinished, orphans=orphans, strangers=strangers)
+    return swept
+
+
+def _sweep_user(database: Database, storage: Storage, user_id: str, older_than_seconds: float) -> int:
+    removed = 0
+    for room, wanted in _WANTED.items():
+        removed += _sweep_room(database, storage, user_id, room, wanted, older_than_seconds)
+
+    def is_wanted(key: str) -> bool:
+        room = key.removeprefix(f"{user_prefix(user_id)}/").split("/", 1)[0]
+        return room in _WANTED and key in _keys(database, user_id, _WANTED[room])
+
+    for aside in storage.keys(aside_prefix(user_id)):
+        if _is_old(storage, aside, older_than_seconds):
+            removed += settle_rest(storage, user_id, aside, is_wanted)
+    return removed
+
+
+def _sweep_room(
+    database: Database, storage: Storage, user_id: str, room: str, wanted: Callable[[Session, str], set[str]], older_than_seconds: float
+) -> int:
+    # Blobs first, rows second: whatever was stored between the two has its row already.
+    found = storage.keys(f"{user_prefix(user_id)}/{room}")
+    if not found:
+        return 0
+    orphans = set(found) - _keys(database, user_id, wanted)
+    old = [key for key in sorted(orphans) if _is_old(storage, key, older_than_seconds)]
+    return sum(discard(storage, user_id, key, lambda key=key: key in _keys(database, user_id, wanted)) for key in old)  # type: ignore[misc]
+
+
+def _keys(database: Database, user_id: str, wanted: Callable[[Session, str], set[str]]) -> set[str]:
+    with database.read() as session:
+        return wanted(session, user_id)
+
+
+def _is_old(storage: Storage, key: str, older_than_seconds: float) -> bool:
+    age = storage.age_seconds(key)
+    return age is not None and age >= older_than_seconds
