@@ -2,12 +2,14 @@
 #
 #   PYTHON       the Python (3.11 – 3.13) that makes .venv; default python3
 #   PHOTOS, OUT  of `make demo`: your own folder of photos, and where the result goes
+#   OPEN         of `make demo` and `make serve`: 1 opens the page in the browser, signed in
 #   PIP_ARGS     given to pip; for a machine without a GPU, much smaller:
 #                make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
 PHOTOS ?=
 OUT ?= out
+OPEN ?=
 PIP_ARGS ?=
 TESTS ?=
 
@@ -32,11 +34,11 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[worker,local,postgres,otel,demo,bench,dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## Photos in, personal masks out, through the real service: PHOTOS=/a/folder OUT=out
-	$(BIN)/personalseg demo $(if $(PHOTOS),"$(PHOTOS)") --out "$(OUT)"
+demo: $(INSTALLED) ## Photos in, personal masks out, through the real service: PHOTOS=/a/folder OUT=out OPEN=1
+	$(BIN)/personalseg demo $(if $(PHOTOS),"$(PHOTOS)") --out "$(OUT)" $(if $(OPEN),--open)
 
 serve: $(INSTALLED) ## Run the service on this machine (PERSONALSEG_PORT, PERSONALSEG_DATA_DIR); Ctrl-C stops it
-	@exec $(BIN)/personalseg serve
+	@exec $(BIN)/personalseg serve $(if $(OPEN),--open)
 
 test: lint types unit e2e ## Everything that must be green: lint, types, imports, tests with real processes
 

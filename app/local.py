@@ -34,9 +34,11 @@ from sqlalchemy.exc import SQLAlchemyError
 import app
 from app import jobs
 from app.children import Child, Program, Supervisor
+from app.client import ClientError
 from app.db import Database, upgrade
 from app.errors import SchemaTooNew
 from app.log import configure_logging
+from app.page.opening import open_in_browser, signed_in_address
 from app.prepare import TOKEN_FILE, ensure_token_file
 from app.settings import Settings
 from app.tables import JobKind, Worker
@@ -239,8 +241,11 @@ class Deployment:
                 jobs.forget_rings(session)
 
 
-def serve(settings: Settings) -> int:
-    """Run the deployment until SIGTERM or Ctrl-C; the exit code. Raises LocalError when it cannot start."""
+def serve(settings: Settings, *, is_opening: bool = False) -> int:
+    """Run the deployment until SIGTERM or Ctrl-C, with the page in the browser where that is asked for; the exit code.
+
+    Raises LocalError when it cannot start.
+    """
     configure_logging(settings.log_level, as_json=settings.log_json)
     given = settings.model_dump(exclude={"data_dir", "port", "redis_url"})
     deployment = Deployment(settings.data_dir, port=settings.port, **given)
@@ -252,6 +257,7 @@ def serve(settings: Settings) -> int:
     try:
         deployment.start()
         typer.echo(_welcome(deployment))
+        _offer_page(deployment, is_opening=is_opening)
         deployment.wait()
         typer.echo("Stopping …")
     finally:
@@ -272,6 +278,18 @@ def _welcome(deployment: Deployment) -> str:
         "-H 'Content-Type: application/json' -d '{}'\n"
         "Ctrl-C stops everything."
     )
+
+
+def _offer_page(deployment: Deployment, *, is_opening: bool) -> None:
+    # The address signs in: it is for a person's eyes, not for the log of whoever runs this without a terminal.
+    if not (is_opening or sys.stdout.isatty()):
+        return
+    try:
+        address = signed_in_address(deployment.base_url, deployment.service_token)
+    except ClientError as error:
+        raise LocalError(f"The page cannot be opened signed in: {error.detail}") from error
+    if not (is_opening and open_in_browser(address, deployment.data_dir)):
+        typer.echo(f"The page, signed in: {address}")
 
 
 # The programs ---------------------------------------------------------------------------------------------------------

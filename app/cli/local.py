@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -15,8 +16,14 @@ from app.cli.console import EXIT_INTERRUPTED, errors, setting_sentence, stop
 from app.demo.errors import DemoError
 from app.demo.run import Options, check_request, run_demo
 
+if TYPE_CHECKING:
+    from app.local import Deployment
 
-def serve() -> None:
+
+OpenPage = Annotated[bool, typer.Option("--open", help="Open the page in the browser, signed in.")]
+
+
+def serve(is_opening: OpenPage = False) -> None:
     """Run the whole service on this machine: API, queue, database and workers.
 
     Settings come from the environment: [bold]PERSONALSEG_PORT[/] (8000), [bold]PERSONALSEG_DATA_DIR[/] (./data).
@@ -26,7 +33,7 @@ def serve() -> None:
     from app.settings import Settings
 
     try:
-        code = local.serve(Settings())
+        code = local.serve(Settings(), is_opening=is_opening)
     except ValidationError as error:
         stop(setting_sentence(error))
     except local.LocalError as error:
@@ -43,11 +50,12 @@ def demo(
     ] = None,
     base: Annotated[str | None, typer.Option(help="The base model, by name.", show_default="the service's")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all randomness in the adaptation.", show_default="0")] = None,
+    is_opening: OpenPage = False,
 ) -> None:
     """Adapt to a folder of photos and show base and personal masks side by side.
 
     Starts the whole service in a temporary folder, does everything through its REST API, writes OUT/report.html and
-    stops it again.
+    stops it again; with [bold]--open[/] it first shows the photos in the page, until Ctrl-C.
     """
     # Ended from outside, the demo must still stop its children: SIGTERM is taken like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -59,6 +67,7 @@ def demo(
     from app import local
 
     console = Console()
+    tokens: list[str] = []
     try:
         with (
             tempfile.TemporaryDirectory(prefix="personalseg-demo-", ignore_cleanup_errors=True) as data_dir,
@@ -73,10 +82,25 @@ def demo(
                 service_token=deployment.service_token,
                 options=Options(budget_seconds, base, seed),
                 console=console,
+                on_user=lambda user: tokens.append(user.token or ""),
             )
+            if is_opening and tokens:
+                _show_page(deployment, tokens[0], console)
     except (DemoError, local.LocalError) as error:
         stop(str(error))
     except KeyboardInterrupt:
         errors().print("Stopped; nothing was written.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     raise typer.Exit(code)
+
+
+def _show_page(deployment: Deployment, token: str, console: Console) -> None:
+    """Show the demo's user in the page until Ctrl-C."""
+    from app.page.opening import address_with, open_in_browser
+
+    address = address_with(deployment.base_url, token)
+    if not open_in_browser(address, deployment.data_dir):
+        console.print(f"The page, signed in: {address}", soft_wrap=True, highlight=False)
+    console.print("The page stays until Ctrl-C.")
+    with suppress(KeyboardInterrupt):
+        deployment.wait()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.markup import escape
 
-from app.client import BaseInfo, Client, ClientError, Job, UploadResult
+from app.client import BaseInfo, Client, ClientError, Job, UploadResult, User
 from app.demo import pictures
 from app.demo.album import write_album
 from app.demo.changes import pictured_changes
@@ -95,8 +95,11 @@ def run_demo(
     service_token: str,
     options: Options | None = None,
     console: Console | None = None,
+    on_user: Callable[[User], None] = lambda _user: None,
 ) -> int:
     """Do the main job on a folder of photos (None: the sample album) and put masks, overlays and the report in `out`.
+
+    `on_user` is told of the user made for it, whose token shows the result in the page while the deployment runs.
 
     Returns:
         The exit code: 0 when every step was done (keeping the base is an answer, not a failure), else 1.
@@ -116,7 +119,9 @@ def run_demo(
         ):
             paths = find_photos(folder, leave_out=out)
             source = SAMPLE_ALBUM if photos is None else photos.resolve().name
-            result = _perform(service, folder, paths, working, source, options, View(console))
+            user = service.create_user()
+            on_user(user)
+            result = _perform(service, user, folder, paths, working, source, options, View(console))
     except ClientError as error:
         console.print(f"[bold red]The demo stopped:[/] {escape(error.detail)}", highlight=False)
         return EXIT_FAILED
@@ -142,11 +147,12 @@ def _photo_folder(photos: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _perform(service: Client, folder: Path, paths: Sequence[Path], working: Path, source: str, options: Options, view: View) -> DemoResult:
+def _perform(
+    service: Client, user: User, folder: Path, paths: Sequence[Path], working: Path, source: str, options: Options, view: View
+) -> DemoResult:
     """The whole job; writes into `working`."""
     ledger = _Ledger()
     base = _chosen_base(service, options.base)
-    user = service.create_user()
     with service.for_user(user) as client:
         with ledger.step("upload"):
             sent = _upload(client, folder, paths, ledger, view)
