@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from app import jobs, queue
 from app.clock import utc_now
+from app.sweeping.service import sweep_storage
 from app.tables import JobKind, RegisteredBase, Worker
 from models import BaseInfo, available_bases
 from models.bases.errors import BaseNotAvailable
@@ -85,10 +86,8 @@ def sweep(workshop: Workshop, broker: RedisBroker) -> int:
 
 
 def tidy(workshop: Workshop) -> None:
-    """Remove what killed processes left half-written in the blob store."""
-    removed = workshop.storage.sweep_unfinished(workshop.settings.unfinished_file_seconds)
-    if removed:
-        log.info("storage.unfinished_files_removed", files=removed)
+    """Remove what killed processes left in the blob store: files half-written, and blobs that no row speaks of."""
+    sweep_storage(workshop.database, workshop.storage, unfinished_seconds=workshop.settings.unfinished_file_seconds)
 
 
 def start_background(workshop: Workshop, broker: RedisBroker, queues: Sequence[JobKind]) -> list[threading.Thread]:

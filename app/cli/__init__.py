@@ -16,6 +16,7 @@ from app.cli import jobs, local, results, session
 from app.cli.bases import bases
 from app.cli.console import EXIT_INTERRUPTED, errors
 from app.cli.personalize import personalize
+from app.cli.sweep import sweep
 from app.cli.upload import upload
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ for command in (session.login, session.logout, upload, jobs.adapt, jobs.segment,
 app.add_typer(results.models, name="models")
 app.command()(results.export)
 app.command()(personalize)
+app.command()(sweep)
 app.add_typer(bases, name="bases")
 
 

@@ -33,18 +33,20 @@ class Swept:
     strangers: int
 
 
-def sweep_storage(database: Database, storage: Storage, *, older_than_seconds: float = ORPHAN_SECONDS) -> Swept:
+def sweep_storage(
+    database: Database, storage: Storage, *, unfinished_seconds: float = ORPHAN_SECONDS, orphan_seconds: float = ORPHAN_SECONDS
+) -> Swept:
     """Remove half-written files, blobs without a row, and everything of users who are no more; may run anywhere, at any time."""
     orphans = strangers = 0
     for user_id in storage.folders("users"):
         with database.read() as session:
             is_known = repository.has_user(session, user_id)
         if is_known:
-            orphans += _sweep_user(database, storage, user_id, older_than_seconds)
+            orphans += _sweep_user(database, storage, user_id, orphan_seconds)
         else:
             # A user's row is there before the first blob, and goes after the last: nobody can be writing here.
             strangers += storage.delete_prefix(user_prefix(user_id))
-    swept = Swept(storage.sweep_unfinished(older_than_seconds), orphans, strangers)
+    swept = Swept(storage.sweep_unfinished(unfinished_seconds), orphans, strangers)
     if swept != Swept(0, 0, 0):
         log.info("storage.swept", unfinished=swept.unfinished, orphans=orphans, strangers=strangers)
     return swept

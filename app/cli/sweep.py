@@ -1,0 +1,42 @@
+"""`personalseg sweep`: what the workers do every few minutes, at once and with a word about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.cli.console import setting_sentence, stop
+
+
+def sweep(
+    older_than_seconds: Annotated[
+        float, typer.Option("--older-than", min=60, help="Seconds. What is younger may belong to an upload or a job that goes on.")
+    ] = 3600.0,
+) -> None:
+    """Remove from the blob store what no row of the database speaks of.
+
+    Run it on a machine with the service's settings ([bold]PERSONALSEG_DATABASE_URL[/], [bold]PERSONALSEG_STORAGE_URL[/]).
+    The service may be running meanwhile.
+    """
+    from app.db import Database
+    from app.settings import Settings
+    from app.storage import Storage
+    from app.sweeping.service import sweep_storage
+
+    try:
+        settings = Settings()
+        database = Database(settings.database_url)
+        swept = sweep_storage(
+            database, Storage(settings.storage_url), unfinished_seconds=older_than_seconds, orphan_seconds=older_than_seconds
+        )
+    except ValidationError as error:
+        stop(setting_sentence(error))
+    except SQLAlchemyError as error:
+        stop(f"The database does not answer: {type(error).__name__}.")
+    database.close()
+    typer.echo(
+        f"Removed {swept.unfinished} half-written files, {swept.orphans} blobs without a row, {swept.strangers} blobs of erased users."
+    )

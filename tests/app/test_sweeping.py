@@ -1,0 +1,145 @@
+"""What crashes leave in the blob store goes; what a row speaks of stays, whoever comes at the same moment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from app.storage import Storage, confidence_key, labels_key, model_key, photo_key
+from app.sweeping import photos
+from app.sweeping.discarding import aside_prefix
+from app.sweeping.service import Swept, sweep_storage
+from app.tables import Mask, PersonalModel
+from tests.app.conftest import Caller
+from tests.app.photos import jpeg
+
+BOTH_DATABASES = True
+
+
+@pytest.fixture
+def storage(api: FastAPI) -> Storage:
+    return api.state.wiring.storage
+
+
+def make_old(storage: Storage) -> None:
+    """All that is there now was written two hours ago."""
+    then = time.time() - 7200
+    for path in Path(storage._root).rglob("*"):
+        os.utime(path, (then, then))
+
+
+def sweep(api: FastAPI) -> Swept:
+    return sweep_storage(api.state.wiring.database, api.state.wiring.storage)
+
+
+def key_of(alice: Caller, data: bytes) -> str:
+    return photo_key(alice.user_id, hashlib.sha256(data).hexdigest())
+
+
+def test_everything_that_rows_speak_of_stays_and_the_rest_goes_when_it_is_old(api: FastAPI, storage: Storage, alice: Caller) -> None:
+    image_id = str(alice.upload([("a.jpg", jpeg())])[0]["image_id"])
+    kept = [key_of(alice, jpeg()), model_key(alice.user_id, 1, "0" * 64)]
+    kept += [key(alice.user_id, image_id, "tiny", 0) for key in (labels_key, confidence_key)]
+    for key in kept[1:]:
+        storage.put_bytes(key, b"x")
+    with api.state.wiring.database.write() as session:
+        session.add(PersonalModel(user_id=alice.user_id, version=1, base="tiny", blob_key=kept[1], sha256="0" * 64, byte_size=1, report={}))
+        keys = {"labels_key": kept[2], "confidence_key": kept[3]}
+        session.add(Mask(user_id=alice.user_id, image_id=image_id, model_version=0, base="tiny", classes=[], **keys))
+    orphans = [photo_key(alice.user_id, "1" * 64), model_key(alice.user_id, 2, "1" * 64), labels_key(alice.user_id, "gone", "tiny", 0)]
+    for key in orphans:
+        storage.put_bytes(key, b"x")
+    other_room = f"users/{alice.user_id}/checkpoints/of-a-job"
+    storage.put_bytes(other_room, b"x")
+    assert sweep(api) == Swept(0, 0, 0)
+    make_old(storage)
+    assert sweep(api) == Swept(0, len(orphans), 0)
+    assert [storage.exists(key) for key in orphans] == [False] * 3
+    assert all(storage.exists(key) for key in [*kept, other_room])
+
+
+def test_blobs_of_nobody_go_at_once(api: FastAPI, storage: Storage, alice: Caller) -> None:
+    alice.upload([("a.jpg", jpeg())])
+    storage.put_bytes("users/0198f2c4-0000-7000-8000-000000000000/photos/abc", b"x")
+    assert sweep(api) == Swept(0, 0, 1)
+    assert storage.folders("users") == [alice.user_id]
+
+
+def test_a_blob_that_gets_its_row_while_it_is_removed_comes_back(api: FastAPI, storage: Storage, alice: Caller) -> None:
+    alice.upload([("a.jpg", jpeg())])
+    sha256 = hashlib.sha256(jpeg()).hexdigest()
+    assert not photos.discard(api.state.wiring.database, storage, alice.user_id, sha256)
+    assert storage.get_bytes(key_of(alice, jpeg())) == jpeg()
+    assert storage.keys(aside_prefix(alice.user_id)) == []
+
+
+def test_an_upload_whose_blob_is_removed_under_it_puts_it_again(api: FastAPI, storage: Storage, alice: Caller) -> None:
+    """The remover comes after the blob is there and before the row is: the worst moment."""
+    put = storage.put_stream
+
+    def put_and_lose(key: str, source: object) -> None:
+        put(key, source)  # type: ignore[arg-type]
+        storage.put_stream = put  # type: ignore[method-assign]
+        sha256 = key.rsplit("/", 1)[-1]
+        assert photos.discard(api.state.wiring.database, storage, alice.user_id, sha256)
+
+    storage.put_stream = put_and_lose  # type: ignore[method-assign]
+    assert alice.upload([("a.jpg", jpeg())])[0]["status"] == "stored"
+    assert storage.get_bytes(key_of(alice, jpeg())) == jpeg()
+
+
+@pytest.mark.parametrize("has_row", [True, False])
+def test_what_a_crash_left_set_aside_is_settled(api: FastAPI, storage: Storage, alice: Caller, has_row: bool) -> None:
+    key = key_of(alice, jpeg())
+    if has_row:
+        alice.upload([("a.jpg", jpeg())])
+    else:
+        storage.put_bytes(key, jpeg())
+    storage.move(key, f"{aside_prefix(alice.user_id)}/{key.split('/', 2)[2].replace('/', '!')}!0a0b0c0d")
+    make_old(storage)
+    sweep(api)
+    assert storage.exists(key) == has_row
+    assert storage.keys(aside_prefix(alice.user_id)) == []
+
+
+def test_a_row_that_is_refused_leaves_no_blob(
+    api: FastAPI, storage: Storage, service: Caller, alice: Caller, fails: Callable[[], None]
+) -> None:
+    fails()
+    answer = alice("POST", "images", files=[("files", ("a.jpg", jpeg()))])
+    assert answer.status_code == 500
+    assert storage.keys(f"users/{alice.user_id}/photos") == []
+
+
+@pytest.fixture
+def fails(api: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """The database refuses the next photo's row."""
+    from app.images import intake
+
+    def broken(*_arguments: object, locked: bool = False, **_options: object) -> None:
+        if locked:
+            raise RuntimeError("a defect")
+
+    return lambda: monkeypatch.setattr(intake.quotas, "require_room", broken)
+
+
+def test_a_user_erased_during_the_upload_is_unknown_and_keeps_nothing(
+    api: FastAPI, storage: Storage, alice: Caller, service: Caller
+) -> None:
+    put = storage.put_stream
+
+    def put_and_erase(key: str, source: object) -> None:
+        put(key, source)  # type: ignore[arg-type]
+        assert service("DELETE", f"/v1/users/{alice.user_id}").status_code == 202
+        put(key, source)  # type: ignore[arg-type]
+
+    storage.put_stream = put_and_erase  # type: ignore[method-assign]
+    answer = alice("POST", "images", files=[("files", ("a.jpg", jpeg()))])
+    assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
+    assert storage.keys(f"users/{alice.user_id}") == []
