@@ -89,7 +89,9 @@ def _require_bounds(entries: list[zipfile.ZipInfo], bounds: ArchiveBounds) -> No
 
 
 def _is_passed_over(entry: zipfile.ZipInfo) -> bool:
-    # What file managers add: folders, `__MACOSX/…`, `.DS_Store`.
+    # What file managers add: folders, `__MACOSX/…`, `.DS_Store`. (A name that leads elsewhere is told, not passed over.)
+    if _UNSAFE.search(entry.orig_filename):
+        return False
     return entry.is_dir() or entry.filename.startswith("__MACOSX/") or entry.filename.rsplit("/", 1)[-1].startswith(".")
 
 

@@ -30,15 +30,30 @@ def take_in(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, 
     known = _known(wiring.database, user_id, received.sha256)
     if known is not None:
         return known, False
-    with wiring.database.read() as session:
-        quotas.require_room(session, wiring.settings, user_id, received.byte_size)
-    facts = wiring.decoder.inspect(received.file)
-    wiring.storage.put_stream(photo_key(user_id, received.sha256), received.file)
     try:
-        return _insert(wiring, user_id, received, facts)
+        with wiring.database.read() as session:
+            quotas.require_room(session, wiring.settings, user_id, received.byte_size)
+        return _store(wiring, user_id, received)
+    except (IntegrityError, AppError):
+        # Another request stored the same bytes at the same time, or the user was erased meanwhile.
+        twin = _known(wiring.database, user_id, received.sha256)
+        if twin is None:
+            raise
+        return twin, False
+
+
+def _store(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, bool]:
+    facts = wiring.decoder.inspect(received.file)
+    key = photo_key(user_id, received.sha256)
+    wiring.storage.put_stream(key, received.file)
+    try:
+        image_id = _insert(wiring, user_id, received, facts)
     except BaseException:
         photos.discard(wiring.database, wiring.storage, user_id, received.sha256)
         raise
+    if not wiring.storage.exists(key):
+        wiring.storage.put_stream(key, received.file)
+    return image_id, True
 
 
 def _known(database: Database, user_id: str, sha256: str) -> str | None:
@@ -46,7 +61,7 @@ def _known(database: Database, user_id: str, sha256: str) -> str | None:
         return repository.id_of_content(session, user_id, sha256)
 
 
-def _insert(wiring: Wiring, user_id: str, received: ReceivedFile, facts: PhotoFacts) -> tuple[str, bool]:
+def _insert(wiring: Wiring, user_id: str, received: ReceivedFile, facts: PhotoFacts) -> str:
     image = Image(
         user_id=user_id,
         sha256=received.sha256,
@@ -57,16 +72,7 @@ def _insert(wiring: Wiring, user_id: str, received: ReceivedFile, facts: PhotoFa
         height=facts.height,
         taken_at=facts.taken_at,
     )
-    try:
-        with wiring.database.write() as session:
-            quotas.require_room(session, wiring.settings, user_id, received.byte_size, locked=True)
-            session.add(image)
-    except (IntegrityError, AppError):
-        # Another request stored the same bytes at the same time, or the user was erased meanwhile.
-        twin = _known(wiring.database, user_id, received.sha256)
-        if twin is None:
-            raise
-        return twin, False
-    if not wiring.storage.exists(photo_key(user_id, received.sha256)):
-        wiring.storage.put_stream(photo_key(user_id, received.sha256), received.file)
-    return image.id, True
+    with wiring.database.write() as session:
+        quotas.require_room(session, wiring.settings, user_id, received.byte_size, locked=True)
+        session.add(image)
+    return image.id
