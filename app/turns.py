@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session, aliased
 from app.clock import utc_now
 from app.jobs import claimable, expired
 from app.tables import Job, JobKind, JobStatus
+from app.tenancy import for_everyone
 
 
 @dataclass(frozen=True, order=True)
@@ -109,7 +110,8 @@ def _line(session: Session, kind: JobKind, now: datetime) -> Sequence[UserInLine
         running.lease_expires_at >= now,
     )
     last_turn = select(func.max(served.served_at)).where(served.user_id == heads.c.user_id, served.kind == kind)
-    rows = session.execute(select(heads, count.scalar_subquery(), last_turn.scalar_subquery()))
+    with for_everyone():  # a place in line compares users
+        rows = session.execute(select(heads, count.scalar_subquery(), last_turn.scalar_subquery())).all()
     return [UserInLine(many, _later(since, last), user_id, waiting) for user_id, since, waiting, many, last in rows]
 
 

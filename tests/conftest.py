@@ -20,9 +20,13 @@ import sqlalchemy
 
 from app import db
 from app.db import Database
+from app.log import configure_logging
 from app.settings import Settings
 
 REDIS_START_SECONDS = 10.0
+
+# As in production: plain tracebacks. structlog's own default draws every local variable, which takes seconds each.
+configure_logging()
 
 
 def redis_binary() -> Path:

@@ -11,6 +11,7 @@ from app.edge.last_resort import LastResort
 from app.edge.openapi import install_openapi
 from app.edge.request_log import RequestLog
 from app.edge.security_headers import SecurityHeaders
+from app.edge.tenant import TenantScope
 from app.settings import Settings
 
 _CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -20,6 +21,7 @@ _CORS_ANSWER_HEADERS = ("Content-Location", "ETag", "Location", "Retry-After", "
 
 def install_edge(app: FastAPI, settings: Settings) -> None:
     """Wrap the application; the layer added last is the outermost."""
+    app.add_middleware(TenantScope)
     app.add_middleware(LastResort)
     app.add_middleware(BodyLimit, max_json_bytes=settings.max_json_bytes, max_file_bytes=settings.max_upload_file_bytes)
     if settings.cors_origins:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-import structlog
 from fastapi import FastAPI
 
 from app import auth
@@ -30,9 +29,9 @@ EVERYWHERE = {
 
 @pytest.fixture
 def default_logging() -> Iterator[None]:
-    """Logging as it was, after a test that has configured it: its stream ends with the test."""
+    """Logging as it was, after a test that has configured it."""
     yield
-    structlog.reset_defaults()
+    configure_logging()
 
 
 def require_headers(answer: httpx.Response) -> None:
