@@ -67,9 +67,10 @@ def hash_token(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def new_text(kind: TokenKind) -> str:
-    """A new token's text."""
-    unsigned = PREFIX_OF_KIND[kind] + "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM_CHARACTERS))
+def new_text(kind: TokenKind, seed: bytes | None = None) -> str:
+    """A new token's text; the same one for the same `seed` (64 bytes that nobody else can know)."""
+    number = int.from_bytes(secrets.token_bytes(64) if seed is None else seed)
+    unsigned = PREFIX_OF_KIND[kind] + _in_digits(number, _RANDOM_CHARACTERS)
     return unsigned + _checksum(unsigned)
 
 
@@ -82,24 +83,42 @@ def can_be_token(text: str) -> bool:
 
 
 def _checksum(unsigned: str) -> str:
-    rest, digits = zlib.crc32(unsigned.encode()), ""
-    for _ in range(_CHECKSUM_CHARACTERS):
-        rest, digit = divmod(rest, len(_DIGITS))
+    return _in_digits(zlib.crc32(unsigned.encode()), _CHECKSUM_CHARACTERS)
+
+
+def _in_digits(number: int, length: int) -> str:
+    digits = ""
+    for _ in range(length):
+        number, digit = divmod(number, len(_DIGITS))
         digits = _DIGITS[digit] + digits
     return digits
 
 
 def create_token(
-    session: Session, user_id: str | None, *, expires_at: datetime | None = None, read_only: bool = False
+    session: Session, user_id: str | None, *, expires_at: datetime | None = None, read_only: bool = False, seed: bytes | None = None
 ) -> tuple[Token, str]:
-    """A new token, of the user or (None) of a service, and its text, which nobody can ask for again."""
+    """A new token, of the user or (None) of a service, and its text, which nobody can ask for again. `seed`: see `new_text`."""
     of_user = TokenKind.READ_ONLY if read_only else TokenKind.USER
     kind = TokenKind.SERVICE if user_id is None else of_user
-    text = new_text(kind)
+    text = new_text(kind, seed)
     token = Token(user_id=user_id, kind=kind.value, token_hash=hash_token(text), prefix=text[:_SHOWN_CHARACTERS], expires_at=expires_at)
     session.add(token)
     session.flush()
     return token, text
+
+
+def derived_seed(maker: str, salt: str) -> bytes:
+    """The seed of a token that must be shown again to a repeated request although it is stored nowhere.
+
+    `maker` is the text of the token that asked for it, of which the database holds a hash only; `salt` is kept there.
+    """
+    return hmac.digest(maker.encode(), f"personalseg token {salt}".encode(), "sha512")
+
+
+def text_again(token: Token, maker: str, salt: str) -> str | None:
+    """The text of a token made from `derived_seed`; None for another maker than the first one."""
+    text = new_text(TokenKind(token.kind), derived_seed(maker, salt))
+    return text if hmac.compare_digest(hash_token(text), token.token_hash) else None
 
 
 def ensure_service_token(session: Session) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
@@ -74,6 +74,22 @@ def get_principal(
 
 
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
+
+
+@dataclass(frozen=True)
+class TokenMaker:
+    """Who asks for a token, and the token that they show for it."""
+
+    principal: Principal
+    text: str = field(repr=False)
+
+
+def get_token_maker(principal: PrincipalDep, credentials: Annotated[HTTPAuthorizationCredentials, Security(_bearer)]) -> TokenMaker:
+    """The caller, with the text of their token: from it a repeated request's token is made again."""
+    return TokenMaker(principal, credentials.credentials)
+
+
+TokenMakerDep = Annotated[TokenMaker, Depends(get_token_maker)]
 
 
 def get_service(principal: PrincipalDep) -> Principal:

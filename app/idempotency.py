@@ -1,12 +1,21 @@
-"""`Idempotency-Key`: the same request sent twice makes one job."""
+"""`Idempotency-Key`: the same request sent twice makes one thing, and is answered twice.
+
+A row remembers what a key made (an id, never a secret), in the transaction that made it: of two requests at the same
+moment the second meets the primary key, rolls everything back and finds the first one's row (`once`). A key belongs to
+one user, or to the service token that used it, and to one route; refused requests are not remembered.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import delete
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.clock import utc_now
@@ -14,36 +23,94 @@ from app.errors import IdempotencyConflict
 from app.settings import Settings
 from app.tables import IdempotencyKey
 
+Made = TypeVar("Made")
 
-def recall(session: Session, settings: Settings, user_id: str, route: str, key: str | None, body: BaseModel) -> str | None:
-    """The job that this key made before; raises IdempotencyConflict when its body was another one."""
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one request's key is remembered. `owner` is a user's id, or a service token's where no user is yet."""
+
+    owner: str
+    route: str
+    key: str
+    body_sha256: str
+
+
+def slot(owner: str, route: str, key: str | None, *parts: BaseModel | str | None) -> Slot | None:
+    """The slot of a request that carries this key; `parts` is what makes two requests the same: body and path."""
     if key is None:
         return None
-    forgotten_before = utc_now() - timedelta(hours=settings.idempotency_hours)
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.user_id == user_id, IdempotencyKey.created_at < forgotten_before))
-    known = session.get(IdempotencyKey, (user_id, route, key))
+    digest = hashlib.sha256()
+    for part in parts:
+        text = part.model_dump_json() if isinstance(part, BaseModel) else repr(part)
+        digest.update(f"{len(text)}:{text}".encode())
+    return Slot(owner, route, key, digest.hexdigest())
+
+
+def recall(session: Session, settings: Settings, slot: Slot | None) -> dict[str, Any] | None:
+    """What this key made before, None where it is new; raises IdempotencyConflict when it came with another body."""
+    if slot is None:
+        return None
+    known = session.execute(
+        select(IdempotencyKey.body_sha256, IdempotencyKey.response).where(
+            IdempotencyKey.owner == slot.owner,
+            IdempotencyKey.route == slot.route,
+            IdempotencyKey.key == slot.key,
+            IdempotencyKey.created_at > _forgotten_before(settings),
+        )
+    ).one_or_none()
     if known is None:
         return None
-    if known.body_sha256 != _digest(body):
+    if known.body_sha256 != slot.body_sha256:
         raise IdempotencyConflict
-    return str(known.response["job_id"])
+    response: dict[str, Any] = known.response
+    return response
 
 
-def remember(session: Session, user_id: str, route: str, key: str | None, body: BaseModel, job_id: str) -> None:
-    """Keep what this key made; raises IntegrityError (at flush) when another request was faster with it."""
-    if key is None:
+def is_known(session: Session, settings: Settings, owner: str, route: str, key: str | None) -> bool:
+    """Whether this key made something, whatever the body: for requests whose body is too large to be read first."""
+    row = session.get(IdempotencyKey, (owner, route, key)) if key is not None else None
+    return row is not None and row.created_at > _forgotten_before(settings)
+
+
+def remember(session: Session, settings: Settings, slot: Slot | None, response: dict[str, Any], *, user_id: str) -> None:
+    """Keep what this key made, until the user is erased or it expires; raises IntegrityError when another was faster."""
+    if slot is None:
         return
-    session.add(
-        IdempotencyKey(
-            user_id=user_id,
-            route=route,
-            key=key,
-            body_sha256=_digest(body),
-            status=202,
-            response={"job_id": job_id},
+    session.execute(
+        delete(IdempotencyKey).where(
+            IdempotencyKey.owner == slot.owner,
+            IdempotencyKey.route == slot.route,
+            IdempotencyKey.key == slot.key,
+            IdempotencyKey.created_at <= _forgotten_before(settings),
         )
     )
+    session.add(
+        IdempotencyKey(
+            owner=slot.owner,
+            route=slot.route,
+            key=slot.key,
+            user_id=user_id,
+            body_sha256=slot.body_sha256,
+            response=response,
+        )
+    )
+    session.flush()
 
 
-def _digest(body: BaseModel) -> str:
-    return hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+def once(attempt: Callable[[], Made]) -> Made:
+    """Do it; and again where another request was faster with the key, whose row is there to be found then."""
+    try:
+        return attempt()
+    except IntegrityError:
+        return attempt()
+
+
+def sweep(session: Session, settings: Settings) -> int:
+    """Forget the keys that have expired; returns how many."""
+    expired = delete(IdempotencyKey).where(IdempotencyKey.created_at <= _forgotten_before(settings))
+    return len(session.execute(expired.returning(IdempotencyKey.key)).all())
+
+
+def _forgotten_before(settings: Settings) -> datetime:
+    return utc_now() - timedelta(hours=settings.idempotency_hours)

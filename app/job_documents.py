@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import jobs, turns
-from app.db import Database
+from app import idempotency, jobs, turns
+from app.deps import Wiring
 from app.errors import NotFound
 from app.settings import Settings
 from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
@@ -170,9 +170,15 @@ def _event(document: JobDocument) -> str:
     return f"id: {document.revision}\nevent: job\ndata: {document.model_dump_json()}\n\n"
 
 
-def cancel_job(database: Database, user_id: str, kind: JobKind, job_id: str) -> Job:
-    """Ask the job to stop; an ended one stays as it is. Raises NotFound."""
-    with database.write() as session:
-        job = find_job(session, user_id, kind, job_id)
-        jobs.request_cancel(session, job)
-    return job
+def cancel_job(wiring: Wiring, user_id: str, kind: JobKind, job_id: str, key: str | None) -> None:
+    """Ask the job to stop; an ended one stays as it is. Raises NotFound, IdempotencyConflict for a key of another job."""
+    slot = idempotency.slot(user_id, f"cancel_{kind}", key, job_id)
+
+    def attempt() -> None:
+        with wiring.database.write() as session:
+            job = find_job(session, user_id, kind, job_id)
+            if idempotency.recall(session, wiring.settings, slot) is None:
+                jobs.request_cancel(session, job)
+                idempotency.remember(session, wiring.settings, slot, {"job_id": job_id}, user_id=user_id)
+
+    idempotency.once(attempt)

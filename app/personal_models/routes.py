@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from app.deps import CurrentUserId, WiringDep
+from app.deps import CurrentUserId, IdempotencyKeyHeader, WiringDep
 from app.personal_models import service
 from app.personal_models.schemas import ModelDocument, ModelList
 from app.problems import problem_responses
@@ -23,9 +23,11 @@ def list_models(user_id: CurrentUserId, wiring: WiringDep) -> ModelList:
 
 
 @router.post("/{version}/activate", summary="Use a version")
-def activate_model(user_id: CurrentUserId, version: Version, wiring: WiringDep) -> ModelDocument:
+def activate_model(
+    user_id: CurrentUserId, version: Version, wiring: WiringDep, idempotency_key: IdempotencyKeyHeader = None
+) -> ModelDocument:
     """Roll back or forward: new segmentations use this version."""
-    return service.activate(wiring.database, user_id, version)
+    return service.activate(wiring, user_id, version, idempotency_key)
 
 
 @router.delete("/{version}", status_code=204, summary="Drop a version")

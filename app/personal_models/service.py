@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from app import idempotency
 from app.db import Database
+from app.deps import Wiring
 from app.errors import NotFound
 from app.personal_models import repository
 from app.personal_models.schemas import ModelDocument, ModelList
@@ -18,15 +20,26 @@ def list_versions(database: Database, user_id: str) -> ModelList:
         return ModelList(items=[document(model) for model in repository.versions(session, user_id)])
 
 
-def activate(database: Database, user_id: str, version: int) -> ModelDocument:
-    """Make this version the one in use; raises NotFound."""
-    with database.write() as session:
-        model = require(session, user_id, version)
-        repository.deactivate_all(session, user_id)
-        session.refresh(model)
-        model.active = True
-        session.flush()
-        return document(model)
+def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> ModelDocument:
+    """Make this version the one in use; raises NotFound. A key that did so before changes nothing again."""
+    slot = idempotency.slot(user_id, "activate", key, str(version))
+
+    def attempt() -> ModelDocument:
+        with wiring.database.write() as session:
+            model = require(session, user_id, version)
+            if idempotency.recall(session, wiring.settings, slot) is None:
+                _activate(session, user_id, model)
+                idempotency.remember(session, wiring.settings, slot, {"version": version}, user_id=user_id)
+            return document(model)
+
+    return idempotency.once(attempt)
+
+
+def _activate(session: Session, user_id: str, model: PersonalModel) -> None:
+    repository.deactivate_all(session, user_id)
+    session.refresh(model)
+    model.active = True
+    session.flush()
 
 
 def drop(database: Database, storage: Storage, user_id: str, version: int) -> None:

@@ -92,9 +92,11 @@ async def follow_segmentation(
 
 
 @router.post("/segmentations/{job_id}/cancel", status_code=202, summary="Cancel a segmentation")
-def cancel_segmentation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response) -> SegmentationDocument:
+def cancel_segmentation(
+    user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response, idempotency_key: IdempotencyKeyHeader = None
+) -> SegmentationDocument:
     """The masks that are made stay."""
-    document = service.cancel(wiring.database, user_id, str(job_id))
+    document = service.cancel(wiring, user_id, str(job_id), idempotency_key)
     response.headers.update(job_headers(document))
     return document
 
@@ -115,9 +117,10 @@ async def segment_one(
     wiring: WiringDep,
     model: Annotated[ModelChoice, Query()] = "personal",
     format: Annotated[MaskFormat, Query()] = MaskFormat.PNG,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> Response:
     """The photo is the body itself (`image/*`) or one multipart file; it joins the gallery when it is new.
 
     `Content-Location` is the mask's own address. Past the service's bound: 504 with `job`, where it goes on.
     """
-    return await one_photo.segment(request, wiring, user_id, model, format)
+    return await one_photo.segment(request, wiring, user_id, model, format, idempotency_key)

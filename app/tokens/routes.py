@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from app.deps import CurrentUserId, PrincipalDep, WiringDep
+from app.deps import CurrentUserId, IdempotencyKeyHeader, TokenMakerDep, WiringDep
 from app.problems import problem_responses
 from app.tokens import service
 from app.tokens.schemas import CreatedToken, NewToken, Rotation, TokenList
@@ -15,12 +15,18 @@ router = APIRouter(prefix="/v1/users/{user_id}/tokens", tags=["tokens"], respons
 
 
 @router.post("", status_code=201, summary="Make a token")
-def create_token(user_id: CurrentUserId, maker: PrincipalDep, wiring: WiringDep, wish: NewToken | None = None) -> CreatedToken:
+def create_token(
+    user_id: CurrentUserId,
+    maker: TokenMakerDep,
+    wiring: WiringDep,
+    wish: NewToken | None = None,
+    idempotency_key: IdempotencyKeyHeader = None,
+) -> CreatedToken:
     """A further token for this user; `revoke_others` leaves it the only one.
 
     A user's own token makes none that lives longer than itself; the service's may make any.
     """
-    return service.create(wiring.database, maker, user_id, wish or NewToken.model_validate({}))
+    return service.create(wiring, maker, user_id, wish or NewToken.model_validate({}), idempotency_key)
 
 
 @router.get("", summary="List the tokens")
@@ -31,11 +37,16 @@ def list_tokens(user_id: CurrentUserId, wiring: WiringDep) -> TokenList:
 
 @router.post("/{token_id}/rotate", status_code=201, summary="Replace a token", responses=problem_responses(409))
 def rotate_token(
-    user_id: CurrentUserId, token_id: UUID, maker: PrincipalDep, wiring: WiringDep, wish: Rotation | None = None
+    user_id: CurrentUserId,
+    token_id: UUID,
+    maker: TokenMakerDep,
+    wiring: WiringDep,
+    wish: Rotation | None = None,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> CreatedToken:
     """A new token of the same scope and lifetime; the old one ends at once, or after `grace_seconds`."""
     grace_seconds = 0 if wish is None else wish.grace_seconds
-    return service.rotate(wiring.database, maker, user_id, str(token_id), grace_seconds=grace_seconds)
+    return service.rotate(wiring, maker, user_id, str(token_id), grace_seconds=grace_seconds, key=idempotency_key)
 
 
 @router.delete("/{token_id}", status_code=204, summary="Revoke a token")

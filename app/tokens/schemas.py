@@ -58,7 +58,7 @@ class TokenDocument(BaseModel):
 class CreatedToken(TokenDocument):
     """A new token; its text is shown this once."""
 
-    token: str
+    token: str | None = Field(description="Null only for a repeated Idempotency-Key that first came with another token.")
 
 
 class TokenList(BaseModel):

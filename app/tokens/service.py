@@ -4,46 +4,54 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from app import auth
+from sqlalchemy.orm import Session
+
+from app import auth, idempotency
 from app.auth import Principal
 from app.clock import utc_now
 from app.db import Database
+from app.deps import TokenMaker, Wiring
 from app.errors import Conflict, NotFound
 from app.tables import Token, TokenKind
 from app.tokens import repository
+from app.tokens.keyed import made_once
 from app.tokens.schemas import CreatedToken, NewToken, TokenDocument, TokenList
 
 
-def create(database: Database, maker: Principal, user_id: str, wish: NewToken) -> CreatedToken:
+def create(wiring: Wiring, maker: TokenMaker, user_id: str, wish: NewToken, key: str | None) -> CreatedToken:
     """A new token for the user; with `revoke_others` the only valid one from here on."""
     now = utc_now()
-    wanted = None if wish.lifetime is None else now + wish.lifetime
-    with database.write() as session:
+    expires_at = _no_later_than(maker.principal, None if wish.lifetime is None else now + wish.lifetime)
+
+    def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
         if wish.revoke_others:
             repository.revoke(session, user_id, now)
-        token, text = auth.create_token(
-            session, user_id, expires_at=_no_later_than(maker, wanted), read_only=wish.scope == TokenKind.READ_ONLY
-        )
-    return _created(token, text)
+        return auth.create_token(session, user_id, expires_at=expires_at, read_only=wish.scope == TokenKind.READ_ONLY, seed=seed)
+
+    return _created(*made_once(wiring, maker, idempotency.slot(user_id, "tokens", key, wish), make))
 
 
-def rotate(database: Database, maker: Principal, user_id: str, token_id: str, *, grace_seconds: int) -> CreatedToken:
+def rotate(wiring: Wiring, maker: TokenMaker, user_id: str, token_id: str, *, grace_seconds: int, key: str | None) -> CreatedToken:
     """A new token of the same scope and lifetime; the old one ends after `grace_seconds`. Raises NotFound, Conflict."""
     now = utc_now()
-    with database.write() as session:
+
+    def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
         old = repository.get(session, user_id, token_id)
         if old is None:
             raise token_not_found()
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
             raise Conflict("token_not_valid", "This token is revoked or expired: make a new one instead.")
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
-        expires_at = _no_later_than(maker, None if lifetime is None else now + lifetime)
-        token, text = auth.create_token(session, user_id, expires_at=expires_at, read_only=old.kind == TokenKind.READ_ONLY)
+        expires_at = _no_later_than(maker.principal, None if lifetime is None else now + lifetime)
+        made = auth.create_token(session, user_id, expires_at=expires_at, read_only=old.kind == TokenKind.READ_ONLY, seed=seed)
         if grace_seconds:
             old.expires_at = _earlier(old.expires_at, now + timedelta(seconds=grace_seconds))
         else:
             old.revoked_at = now
-    return _created(token, text)
+        return made
+
+    slot = idempotency.slot(user_id, "rotate", key, token_id, str(grace_seconds))
+    return _created(*made_once(wiring, maker, slot, make))
 
 
 def list_tokens(database: Database, user_id: str) -> TokenList:
@@ -75,7 +83,7 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
     return min(given, default=None)
 
 
-def _created(token: Token, text: str) -> CreatedToken:
+def _created(token: Token, text: str | None) -> CreatedToken:
     return CreatedToken(**_document(token).model_dump(), token=text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.deps import CurrentUserId, PageCursor, PageLimit, ServiceDep, VisibleUserId, WiringDep
+from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, ServiceDep, TokenMakerDep, VisibleUserId, WiringDep
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.users import service
@@ -14,9 +14,16 @@ router = APIRouter(prefix="/v1/users", tags=["users"], responses=problem_respons
 
 
 @router.post("", status_code=201, summary="Make a user", responses=problem_responses(403, 409))
-def create_user(_service: ServiceDep, wiring: WiringDep, response: Response, wish: NewUser | None = None) -> CreatedUser:
-    """Needs a service token. The answer carries the user's own token, this once."""
-    created = service.create(wiring.database, wish or NewUser(external_id=None))
+def create_user(
+    _service: ServiceDep,
+    maker: TokenMakerDep,
+    wiring: WiringDep,
+    response: Response,
+    wish: NewUser | None = None,
+    idempotency_key: IdempotencyKeyHeader = None,
+) -> CreatedUser:
+    """Needs a service token. The answer carries the user's own token, this once (and again for the same Idempotency-Key)."""
+    created = service.create(wiring, maker, wish or NewUser(external_id=None), idempotency_key)
     response.headers["Location"] = f"/v1/users/{created.id}"
     return created
 

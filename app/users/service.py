@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
-from app import auth, jobs
+from app import auth, idempotency, jobs
 from app.clock import utc_now
 from app.db import Database
-from app.deps import user_not_found
+from app.deps import TokenMaker, Wiring, user_not_found
 from app.errors import Conflict
 from app.pagination import decode_cursor, encode_cursor
 from app.personal_models import repository as model_repository
 from app.storage import Storage, user_prefix
-from app.tables import User
+from app.tables import Token, User
+from app.tokens.keyed import made_once
 from app.users import repository
 from app.users.schemas import (
     CreatedUser,
@@ -25,16 +27,25 @@ from app.users.schemas import (
 )
 
 
-def create(database: Database, wish: NewUser) -> CreatedUser:
-    """Make a user and its first token; raises Conflict when the external id is taken."""
+def create(wiring: Wiring, maker: TokenMaker, wish: NewUser, key: str | None) -> CreatedUser:
+    """Make a user and its first token; raises Conflict when the external id is taken, IdempotencyConflict."""
+
+    def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
+        user = User(external_id=wish.external_id)
+        session.add(user)
+        session.flush()
+        return auth.create_token(session, user.id, seed=seed)
+
+    slot = idempotency.slot(maker.principal.token_id, "users", key, wish)
     try:
-        with database.write() as session:
-            user = User(external_id=wish.external_id)
-            session.add(user)
-            session.flush()
-            token, text = auth.create_token(session, user.id)
+        token, text = made_once(wiring, maker, slot, make)
     except IntegrityError as error:
-        raise _external_id_taken(database, wish.external_id or "") from error
+        raise _external_id_taken(wiring.database, wish.external_id or "") from error
+    with wiring.database.read() as session:
+        user = repository.get(session, token.user_id or "")
+    if user is None:
+        raise user_not_found()
+    assert text is not None, "the key is the service token's own, and so is the text"
     return CreatedUser(id=user.id, external_id=user.external_id, created_at=user.created_at, token=text, token_id=token.id)
 
 

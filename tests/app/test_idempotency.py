@@ -1,0 +1,210 @@
+"""`Idempotency-Key` on every POST, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select, update
+
+from app import idempotency
+from app.clock import utc_now
+from app.settings import Settings
+from app.tables import IdempotencyKey, Image, Job, Token, User
+from tests.app import hand_worker
+from tests.app.conftest import Caller, make_user
+from tests.app.photos import jpeg
+
+BOTH_DATABASES = True
+KEY = {"Idempotency-Key": "once"}
+
+
+def count(api: FastAPI, table: type) -> int:
+    with api.state.wiring.database.read() as session:
+        return len(session.scalars(select(table)).all())
+
+
+def at_once(times: int, send: object) -> list[httpx.Response]:
+    """The same request from several threads at the same moment."""
+    start = threading.Barrier(times)
+    answers: list[httpx.Response] = []
+
+    def one() -> None:
+        start.wait()
+        answers.append(send())  # type: ignore[operator]
+
+    threads = [threading.Thread(target=one) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == times
+    return answers
+
+
+def is_conflict(answer: httpx.Response) -> bool:
+    return (answer.status_code, answer.json()["code"]) == (422, "idempotency_conflict")
+
+
+def test_every_post_takes_a_key(api: FastAPI) -> None:
+    for path, methods in api.openapi()["paths"].items():
+        if "post" in methods:
+            assert "Idempotency-Key" in {parameter["name"] for parameter in methods["post"].get("parameters", [])}, path
+
+
+def test_one_key_makes_one_user_and_shows_its_token_again(service: Caller, api: FastAPI) -> None:
+    answers = at_once(4, lambda: service("POST", "/v1/users", json={"external_id": "ann"}, headers=KEY))
+    assert {answer.status_code for answer in answers} == {201}
+    first, *others = [answer.json() for answer in answers]
+    assert all(other == first for other in others)
+    assert count(api, User) == 1
+    assert service("POST", "/v1/users", json={"external_id": "ann"}, headers=KEY).json() == first
+    assert Caller(service.client, first["token"], first["id"])("GET").status_code == 200
+    assert is_conflict(service("POST", "/v1/users", json={"external_id": "bea"}, headers=KEY))
+    taken = service("POST", "/v1/users", json={"external_id": "ann"}, headers={"Idempotency-Key": "another"})
+    assert (taken.status_code, taken.json()["code"]) == (409, "external_id_taken")
+
+
+def test_no_row_holds_the_token(service: Caller, api: FastAPI) -> None:
+    token = service("POST", "/v1/users", headers=KEY).json()["token"]
+    with api.state.wiring.database.read() as session:
+        (row,) = session.scalars(select(IdempotencyKey)).all()
+        held = repr([row.response, [(one.token_hash, one.prefix) for one in session.scalars(select(Token))]])
+    assert token not in held and token[9:52] not in held and service.token not in held
+
+
+def test_two_service_tokens_do_not_share_their_keys(service: Caller, api: FastAPI) -> None:
+    from app import auth
+
+    with api.state.wiring.database.write() as session:
+        _, text = auth.create_token(session, None)
+    other = Caller(service.client, text)
+    assert service("POST", "/v1/users", headers=KEY).json()["id"] != other("POST", "/v1/users", headers=KEY).json()["id"]
+
+
+def test_a_key_dies_with_its_user(service: Caller, api: FastAPI) -> None:
+    first = service("POST", "/v1/users", headers=KEY).json()
+    service("DELETE", f"/v1/users/{first['id']}")
+    assert count(api, IdempotencyKey) == 0
+    assert service("POST", "/v1/users", headers=KEY).json()["id"] != first["id"]
+
+
+def test_one_key_makes_one_token(alice: Caller, service: Caller, api: FastAPI) -> None:
+    before = count(api, Token)
+    answers = at_once(3, lambda: alice("POST", "tokens", json={"expires_in_seconds": 60}, headers=KEY))
+    first, *others = [answer.json() for answer in answers]
+    assert all(other["token"] == first["token"] and other["id"] == first["id"] for other in others)
+    assert count(api, Token) == before + 1
+    assert Caller(alice.client, first["token"], alice.user_id)("GET").status_code == 200
+    assert is_conflict(alice("POST", "tokens", json={"expires_in_seconds": 61}, headers=KEY))
+    by_service = service("POST", f"/v1/users/{alice.user_id}/tokens", json={"expires_in_seconds": 60}, headers=KEY)
+    assert (by_service.json()["id"], by_service.json()["token"]) == (first["id"], None)
+
+
+def test_one_key_rotates_once(alice: Caller, service: Caller) -> None:
+    old = alice("POST", "tokens").json()["id"]
+    first, second = (alice("POST", f"tokens/{old}/rotate", headers=KEY).json() for _ in range(2))
+    assert first["token"] == second["token"]
+    assert is_conflict(alice("POST", f"tokens/{old}/rotate", json={"grace_seconds": 5}, headers=KEY))
+
+
+@pytest.mark.parametrize(("path", "body", "other"), [("adaptations", {"seed": 1}, {"seed": 2}), ("segmentations", {}, {"model": "base"})])
+def test_one_key_makes_one_job_at_once(alice: Caller, api: FastAPI, path: str, body: object, other: object) -> None:
+    alice.upload_photos(2)
+    answers = at_once(4, lambda: alice("POST", path, json=body, headers=KEY))
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert is_conflict(alice("POST", path, json=other, headers=KEY))
+
+
+def test_one_key_uploads_once(alice: Caller, api: FastAPI) -> None:
+    files = [("files", (f"{seed}.jpg", jpeg(seed=seed))) for seed in range(3)] + [("files", ("bad.jpg", b"not a photo"))]
+    answers = at_once(3, lambda: alice("POST", "images", files=files, headers=KEY))
+    assert [answer.status_code for answer in answers] == [200, 200, 200], [answer.text for answer in answers]
+    first, *others = [answer.json() for answer in answers]
+    assert all(other == first for other in others)
+    assert count(api, Image) == 3
+    again = alice("POST", "images", files=files, headers=KEY)
+    assert again.json() == first  # without the key the photos would now be duplicates
+
+
+@pytest.mark.parametrize("change", ["bytes", "name", "order", "fewer"])
+def test_another_upload_with_the_same_key_stores_nothing(alice: Caller, api: FastAPI, change: str) -> None:
+    one, two, three = [("files", (f"{seed}.jpg", jpeg(seed=seed))) for seed in range(3)]
+    assert alice("POST", "images", files=[one, two], headers=KEY).status_code == 200
+    renamed = ("files", ("renamed.jpg", two[1][1]))
+    body = {"bytes": [one, three], "name": [one, renamed], "order": [two, one], "fewer": [one]}[change]
+    assert is_conflict(alice("POST", "images", files=body, headers=KEY))
+    assert count(api, Image) == 2
+
+
+def test_a_refused_request_is_not_remembered(alice: Caller) -> None:
+    assert alice("POST", "adaptations", headers=KEY).status_code == 409
+    alice.upload_photos(2)
+    assert alice("POST", "adaptations", headers=KEY).status_code == 202
+
+
+def test_cancelling_with_a_key(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(2)
+    one, two = (alice("POST", "segmentations", json={"adapt": "never"}).json()["id"] for _ in range(2))
+    answers = at_once(3, lambda: alice("POST", f"segmentations/{one}/cancel", headers=KEY))
+    assert {(answer.status_code, answer.json()["status"]) for answer in answers} == {(202, "cancelled")}
+    assert is_conflict(alice("POST", f"segmentations/{two}/cancel", headers=KEY))
+    with api.state.wiring.database.read() as session:
+        assert session.get_one(Job, two).status == "queued"
+
+
+def test_activating_with_a_key_is_done_once(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(2)
+    for _ in range(2):
+        hand_worker.adapt(api, alice("POST", "adaptations").json()["id"])
+    at_once(3, lambda: alice("POST", "models/1/activate", headers=KEY))
+    assert alice("GET").json()["active_model_version"] == 1
+    alice("POST", "models/2/activate")
+    repeated = alice("POST", "models/1/activate", headers=KEY)  # late: somebody has decided otherwise since
+    assert (repeated.status_code, repeated.json()["active"]) == (200, False)
+    assert alice("GET").json()["active_model_version"] == 2
+    assert is_conflict(alice("POST", "models/2/activate", headers=KEY))
+
+
+def test_segmenting_one_photo_with_a_key(alice: Caller, api: FastAPI) -> None:
+    photo = {"content": jpeg(seed=5), "headers": {**KEY, "Content-Type": "image/jpeg"}}
+    answers = at_once(2, lambda: alice("POST", "segment", **photo))
+    assert {answer.status_code for answer in answers} == {504}
+    assert len({answer.json()["job"] for answer in answers}) == 1 and count(api, Job) == 1
+    hand_worker.segment(api, answers[0].json()["job"].rsplit("/", 1)[1])
+    first = alice("POST", "segment", **photo)
+    assert (first.status_code, first.headers["x-model-version"]) == (200, "0")
+    alice.upload_photos(2)
+    hand_worker.adapt(api, alice("POST", "adaptations").json()["id"])
+    repeated = alice("POST", "segment", **photo)
+    assert (repeated.status_code, repeated.content) == (200, first.content) and count(api, Job) == 2
+    assert is_conflict(alice("POST", "segment", content=jpeg(seed=6), headers=photo["headers"]))
+    assert count(api, Image) == 3
+
+
+def test_keys_expire_and_are_swept(alice: Caller, api: FastAPI, settings: Settings) -> None:
+    alice.upload_photos(2)
+    first = alice("POST", "adaptations", headers=KEY).json()["id"]
+    alice("POST", f"adaptations/{first}/cancel")
+    database = api.state.wiring.database
+    with database.write() as session:
+        assert idempotency.sweep(session, settings) == 0
+        long_ago = utc_now() - timedelta(hours=settings.idempotency_hours, seconds=1)
+        session.execute(update(IdempotencyKey).values(created_at=long_ago))
+    second = alice("POST", "adaptations", json={"seed": 3}, headers=KEY).json()["id"]
+    assert second != first
+    with database.write() as session:
+        assert idempotency.sweep(session, settings) == 0  # it was replaced
+        session.execute(update(IdempotencyKey).values(created_at=long_ago))
+        assert idempotency.sweep(session, settings) == 1
+
+
+def test_users_do_not_share_their_keys(service: Caller) -> None:
+    ids = set()
+    for caller in (make_user(service), make_user(service)):
+        caller.upload_photos(2)
+        ids.add(caller("POST", "adaptations", headers=KEY).json()["id"])
+    assert len(ids) == 2
