@@ -117,7 +117,7 @@ def _end_of(job: Job) -> str:
     sentence = verdict.get("sentence") if isinstance(verdict, dict) else None
     told = job.error_reason or sentence or ""
     if job.status == "succeeded":
-        return f"Personal model {job.model_version} is in use. {told}".strip()
+        return f"{told} It is version {job.model_version}.".strip()
     return f"The {job.kind} was {job.status}: {told}" if told else f"The {job.kind} was {job.status}."
 
 

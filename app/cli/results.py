@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
 from app.cli.console import AsJson, failures, print_json
-from app.client import Client
+from app.client import Client, ExportFormat
 
 models = typer.Typer(help="The versions of your personal model.", no_args_is_help=True)
 
@@ -66,7 +67,7 @@ def delete_model(
 
 def export(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The zip to write.", show_default="personalseg-FORMAT.zip")] = None,
-    format: Annotated[str, typer.Option(help="`coco`, `coco-panoptic`, `voc`, `labelstudio`.")] = "coco",
+    format: Annotated[ExportFormat, typer.Option(help="What other tools are to read it.")] = "coco",
     model: Annotated[str | None, typer.Option(help="`personal`, `base`, or a version.", show_default="the model in use")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -85,4 +86,4 @@ def export(
     if as_json:
         print_json({"file": str(target), "byte_size": target.stat().st_size})
     else:
-        typer.echo(f"The masks are in {target} ({target.stat().st_size / 1e6:.1f} MB).")
+        typer.echo(f"The masks are in {target} ({decimal(target.stat().st_size)}).")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from app.cli.console import EXIT_FINE, EXIT_UNAVAILABLE, AsJson, errors, failures, print_json, stop
@@ -119,7 +120,7 @@ def status(as_json: AsJson = False) -> None:
         rows: list[tuple[str, Any]] = [("service", f"{client.base_url} {'is ready' if ready.ready else 'is NOT ready'}")]
         rows += [(f"  {name}", check.detail) for name, check in ready.checks.items() if not check.ok]
         if user is not None:
-            rows += [("user", user.external_id or user.id), ("photos", f"{user.images or 0} ({(user.images_bytes or 0) / 1e6:.1f} MB)")]
+            rows += [("user", user.external_id or user.id), ("photos", f"{user.images or 0} ({decimal(user.images_bytes or 0)})")]
             rows += [("model in use", f"personal, version {user.active_model_version}" if user.active_model_version else "the base")]
         rows += [(job.kind, f"{describe(job)} [{job.id}]") for job in jobs]
         _print_rows(rows)

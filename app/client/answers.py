@@ -127,6 +127,12 @@ def upload_results(paths: Sequence[Path], document: Any) -> list[UploadResult]:
     return [_upload_result(path, answer if isinstance(answer, dict) else {}) for path, answer in zip(paths, answers, strict=True)]
 
 
+def entry_results(document: Any) -> list[UploadResult]:
+    """One result per entry of a zip, by the entry's name."""
+    found = [answer if isinstance(answer, dict) else {} for answer in entries(document, "results")]
+    return [_upload_result(Path(str(answer.get("filename", ""))), answer) for answer in found]
+
+
 def _upload_result(path: Path, entry: dict[str, Any]) -> UploadResult:
     status = str(entry.get("status", "rejected"))
     return UploadResult(path, status, entry.get("image_id"), entry.get("code"), entry.get("reason"))

@@ -14,6 +14,7 @@ JsonObject = dict[str, Any]
 JobKind = Literal["adaptation", "segmentation"]
 ModelChoice = Literal["personal", "base"] | int
 MaskFormat = Literal["png", "overlay", "confidence"]
+ExportFormat = Literal["coco", "coco-panoptic", "voc", "labelstudio", "confidence"]
 Adapt = Literal["auto", "always", "never"]
 
 ENDED = frozenset({"succeeded", "refused", "failed", "cancelled"})
@@ -48,11 +49,28 @@ class Token(Document):
 
     id: str
     prefix: str = ""
+    scope: str = "user"
     token: str | None = None
     created_at: str | None = None
     last_used_at: str | None = None
     expires_at: str | None = None
     revoked_at: str | None = None
+
+
+class Quota(Document):
+    """One limit and what is used of it; `is_own` where it is set for this user instead of the service's default."""
+
+    limit: float
+    used: float = 0
+    is_own: bool = False
+
+
+class Quotas(Document):
+    """What the user may store, and how long adaptations may run within 24 hours."""
+
+    images: Quota
+    bytes: Quota
+    adaptation_seconds: Quota
 
 
 class Image(Document):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Literal
 
 import httpx
 
 from app.client._async.connection import AsyncConnection
 from app.client.answers import body, entries, no_answer, parse
-from app.client.documents import BaseInfo, Caller, ClassInfo, JsonObject, Readiness, Token, User
+from app.client.documents import BaseInfo, Caller, ClassInfo, JsonObject, Quotas, Readiness, Token, User
 
 
 class AsyncPeople(AsyncConnection):
@@ -38,9 +38,27 @@ class AsyncPeople(AsyncConnection):
         document: JsonObject = await self._json("DELETE", self._path().rstrip("/"))
         return document
 
-    async def create_token(self, **wish: Any) -> Token:
-        """A further token of the user; e.g. `expires_in_seconds=3600`, or `revoke_others=True`, which makes it a rotation."""
+    async def quotas(self) -> Quotas:
+        """What the user may store and compute, and how much of it is used."""
+        return parse(Quotas, await self._json("GET", self._path("quotas")))
+
+    async def set_quotas(self, **limits: float | None) -> Quotas:
+        """Limits of this user's own (service token only): `images`, `bytes`, `adaptation_seconds`; None is the service's again."""
+        answer = await self._json("PATCH", self._path().rstrip("/"), json={"quotas": limits})
+        return parse(Quotas, answer.get("quotas") if isinstance(answer, dict) else answer)
+
+    async def create_token(
+        self, *, scope: Literal["user", "read_only"] = "user", expires_in_days: int | None = None, revoke_others: bool = False
+    ) -> Token:
+        """A further token of the user; its text is in the answer, this once."""
+        wish: JsonObject = {"scope": scope, "revoke_others": revoke_others}
+        if expires_in_days is not None:
+            wish["expires_in_days"] = expires_in_days
         return parse(Token, await self._json("POST", self._path("tokens"), json=wish))
+
+    async def rotate_token(self, token_id: str, *, grace_seconds: int = 0) -> Token:
+        """A new token in the place of this one, which stays good for a while more."""
+        return parse(Token, await self._json("POST", self._path("tokens", token_id, "rotate"), json={"grace_seconds": grace_seconds}))
 
     async def tokens(self) -> list[Token]:
         """The user's tokens, without their texts."""

@@ -9,7 +9,7 @@ import httpx
 
 from app.client._async.connection import AsyncConnection
 from app.client.answers import entries, error_of, no_answer, parse
-from app.client.documents import JsonObject, MaskClass, MaskFormat, ModelChoice, PersonalModel
+from app.client.documents import ExportFormat, JsonObject, MaskClass, MaskFormat, ModelChoice, PersonalModel
 from app.client.mask import PREVIEW_PIXELS, Mask
 
 
@@ -76,8 +76,8 @@ class AsyncResults(AsyncConnection):
         """Drop a version; without an active one the base is used."""
         await self._send("DELETE", self._path("models", str(version)))
 
-    async def export(self, path: str | Path, *, format: str = "coco", **query: str | int) -> Path:
-        """Write the zip of all masks (`coco`, `voc`, …) to a file, streamed; the file is there only once it is whole."""
+    async def export(self, path: str | Path, *, format: ExportFormat = "coco", **query: str | int) -> Path:
+        """Write the zip of all masks to a file, streamed; the file is there only once it is whole."""
         target = Path(path)
         wish: dict[str, str | int] = {"format": format, **query}
         half = target.with_name(f"{target.name}.part")

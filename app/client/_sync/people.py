@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Literal
 
 import httpx
 
 from app.client._sync.connection import Connection
 from app.client.answers import body, entries, no_answer, parse
-from app.client.documents import BaseInfo, Caller, ClassInfo, JsonObject, Readiness, Token, User
+from app.client.documents import BaseInfo, Caller, ClassInfo, JsonObject, Quotas, Readiness, Token, User
 
 
 class People(Connection):
@@ -38,9 +38,27 @@ class People(Connection):
         document: JsonObject = self._json("DELETE", self._path().rstrip("/"))
         return document
 
-    def create_token(self, **wish: Any) -> Token:
-        """A further token of the user; e.g. `expires_in_seconds=3600`, or `revoke_others=True`, which makes it a rotation."""
+    def quotas(self) -> Quotas:
+        """What the user may store and compute, and how much of it is used."""
+        return parse(Quotas, self._json("GET", self._path("quotas")))
+
+    def set_quotas(self, **limits: float | None) -> Quotas:
+        """Limits of this user's own (service token only): `images`, `bytes`, `adaptation_seconds`; None is the service's again."""
+        answer = self._json("PATCH", self._path().rstrip("/"), json={"quotas": limits})
+        return parse(Quotas, answer.get("quotas") if isinstance(answer, dict) else answer)
+
+    def create_token(
+        self, *, scope: Literal["user", "read_only"] = "user", expires_in_days: int | None = None, revoke_others: bool = False
+    ) -> Token:
+        """A further token of the user; its text is in the answer, this once."""
+        wish: JsonObject = {"scope": scope, "revoke_others": revoke_others}
+        if expires_in_days is not None:
+            wish["expires_in_days"] = expires_in_days
         return parse(Token, self._json("POST", self._path("tokens"), json=wish))
+
+    def rotate_token(self, token_id: str, *, grace_seconds: int = 0) -> Token:
+        """A new token in the place of this one, which stays good for a while more."""
+        return parse(Token, self._json("POST", self._path("tokens", token_id, "rotate"), json={"grace_seconds": grace_seconds}))
 
     def tokens(self) -> list[Token]:
         """The user's tokens, without their texts."""

@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx
 
 from app.client._sync.connection import Connection
-from app.client.answers import body, parse, upload_results
+from app.client.answers import body, entry_results, parse, upload_results
 from app.client.documents import Image, UploadResult
 from app.client.errors import TooLarge
 from app.client.files import BATCH_BYTES, BATCH_FILES, batches, is_readable, photo_paths, unreadable
+
+_CHUNK_BYTES = 1024 * 1024
 
 
 class Photos(Connection):
@@ -42,6 +44,14 @@ class Photos(Connection):
                 if on_result is not None:
                     on_result(result)
         return results
+
+    def upload_zip(self, path: str | Path) -> list[UploadResult]:
+        """Send a zip of photos as it is; one result per entry, whose `path` is its name in the zip."""
+
+        def attempt() -> httpx.Response:
+            return self._http.post(self._path("images"), content=_chunks(Path(path)), headers={"Content-Type": "application/zip"})
+
+        return entry_results(body(self._attempts(attempt)))
 
     def images(self) -> list[Image]:
         """The whole gallery, page by page."""
@@ -91,3 +101,9 @@ class Photos(Connection):
                 return self._http.post(self._path("images"), files=files)
 
         return upload_results(paths, body(self._attempts(attempt)))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
