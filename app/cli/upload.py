@@ -45,7 +45,7 @@ class Ledger:
 
 
 def upload(
-    folder: Annotated[Path, typer.Argument(help="A folder of photos, nested as you like, or one photo.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of photos, nested as you like; or one photo, or a zip of photos.")],
     parallel: Annotated[int, typer.Option(min=1, max=32, help="Requests at the same time.")] = 4,
     as_json: AsJson = False,
 ) -> None:
@@ -62,6 +62,7 @@ def upload(
     if not folder.exists():
         stop(f"{folder} does not exist: give a folder of photos.", code="no_such_folder", as_json=as_json)
     paths = list(photo_paths(folder))
+    is_zip = folder.suffix.lower() == ".zip" and folder.is_file()
     if not paths:
         stop(
             f"No photo was found in {folder}: give a folder that holds JPEG, PNG, WebP, HEIC or TIFF files.",
@@ -71,13 +72,19 @@ def upload(
     ledger = Ledger()
     try:
         with failures(as_json), counting("Uploading", len(paths), quiet=as_json) as advance:
-            anyio.run(_send_all, paths, parallel, ledger, advance)
+            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip else (_send_all, paths, parallel, ledger, advance))
     except KeyboardInterrupt:
         done = sum(ledger.counts().values())
         errors().print(f"Stopped: {done} of {len(paths)} files were dealt with. The same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(ledger, as_json)
     raise typer.Exit(EXIT_FAILED if ledger.rejected else EXIT_FINE)
+
+
+async def _send_zip(path: Path, ledger: Ledger, advance: Callable[[int], None]) -> None:
+    async with AsyncClient.logged_in() as client:
+        ledger.results.extend(await client.upload_zip(path))
+    advance(1)
 
 
 async def _send_all(paths: list[Path], parallel: int, ledger: Ledger, advance: Callable[[int], None]) -> None:

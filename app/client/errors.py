@@ -55,6 +55,14 @@ class BadAnswer(ClientError):
         super().__init__("bad_answer", "Bad answer", detail, status)
 
 
+class NoUser(ClientError, ValueError):
+    """The method concerns a user, and none was named."""
+
+    def __init__(self) -> None:
+        detail = "This needs a user: Client(..., user_id=...) or client.for_user(client.create_user()); at the shell: PERSONALSEG_USER."
+        super().__init__("no_user", "No user", detail)
+
+
 class NotLoggedIn(ClientError):
     """It is not known which server to ask, or with which token."""
 

@@ -12,6 +12,7 @@ import httpx
 
 from app.client.answers import Patience, body, checked, entries, no_answer
 from app.client.documents import User
+from app.client.errors import NoUser
 from app.client.login import current_login
 
 REQUEST_TIMEOUT_SECONDS = 120.0
@@ -106,7 +107,7 @@ class AsyncConnection:
 
     def _path(self, *parts: str) -> str:
         if self.user_id is None:
-            raise ValueError("This needs a user: Client(..., user_id=...) or client.for_user(client.create_user()).")
+            raise NoUser
         return "/".join(("/v1/users", self.user_id, *parts))
 
     async def _pages(self, path: str, **query: str | int) -> AsyncIterator[Any]:
