@@ -78,7 +78,7 @@ class Foundations:
         alive = workers_by_queue(self.database, self.settings)
         total = sum(alive.values())
         if not total:
-            raise CheckFailed("no worker has been heard from lately: start `python -m workers`, or read its log")
+            raise CheckFailed("no worker has been heard from lately")
         idle = [kind.value for kind in JobKind if not alive[kind]]
         served = ", ".join(f"{count} on {kind.value}" for kind, count in alive.items() if count)
         return f"alive: {served}" + (f"; none on {', '.join(idle)}" if idle else "")

@@ -16,6 +16,8 @@ UNSCOPED = {
     "app/catalog/repository.py": {"bases"},
     "app/users/repository.py": {"id_of_external", "page"},
     "app/observability/repository.py": {"jobs_by_state", "waiting", "abandoned"},
+    # The operator's: all users.
+    "app/operations/repository.py": {"users", "user_named", "tokens", "token_named", "find_jobs", "item_counts", "requeue", "blob_keys"},
 }
 
 

@@ -15,6 +15,7 @@ import typer
 from app.cli import jobs, local, results, session
 from app.cli.bases import bases
 from app.cli.console import EXIT_INTERRUPTED, errors
+from app.cli.operations import add_operations
 from app.cli.personalize import personalize
 from app.cli.sweep import sweep
 from app.cli.upload import upload
@@ -39,6 +40,7 @@ app.command()(results.export)
 app.command()(personalize)
 app.command()(sweep)
 app.add_typer(bases, name="bases")
+add_operations(app)
 
 
 def main() -> None:

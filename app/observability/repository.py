@@ -27,4 +27,4 @@ def waiting(session: Session, now: datetime) -> dict[str, tuple[int, datetime]]:
 def abandoned(session: Session, now: datetime) -> dict[str, int]:
     """By kind: how many running jobs whose worker has been silent for longer than its lease."""
     rows = session.execute(select(Job.kind, func.count()).where(jobs.expired(now)).group_by(Job.kind))
-    return dict(rows.tuples().all())
+    return dict(rows.all())

@@ -1,0 +1,48 @@
+"""`personalseg migrate`, `backup` and `restore`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.console import AsJson, stop
+from app.cli.operations.console import failures, make_settings, operating, show
+
+
+def migrate(as_json: AsJson = False) -> None:
+    """Bring the database to this version's tables. Safe to repeat, and while the version before still runs."""
+    from app import db
+
+    with failures(as_json=as_json):
+        settings = make_settings()
+        before = db.current_revision(settings.database_url)
+        db.upgrade(settings.database_url)
+        show({"from": before, "to": db.head_revision()}, as_json=as_json)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to write; a tar.")],
+    with_blobs: Annotated[bool, typer.Option("--blobs/--no-blobs", help="With photos, masks and models, or the database alone.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Save a SQLite deployment to one file while it runs. (PostgreSQL: pg_dump, see docs/operations.md.)"""
+    from app.operations.backup import make_backup
+
+    if file.exists() and not overwrite:
+        stop(f"{file} exists; say --overwrite to replace it.", code="file_exists", as_json=as_json)
+    if not file.absolute().parent.is_dir():
+        stop(f"There is no folder {file.absolute().parent}.", code="no_folder", as_json=as_json)
+    with operating(as_json=as_json) as operator:
+        show(asdict(make_backup(operator, file.absolute(), with_blobs=with_blobs)), as_json=as_json)
+
+
+def restore(file: Annotated[Path, typer.Argument(help="A file that `personalseg backup` wrote.")], as_json: AsJson = False) -> None:
+    """Bring a backup back into an empty deployment, and migrate it."""
+    from app.operations.restore import restore as restore_from
+
+    with failures(as_json=as_json):
+        show(asdict(restore_from(make_settings(), file)), as_json=as_json)

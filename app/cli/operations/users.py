@@ -1,0 +1,53 @@
+"""`personalseg users …`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli.console import AsJson, stop
+from app.cli.operations.console import operating, show, show_list
+
+users = typer.Typer(help="Users: list, show, erase. Acts on the database of the settings.", no_args_is_help=True)
+
+UserName = Annotated[str, typer.Argument(help="The user's id or external id.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Most lines.")]
+
+
+@users.command("list")
+def list_users(limit: Limit = 50, as_json: AsJson = False) -> None:
+    """The newest users, with their photos."""
+    from app.operations import service
+
+    with operating(as_json=as_json) as operator:
+        show_list(service.list_users(operator, limit=limit), ("id", "external_id", "photos", "bytes", "created_at"), as_json=as_json)
+
+
+@users.command("show")
+def show_user(user: UserName, as_json: AsJson = False) -> None:
+    """One user: photos, model, tokens, last jobs."""
+    from app.operations import service
+
+    with operating(as_json=as_json) as operator:
+        show(service.show_user(operator, user), as_json=as_json)
+
+
+@users.command("erase")
+def erase_user(
+    user: UserName,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove everything of a user: rows, photos, masks, models, running jobs. There is no way back."""
+    from app.operations import service
+
+    with operating(as_json=as_json) as operator:
+        found = service.show_user(operator, user)
+        if not yes:
+            if as_json:
+                stop("Say --yes: with --json nobody is asked.", code="not_confirmed", as_json=True)
+            typed = typer.prompt(f"This erases {found['images']} photos and everything made of them. Type the user's id to go on", err=True)
+            if typed != found["id"]:
+                stop("That is not the user's id; nothing was erased.", code="not_confirmed")
+        show(service.erase_user(operator, found["id"]), as_json=as_json)

@@ -1,0 +1,1 @@
+"""What the operator does to a deployment, directly on its database and blobs: no HTTP, no token, all users."""

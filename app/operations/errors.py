@@ -1,0 +1,41 @@
+"""What an operator's command ends with, beside `app.errors`.
+
+OperationRefused
+├── NeedsPgDump          the database is PostgreSQL, whose own tool makes the backup
+├── BackupUnreadable     the file is no backup of ours, or is damaged
+└── TargetNotEmpty       a restore goes into an empty deployment only
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OperationRefused(Exception):
+    """Nothing was done; says why and what to do."""
+
+    code: ClassVar[str] = "refused"
+
+
+class NeedsPgDump(OperationRefused):
+    """PostgreSQL is backed up by its own tools."""
+
+    code = "needs_pg_dump"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database is PostgreSQL: back it up with pg_dump --format=custom, and the blobs with the tools of their store "
+            "(docs/operations.md, Backups)."
+        )
+
+
+class BackupUnreadable(OperationRefused):
+    """Not a backup, or a damaged one."""
+
+    code = "backup_unreadable"
+
+
+class TargetNotEmpty(OperationRefused):
+    """There is a database already."""
+
+    code = "target_not_empty"

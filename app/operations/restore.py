@@ -1,0 +1,98 @@
+"""Bring a backup back into an empty deployment. The database comes last: a restore that broke off can be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from app import db
+from app.errors import SchemaTooNew
+from app.operations.backup import BLOBS, DATABASE, FORMAT, MANIFEST, sqlite_path
+from app.operations.errors import BackupUnreadable, TargetNotEmpty
+from app.settings import Settings
+from app.storage import Storage
+
+_NOT_OURS = "The file is not a backup of personalseg, or it is damaged"
+_CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came back; `missing` were not in the backup either."""
+
+    made_at: str
+    revision: str
+    blobs: int
+    missing: list[str]
+
+
+def restore(settings: Settings, source: Path) -> Restored:
+    """Restore and migrate. Raises BackupUnreadable, TargetNotEmpty, NeedsPgDump, SchemaTooNew, OSError."""
+    target = sqlite_path(settings.database_url)
+    if target.exists():
+        raise TargetNotEmpty(f"{target} exists: a restore goes into an empty deployment. Move it away, or set PERSONALSEG_DATA_DIR.")
+    try:
+        with tarfile.open(source, "r:") as tar:
+            manifest = _manifest(tar)
+            _restore_blobs(tar, manifest, Storage(settings.storage_url))
+            _restore_database(tar, manifest, target)
+    except tarfile.TarError as error:
+        raise BackupUnreadable(f"{_NOT_OURS}: {error}.") from error
+    db.upgrade(settings.database_url)
+    return Restored(manifest["made_at"], db.head_revision(), len(manifest["blobs"]), manifest["missing"])
+
+
+def _manifest(tar: tarfile.TarFile) -> dict[str, Any]:
+    try:
+        manifest = json.loads(_member(tar, MANIFEST).read())
+        found = manifest["format"], manifest["revision"], manifest["database"]["sha256"], manifest["blobs"], manifest["missing"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackupUnreadable(f"{_NOT_OURS}: its manifest cannot be read.") from error
+    if found[0] != FORMAT:
+        raise BackupUnreadable(f"The backup is of format {found[0]}; this version reads format {FORMAT}.")
+    if not db.knows(found[1]):
+        raise SchemaTooNew(str(found[1]))
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def _restore_blobs(tar: tarfile.TarFile, manifest: dict[str, Any], storage: Storage) -> None:
+    for blob in manifest["blobs"]:
+        key = str(blob["key"])
+        if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts or not key.startswith("users/"):
+            raise BackupUnreadable(f"{_NOT_OURS}: it holds a blob outside of the users' folders.")
+        data = _member(tar, BLOBS + key).read()
+        if hashlib.sha256(data).hexdigest() != blob["sha256"]:
+            raise BackupUnreadable(f"{_NOT_OURS}: the blob {key} is not what was saved.")
+        storage.put_bytes(key, data)
+
+
+def _restore_database(tar: tarfile.TarFile, manifest: dict[str, Any], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.restoring")
+    digest = hashlib.sha256()
+    try:
+        with _member(tar, DATABASE) as stream, unfinished.open("wb") as sink:
+            while piece := stream.read(_CHUNK_BYTES):
+                digest.update(piece)
+                sink.write(piece)
+        if digest.hexdigest() != manifest["database"]["sha256"]:
+            raise BackupUnreadable(f"{_NOT_OURS}: the database is not what was saved.")
+        unfinished.chmod(0o600)
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    try:
+        stream = tar.extractfile(name)
+    except KeyError as error:
+        raise BackupUnreadable(f"{_NOT_OURS}: it lacks {name}.") from error
+    if stream is None:
+        raise BackupUnreadable(f"{_NOT_OURS}: {name} is not a file.")
+    return stream

@@ -1,0 +1,278 @@
+"""The operator's commands, on real databases: what they say, change and refuse."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from click.testing import Result
+from typer.testing import CliRunner
+
+from app import auth, db
+from app.cli import app
+from app.cli.operations.jobs import Kind, Status
+from app.clock import utc_now
+from app.db import Database
+from app.errors import Unauthorized
+from app.settings import Settings
+from app.storage import Storage, photo_key
+from app.tables import Image, ItemStatus, Job, JobKind, JobStatus, SegmentationItem, User, Worker
+
+BOTH_DATABASES = True
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The deployment of the test, as the environment tells it to the commands."""
+    for name in ("data_dir", "database_url", "redis_url"):
+        monkeypatch.setenv(f"PERSONALSEG_{name.upper()}", str(getattr(settings, name)))
+    return settings
+
+
+def invoke(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, arguments, input=stdin)
+
+
+def run(*arguments: str) -> dict[str, Any]:
+    """The answer of a command that goes well."""
+    done = invoke(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def refused(*arguments: str, exit_code: int = 2) -> str:
+    """The code of a command that is refused, in one sentence."""
+    done = invoke(*arguments, "--json")
+    assert done.exit_code == exit_code, done.output
+    assert done.stderr.count("\n") == 1, done.stderr
+    return str(json.loads(done.stdout)["error"]["code"])
+
+
+@pytest.fixture
+def user(settings: Settings, database: Database) -> str:
+    with database.write() as session:
+        ann = User(external_id="ann")
+        session.add(ann)
+    return ann.id
+
+
+def add_photo(settings: Settings, database: Database, user_id: str, content: bytes) -> str:
+    import hashlib
+
+    sha256 = hashlib.sha256(content).hexdigest()
+    Storage(settings.storage_url).put_bytes(photo_key(user_id, sha256), content)
+    image = Image(user_id=user_id, sha256=sha256, filename="p.jpg", media_type="image/jpeg", byte_size=len(content), width=1, height=1)
+    with database.write() as session:
+        session.add(image)
+    return image.id
+
+
+def add_job(database: Database, user_id: str, **values: Any) -> str:
+    job = Job(**{"user_id": user_id, "kind": JobKind.SEGMENTATION, "base": "b", "request": {}, **values})
+    with database.write() as session:
+        session.add(job)
+    return job.id
+
+
+def test_users(settings: Settings, database: Database, user: str) -> None:
+    add_photo(settings, database, user, b"a photo")
+    (listed,) = run("users", "list")["items"]
+    assert (listed["id"], listed["external_id"], listed["photos"], listed["bytes"]) == (user, "ann", 1, 7)
+    assert user in invoke("users", "list").stdout
+    assert run("users", "show", "ann")["images"] == run("users", "show", user)["images"] == 1
+    assert refused("users", "show", "nobody") == "user_not_found"
+    assert refused("users", "erase", "ann") == "not_confirmed"
+    assert invoke("users", "erase", "ann", stdin="ann\n").exit_code == 2
+    assert run("users", "list")["items"]
+    assert invoke("users", "erase", "ann", stdin=f"{user}\n").exit_code == 0
+    assert run("users", "list")["items"] == []
+    assert not Storage(settings.storage_url).exists(photo_key(user, "x"))
+    with database.read() as session:
+        assert session.query(Image).count() == 0
+
+
+def test_tokens(settings: Settings, database: Database, user: str) -> None:
+    service = run("tokens", "create", "--service")
+    assert auth.authenticate(database, service["token"]).is_service
+    reading = run("tokens", "create", "--user", "ann", "--read-only", "--expires-in-days", "2")
+    assert not auth.authenticate(database, reading["token"]).may_write
+    assert [token["id"] for token in run("tokens", "list", "--user", "ann")["items"]] == [reading["id"]]
+    assert [token["id"] for token in run("tokens", "list", "--service")["items"]] == [service["id"]]
+    assert len(run("tokens", "list")["items"]) == 2
+    assert service["token"] not in invoke("tokens", "list").output
+    run("tokens", "revoke", reading["prefix"])
+    run("tokens", "revoke", service["id"])
+    for text in (reading["token"], service["token"]):
+        with pytest.raises(Unauthorized):
+            auth.authenticate(database, text)
+    assert refused("tokens", "revoke", "pseg_svc_nope") == "token_not_found"
+    assert refused("tokens", "create") == refused("tokens", "create", "--service", "--read-only") == "bad_request"
+    assert refused("tokens", "create", "--user", "nobody") == "user_not_found"
+
+
+def test_jobs(settings: Settings, database: Database, user: str) -> None:
+    image = add_photo(settings, database, user, b"one")
+    other = add_photo(settings, database, user, b"two")
+    old = utc_now() - timedelta(days=1)
+    failed = add_job(
+        database, user, status=JobStatus.FAILED, attempt=3, error_code="worker_died", created_at=old, finished_at=old, model_version=4
+    )
+    with database.write() as session:
+        session.add(SegmentationItem(job_id=failed, image_id=image, position=0, status=ItemStatus.DONE))
+        session.add(SegmentationItem(job_id=failed, image_id=other, position=1, status=ItemStatus.FAILED, error_code="storage_error"))
+    queued = add_job(database, user)
+    assert [job["id"] for job in run("jobs", "list", "--status", "failed")["items"]] == [failed]
+    assert [job["id"] for job in run("jobs", "list", "--user", "ann", "--kind", "segmentation", "--limit", "1")["items"]] == [queued]
+    assert failed in invoke("jobs", "list").stdout and "worker_died" in invoke("jobs", "list").stdout
+    assert run("jobs", "show", failed)["photos"] == {"done": 1, "failed": 1}
+    assert refused("jobs", "show", "nope") == "job_not_found"
+
+    assert run("jobs", "requeue", failed)["status"] == "queued"
+    with database.read() as session:
+        row = session.get_one(Job, failed)
+        assert (row.attempt, row.error_code, row.finished_at, row.model_version) == (0, None, None, None)
+        assert (utc_now() - (row.served_at or old)).total_seconds() < 3600
+    assert run("jobs", "show", failed)["photos"] == {"done": 1, "pending": 1}
+    assert redis.Redis.from_url(settings.redis_url).llen("dramatiq:segmentation") == 1
+    assert refused("jobs", "requeue", failed) == "job_not_requeued"
+
+    assert run("jobs", "cancel", queued)["status"] == "cancelled"
+    running = add_job(database, user, status=JobStatus.RUNNING, lease_expires_at=utc_now() + timedelta(hours=1), attempt=1)
+    assert run("jobs", "cancel", running)["status"] == "running"
+    assert run("jobs", "show", running)["cancel_requested"] is True
+
+
+def test_requeueing_an_adaptation_respects_the_one_under_way(settings: Settings, database: Database, user: str) -> None:
+    failed = add_job(database, user, kind=JobKind.ADAPTATION, status=JobStatus.FAILED, model_version=2)
+    under_way = add_job(database, user, kind=JobKind.ADAPTATION)
+    assert refused("jobs", "requeue", failed) == "adaptation_under_way"
+    run("jobs", "cancel", under_way)
+    assert run("jobs", "requeue", failed)["model_version"] == 2
+
+
+def test_the_choices_are_those_of_the_tables() -> None:
+    assert set(Kind) == set(JobKind) and set(Status) == set(JobStatus)
+
+
+def test_doctor(settings: Settings, database: Database) -> None:
+    done = invoke("doctor")
+    assert done.exit_code == 1
+    lines = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert {name: line.split()[0] for name, line in lines.items()} == {
+        "database": "ok",
+        "redis": "ok",
+        "storage": "ok",
+        "workers": "BAD",
+        "disk": "ok",
+    }
+    assert "python -m workers" in lines["workers"]
+    with database.write() as session:
+        session.add(Worker(queues=["segmentation", "adaptation"], hostname="here", pid=1, device="cpu"))
+    assert run("doctor")["well"] is True
+
+
+def test_migrate(settings: Settings, database: Database) -> None:
+    db.downgrade(settings.database_url, "2026_11_22_turns")
+    assert refused("users", "list") == "database_not_ready"
+    assert run("migrate") == {"from": "2026_11_22_turns", "to": db.head_revision()}
+    assert run("users", "list") == {"items": []}
+    with database.write() as session:
+        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = 'from_the_future'")
+    assert refused("migrate") == "schema_too_new"
+    assert refused("users", "list") == "database_not_ready"
+
+
+def test_a_database_that_is_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONALSEG_DATABASE_URL", "postgresql+psycopg://nobody:secret@127.0.0.1:1/none")
+    assert refused("migrate", exit_code=3) == "database_error"
+    done = invoke("doctor")
+    assert done.exit_code == 1 and "BAD  database" in done.stdout and "secret" not in done.stdout
+
+
+def test_backup_and_restore(settings: Settings, database: Database, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = add_photo(settings, database, user, b"the photo")
+    gone = add_photo(settings, database, user, b"lost")
+    with database.read() as session:
+        lost_key = photo_key(user, session.get_one(Image, gone).sha256)
+    Storage(settings.storage_url).delete(lost_key)
+    file = tmp_path / "saved.tar"
+    if settings.database_url.startswith("postgresql"):
+        assert refused("backup", str(file)) == "needs_pg_dump"
+        assert not file.exists()
+        return
+    made = run("backup", str(file))
+    assert (made["blobs"], made["missing"]) == (1, [lost_key])
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir() if "backup" in path.name or path.name.startswith(".")] == []
+    assert refused("backup", str(file)) == "file_exists"
+    assert refused("restore", str(file)) == "target_not_empty"
+
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setenv("PERSONALSEG_DATA_DIR", str(elsewhere))
+    monkeypatch.delenv("PERSONALSEG_DATABASE_URL")
+    assert run("restore", str(file))["blobs"] == 1
+    back = Settings()
+    restored = Database(back.database_url)
+    with restored.read() as session:
+        assert session.get_one(User, user).external_id == "ann"
+        key = photo_key(user, session.get_one(Image, photo).sha256)
+    restored.close()
+    assert Storage(back.storage_url).get_bytes(key) == b"the photo"
+    assert invoke("doctor").stdout.startswith("ok   database")
+
+
+def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """The tar with its members' bytes changed."""
+    import io
+
+    with tarfile.open(source) as old, tarfile.open(target, "w") as new:
+        for member in old.getmembers():
+            stream = old.extractfile(member)
+            assert stream is not None
+            data = change(member.name, stream.read())
+            member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+    return target
+
+
+def test_a_damaged_or_hostile_backup_changes_nothing(
+    settings: Settings, database: Database, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if settings.database_url.startswith("postgresql"):
+        pytest.skip("backups are of SQLite")
+    add_photo(settings, database, user, b"the photo")
+    good = tmp_path / "good.tar"
+    run("backup", str(good))
+    (tmp_path / "text.tar").write_bytes(b"no tar")
+
+    def flip(wanted: str) -> Callable[[str, bytes], bytes]:
+        return lambda name, data: data[:-1] + bytes([data[-1] ^ 1]) if name.startswith(wanted) else data
+
+    def edit(**changes: Any) -> Callable[[str, bytes], bytes]:
+        return lambda name, data: json.dumps({**json.loads(data), **changes}).encode() if name == "manifest.json" else data
+
+    climbing = [{"key": "users/../../climbed", "sha256": "0" * 64, "size": 1}]
+    bad = {
+        tmp_path / "text.tar": "backup_unreadable",
+        rewritten(good, tmp_path / "blob.tar", flip("blobs/")): "backup_unreadable",
+        rewritten(good, tmp_path / "database.tar", flip("database")): "backup_unreadable",
+        rewritten(good, tmp_path / "format.tar", edit(format=99)): "backup_unreadable",
+        rewritten(good, tmp_path / "climb.tar", edit(blobs=climbing)): "backup_unreadable",
+        rewritten(good, tmp_path / "future.tar", edit(revision="from_the_future")): "schema_too_new",
+    }
+    monkeypatch.setenv("PERSONALSEG_DATA_DIR", str(tmp_path / "empty"))
+    monkeypatch.delenv("PERSONALSEG_DATABASE_URL")
+    for file, code in bad.items():
+        assert refused("restore", str(file)) == code, file.name
+        assert not list((tmp_path / "empty").glob("*.sqlite3")), file.name
+    assert not list(tmp_path.rglob("climbed"))
+    assert refused("restore", str(tmp_path / "missing.tar"), exit_code=1) == "file_error"
+    run("restore", str(good))
