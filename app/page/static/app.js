@@ -121,7 +121,7 @@ export class App {
     this.folderPicker = el("input", { type: "file", webkitdirectory: true, multiple: true, hidden: true, "data-picker": "folder", on: { change: (event) => this.#picked(event.target) } });
     this.heading = el("h1", {}, "Photos", el("span", { class: "numbers" }));
     this.exportButton = button("Export", () => showExport(this), { symbol: "download" });
-    this.tools = el("div", { class: "tools", hidden: true }, this.heading, this.exportButton, button("Folder", () => this.folderPicker.click(), { symbol: "folder", "aria-label": "Add a folder" }), button("Add photos", () => this.picker.click(), { symbol: "plus" }));
+    this.tools = el("div", { class: "tools", hidden: true }, this.heading, this.exportButton, button("Folder", () => this.folderPicker.click(), { symbol: "folder", "aria-label": "Add a folder", "data-writes": "" }), button("Add photos", () => this.picker.click(), { symbol: "plus", "data-writes": "" }));
     const grid = el("div", { class: "gallery" });
     this.gallery = new Gallery(this, grid);
     const aside = el("aside", { "aria-label": "Your model" });
@@ -157,7 +157,7 @@ export class App {
         el("span", { class: "glyph" }, icon("photos")),
         el("h1", { id: "welcome" }, "Drop a folder of your photos here"),
         el("p", {}, "A few dozen are a good start; hundreds are better. JPEG, PNG, WebP, HEIC and TIFF."),
-        el("div", { class: "row" }, button("Choose a folder", () => this.folderPicker.click(), { kind: "primary", symbol: "folder" }), button("Choose photos", () => this.picker.click(), { symbol: "photos" })),
+        el("div", { class: "row" }, button("Choose a folder", () => this.folderPicker.click(), { kind: "primary", symbol: "folder", "data-writes": "" }), button("Choose photos", () => this.picker.click(), { symbol: "photos", "data-writes": "" })),
       ),
       el(
         "ol",
@@ -196,7 +196,7 @@ export class App {
     event.preventDefault();
     const isOver = event.type === "dragenter" || event.type === "dragover";
     document.body.classList.toggle("dragging", isOver || (event.type === "dragleave" && event.relatedTarget !== null));
-    if (event.type === "drop" && this.isLoaded) this.#add(await pickedByDrop(event.dataTransfer));
+    if (event.type === "drop" && this.isLoaded && !document.body.hasAttribute("data-read-only")) this.#add(await pickedByDrop(event.dataTransfer));
   }
 
   #showSoon() {

@@ -16,6 +16,7 @@ function open(session) {
   storeSession(session);
   const api = new Api(session.token, () => leave("Your token is no longer valid: it has expired or was revoked. Sign in again."));
   app?.stop();
+  document.body.toggleAttribute("data-read-only", Boolean(session.isReadOnly));
   app = new App({ api, userId: session.userId, main, bar: actions, health, tray: document.getElementById("tray"), onLeave: leave });
   app.start();
 }

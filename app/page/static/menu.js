@@ -16,7 +16,7 @@ export function showMenu(app, opener) {
     el("p", {}, el("b", {}, name), el("br"), el("span", { class: "soft small" }, user ? `${plural(app.images.length, "photo")} · ${bytes(user.images_bytes)}` : "")),
     el("a", { class: "button", href: "docs", target: "_blank", rel: "noopener" }, "API documentation"),
     button("Sign out", () => { close(); app.onLeave(); }),
-    button("Erase me …", () => { close(); eraseMe(app); }, { kind: "danger" }),
+    button("Erase me …", () => { close(); eraseMe(app); }, { kind: "danger", "data-writes": "" }),
   );
   menu.addEventListener("toggle", (event) => {
     if (event.newState !== "closed") return;

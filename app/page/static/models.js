@@ -68,7 +68,7 @@ function heading(app, model, act) {
     { class: "stack" },
     verdict?.sentence && el("p", { class: "lead" }, sentence(verdict.sentence)),
     el("p", { class: "soft small" }, [learned !== undefined && `Learned from ${learned} of ${photos} photos`, bytes(model.byte_size), `base ${model.base}`].filter(Boolean).join(" · ")),
-    el("div", { class: "row" }, !model.active && button(`Use version ${model.version}`, activate, { kind: "primary small" }), button("Delete", remove, { kind: "danger small", symbol: "trash" })),
+    el("div", { class: "row" }, !model.active && button(`Use version ${model.version}`, activate, { kind: "primary small", "data-writes": "" }), button("Delete", remove, { kind: "danger small", symbol: "trash", "data-writes": "" })),
   );
 }
 

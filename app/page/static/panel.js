@@ -77,7 +77,7 @@ export class Panel {
   }
 
   #start(label, disabled, kind) {
-    return button(label, () => this.app.work.personalise(), { kind: `${kind} wide`, symbol: "spark", disabled });
+    return button(label, () => this.app.work.personalise(), { kind: `${kind} wide`, symbol: "spark", disabled, "data-writes": "" });
   }
 }
 
@@ -103,7 +103,7 @@ class ProgressCard {
     this.stage = el("p", { class: "stage-name" });
     this.rest = el("p", { class: "soft small numbers" });
     this.bar = el("div", { class: "progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": 0, "aria-valuemax": 100 }, el("i"));
-    this.cancel = button("Cancel", () => app.work.cancel(), { kind: "wide" });
+    this.cancel = button("Cancel", () => app.work.cancel(), { kind: "wide", "data-writes": "" });
     this.element = el("section", { class: "card stack working" }, el("div", { class: "row between" }, this.title, this.percent), this.bar, el("div", {}, this.stage, this.rest), this.cancel);
   }
 

@@ -9,7 +9,7 @@ export function takeTokenFromAddress() {
   return token;
 }
 
-/** @returns {{token: string, userId: string, readOnly?: boolean} | null} */
+/** @returns {{token: string, userId: string, isReadOnly?: boolean} | null} */
 export function storedSession() {
   try {
     return JSON.parse(sessionStorage.getItem(KEY) ?? "null");

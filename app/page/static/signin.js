@@ -52,7 +52,7 @@ export function showSignIn(place, { message = "", onSession }) {
 export async function signIn(token, place, onSession) {
   const api = new Api(token);
   const caller = await api.get("v1/me");
-  if (caller.user_id) return onSession({ token, userId: caller.user_id });
+  if (caller.user_id) return onSession({ token, userId: caller.user_id, isReadOnly: caller.kind === "read_only" });
   return showUsers(place, api, onSession, await api.all("v1/users"));
 }
 

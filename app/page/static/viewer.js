@@ -53,7 +53,7 @@ export class Viewer {
       this.changed,
       this.legend.element,
       this.downloads,
-      button("Delete this photo", () => this.#remove(), { kind: "danger quiet", symbol: "trash" }),
+      button("Delete this photo", () => this.#remove(), { kind: "danger quiet", symbol: "trash", "data-writes": "" }),
       el("p", { class: "soft small keys" }, el("kbd", {}, "←"), " ", el("kbd", {}, "→"), " photos  ", el("kbd", {}, "Esc"), " back"),
     );
     return el(

@@ -1,0 +1,158 @@
+"""What goes wrong: lost tokens, workers, service, connection, uploads, and streams of events."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from app.client import Client
+from app.local import Deployment
+from tests.browser.conftest import Check
+
+Upload = Callable[[list[Path]], None]
+WORKERS = ("worker-adaptation", "worker-segmentation")
+
+
+@contextmanager
+def halted(deployment: Deployment, *names: str) -> Iterator[None]:
+    """These children stand still, as on a machine that hangs."""
+    pids = [deployment.child_pids[name] for name in names]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_revoked_token_leads_back_to_the_form(signed_in: Page, client: Client, check: Check) -> None:
+    page = signed_in
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    (token,) = client.tokens()
+    client.revoke_token(token.id)
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("has expired or was revoked")
+    expect(page.get_by_label("Token")).to_be_focused()
+    assert page.evaluate("sessionStorage.length") == 0
+    check("revoked")
+
+
+def test_without_workers_jobs_wait_and_say_so(
+    signed_in: Page, client: Client, deployment: Deployment, photos: list[Path], upload: Upload, check: Check
+) -> None:
+    page = signed_in
+    banner = page.locator("#banner")
+    with halted(deployment, *WORKERS):
+        expect(banner).to_contain_text("No worker is running")
+        upload(photos[:3])
+        page.get_by_role("button", name="Close the upload list").click()
+        page.get_by_role("button", name="Personalise").click()
+        expect(page.get_by_text("Waiting for a worker")).to_be_visible()
+        check("no-worker")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_role("button", name="Personalise")).to_be_visible()
+        assert [job.status for job in client.jobs("adaptation")] == ["cancelled"]
+    expect(banner).to_be_hidden()
+
+
+def test_a_running_job_is_found_again_and_can_be_cancelled(signed_in: Page, client: Client, photos: list[Path]) -> None:
+    page = signed_in
+    client.upload(photos)
+    client.adapt(budget_seconds=200)
+    page.reload()
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_hidden()
+    assert [job.status for job in client.jobs("adaptation")] == ["cancelled"]
+
+
+def test_a_service_that_hangs_is_named_and_comes_back(signed_in: Page, deployment: Deployment, check: Check) -> None:
+    page = signed_in
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    with halted(deployment, "api"):
+        page.evaluate("dispatchEvent(new Event('online'))")  # look now, not at the next turn
+        expect(page.locator("#banner")).to_contain_text("The service does not answer")
+        check("service-away")
+    expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_offline(signed_in: Page, context: BrowserContext, client: Client, photos: list[Path], upload: Upload, check: Check) -> None:
+    page = signed_in
+    upload(photos[:2])
+    context.set_offline(True)
+    expect(page.locator("#banner")).to_contain_text("You are offline")
+    page.get_by_role("button", name="Close the upload list").click()
+    page.get_by_role("button", name="Personalise").click()
+    expect(page.get_by_role("alert")).to_contain_text("You are offline.")
+    check("offline")
+    context.set_offline(False)
+    expect(page.locator("#banner")).to_be_hidden()
+    expect(page.locator("[data-photo]")).to_have_count(2)
+
+
+def test_the_gallery_that_cannot_be_read_offers_another_try(page: Page, client: Client, deployment: Deployment, user, check: Check) -> None:
+    page.route("**/images?*", lambda route: route.abort())
+    page.goto(f"{deployment.base_url}/#token={user.token}")
+    expect(page.get_by_role("heading", name="Your photos cannot be shown")).to_be_visible()
+    check("gallery-problem")
+    page.unroute("**/images?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+
+
+def test_failed_uploads_are_sent_again(signed_in: Page, client: Client, photos: list[Path], upload: Upload, check: Check) -> None:
+    page = signed_in
+    page.route("**/images", lambda route: route.abort("connectionreset"))
+    upload(photos[:3])
+    expect(page.locator(".tray [data-status=failed]")).to_have_count(3)
+    assert client.images() == []
+    check("upload-failed")
+    page.unroute("**/images")
+    page.get_by_role("button", name="Try 3 files again").click()
+    expect(page.locator(".tray [data-status=stored]")).to_have_count(3)
+    upload(photos[:1])
+    expect(page.locator(".tray [data-status=duplicate]")).to_have_count(1)
+    expect(page.locator("[data-photo]")).to_have_count(3)
+
+
+def test_a_folder_is_taken_with_what_lies_in_it(signed_in: Page, photos: list[Path]) -> None:
+    page = signed_in
+    folder = photos[0].parent.parent
+    (folder / "notes.txt").write_text("no photo")
+    page.locator("input[data-picker=folder]").set_input_files(folder)
+    expect(page.locator("[data-photo]")).to_have_count(len(photos))
+    expect(page.locator(".tray")).to_contain_text("1 file of the folder is no photo and was left out.")
+
+
+def test_without_events_the_page_polls(signed_in: Page, client: Client, photos: list[Path], upload: Upload) -> None:
+    page = signed_in
+    asked: list[str] = []
+
+    def no_events(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=502, body="a proxy that lets no streams through")
+
+    page.route("**/events", no_events)
+    upload(photos[:3])
+    page.get_by_role("button", name="Close the upload list").click()
+    page.get_by_role("button", name="Personalise").click()
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_hidden()
+    assert asked
+    assert all(job.ended for job in client.jobs("adaptation"))
+
+
+def test_a_read_only_token_is_offered_nothing_that_writes(page: Page, client: Client, deployment: Deployment, photos: list[Path]) -> None:
+    client.upload(photos[:2])
+    token = client.create_token(scope="read_only").token
+    page.goto(f"{deployment.base_url}/#token={token}")
+    expect(page.locator("[data-photo]")).to_have_count(2)
+    for name in ("Add photos", "Personalise"):
+        expect(page.get_by_role("button", name=name)).to_be_hidden()
+    expect(page.get_by_role("button", name="Export")).to_be_visible()
