@@ -18,6 +18,7 @@ from app.db import Database
 from app.decoding.pool import DecoderPool
 from app.deps import Wiring
 from app.edge.install import install_edge
+from app.erasures import routes as erasures
 from app.exports import routes as exports
 from app.images import routes as images
 from app.log import configure_logging
@@ -27,6 +28,7 @@ from app.observability.bound_ids import bind_ids
 from app.observability.metrics import ApiMetrics, installed_version
 from app.observability.requests import RequestMetrics
 from app.observability.state import ServiceState
+from app.observability.traced_api import trace_api
 from app.page.routes import install_page
 from app.personal_models import routes as personal_models
 from app.problems import install_handlers
@@ -36,7 +38,7 @@ from app.settings import Settings
 from app.storage import Storage
 from app.tenancy import guard
 from app.tokens import routes as tokens
-from app.tracing import start_tracing, stop_tracing, trace_api
+from app.tracing import start_tracing, stop_tracing
 from app.users import routes as users
 
 _DESCRIPTION = """Segments each user's photos with a model that has adapted itself to that user, without a label.
@@ -82,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         callers,
         users,
         tokens,
+        erasures,
         images,
         masks,
         adaptations,

@@ -9,20 +9,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from opentelemetry import trace
 
 from app.db import Database
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _FLUSH_SECONDS = 3.0
-# Asked every few seconds by machines, and never interesting.
-_UNTRACED = "healthz,readyz,metrics"
 
 log = structlog.get_logger(__name__)
 
@@ -63,14 +58,6 @@ def stop_tracing() -> None:
     sender = threading.Thread(target=shutdown, name="tracing-shutdown", daemon=True)
     sender.start()
     sender.join(_FLUSH_SECONDS)
-
-
-def trace_api(app: FastAPI, database: Database, provider: Any = None) -> None:
-    """A span for each request of this application and for each of its SQL statements (their text, never their values)."""
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls=_UNTRACED, exclude_spans=["receive", "send"])
-    trace_database(database, provider)
 
 
 def trace_database(database: Database, provider: Any = None) -> None:

@@ -22,6 +22,7 @@ from opentelemetry.trace import SpanKind
 from app import auth, tracing
 from app.main import create_app
 from app.observability.sampling import NoStrayQueries
+from app.observability.traced_api import trace_api
 from app.settings import Settings
 from app.tables import JobKind, RegisteredBase
 from tests.workers.conftest import BASE, add_photo, add_segmentation, photograph
@@ -53,7 +54,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 def api_client(workshop: Workshop) -> tuple[TestClient, str]:
     """The traced API on the worker's own database, and a service token."""
     app = create_app(workshop.settings)
-    tracing.trace_api(app, app.state.wiring.database, trace.get_tracer_provider())
+    trace_api(app, app.state.wiring.database, trace.get_tracer_provider())
     with workshop.database.write() as session:
         _, token = auth.create_token(session, None)
         session.add(RegisteredBase(name=BASE, title="b", classes=[], licence="l", scores={}, is_default=True))
