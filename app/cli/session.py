@@ -111,6 +111,8 @@ def status(as_json: AsJson = False) -> None:
     with failures(as_json), Client.logged_in() as client:
         ready = client.readiness()
         user = client.user() if client.user_id else None
+        if user is None:
+            client.me()  # a wrong token is to be told, also where it names nobody
         jobs = _going_on(client) if client.user_id else []
     if as_json:
         print_json(

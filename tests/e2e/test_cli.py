@@ -53,7 +53,7 @@ class Terminal:
     def json(self, *arguments: object, code: int = 0, **environment: str) -> Any:
         """The answer of a command that ends with this exit code."""
         ended, out, err = self(*arguments, "--json", **environment)
-        assert ended == code, err
+        assert ended == code, out + err
         return json.loads(out)
 
 
