@@ -60,11 +60,11 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
     if held.should_stop():
         raise Cancelled
     if result.model is None or not result.verdict.accepted:
-        _save_refusal(workshop, held, plan, result)
+        _save_refusal(held, plan, result)
         return
     with writing_for(workshop, plan.user_id):
         stored = _store_model(workshop, held, plan, save_personal(result.model))
-        _save_success(workshop, held, plan, result, stored)
+        _save_success(held, plan, result, stored)
 
 
 def _plan(workshop: Workshop, held: HeldJob) -> AdaptationPlan:
@@ -86,9 +86,12 @@ def _report(held: HeldJob, progress: Progress) -> None:
 
 def _store_model(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, data: bytes) -> StoredModel:
     # The version is pinned under the lease before the blob is written, so that no two jobs can take the same one.
-    with workshop.database.write() as session:
+    def pin(session: Session) -> int:
         version = _version_for(session, held.job_id, plan.user_id)
         jobs.pin_model_version(session, held.lease, version)
+        return version
+
+    version = held.write(pin)
     sha256 = hashlib.sha256(data).hexdigest()
     key = model_key(plan.user_id, version, sha256)
     workshop.storage.put_bytes(key, data)
@@ -105,8 +108,8 @@ def _version_for(session: Session, job_id: str, user_id: str) -> int:
     return 1 + max(session.execute(made).scalar() or 0, session.execute(used).scalar() or 0)
 
 
-def _save_success(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, result: Personalization, stored: StoredModel) -> None:
-    with workshop.database.write() as session:
+def _save_success(held: HeldJob, plan: AdaptationPlan, result: Personalization, stored: StoredModel) -> None:
+    def save(session: Session) -> None:
         # First the lease: the row of a job that somebody else has closed must not bring a second model.
         jobs.succeed(session, held.lease, report=result.report, model_version=stored.version)
         session.execute(update(PersonalModel).where(PersonalModel.user_id == plan.user_id, PersonalModel.active).values(active=False))
@@ -124,14 +127,19 @@ def _save_success(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, resul
             )
         )
         _save_groups(session, plan.user_id, result.groups)
+
+    held.write(save)
     log.info("adaptation.accepted", version=stored.version, byte_size=stored.byte_size)
 
 
-def _save_refusal(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, result: Personalization) -> None:
+def _save_refusal(held: HeldJob, plan: AdaptationPlan, result: Personalization) -> None:
     verdict = result.verdict
-    with workshop.database.write() as session:
+
+    def save(session: Session) -> None:
         jobs.refuse(session, held.lease, code=verdict.code, reason=verdict.sentence, report=result.report)
         _save_groups(session, plan.user_id, result.groups)
+
+    held.write(save)
     log.info("adaptation.refused", code=verdict.code)
 
 

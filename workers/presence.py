@@ -16,12 +16,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import jobs, queue
-from app.clock import utc_now
+from app.clock import is_settled, utc_now
 from app.sweeping.service import sweep_storage
 from app.tables import JobKind, RegisteredBase, Worker
 from models import BaseInfo, available_bases
 from models.bases.errors import BaseNotAvailable
 from workers.broker import waiting_messages
+from workers.chores import forget_keys, start_adaptations
 from workers.workshop import Workshop
 
 # A row of a worker that died without a word is of no use after this time.
@@ -87,6 +88,8 @@ def sweep(workshop: Workshop, broker: RedisBroker) -> int:
 
 def tidy(workshop: Workshop) -> None:
     """Remove what killed processes left in the blob store: files half-written, and blobs that no row speaks of."""
+    if not is_settled():
+        return  # just after the clock was set, what is being written looks old
     sweep_storage(workshop.database, workshop.storage, unfinished_seconds=workshop.settings.unfinished_file_seconds)
 
 
@@ -96,6 +99,8 @@ def start_background(workshop: Workshop, broker: RedisBroker, queues: Sequence[J
     return [
         _repeat("heartbeat", settings.heartbeat_seconds, stopping, lambda: beat(workshop, queues)),
         _repeat("sweeper", settings.sweep_seconds, stopping, lambda: sweep(workshop, broker)),
+        _repeat("auto_adaptation", settings.sweep_seconds, stopping, lambda: start_adaptations(workshop)),
+        _repeat("idempotency", _TIDY_SECONDS, stopping, lambda: forget_keys(workshop)),
         _repeat("tidying", min(_TIDY_SECONDS, settings.unfinished_file_seconds), stopping, lambda: tidy(workshop)),
     ]
 

@@ -83,7 +83,7 @@ def segment_photos(workshop: Workshop, held: HeldJob) -> None:
             is_last = position == plan.photo_count - 1
             if not is_last and held.turn_is_over(workshop.settings.segmentation_turn_seconds):
                 raise TurnIsOver
-        _close(workshop, held, plan)
+        _close(held, plan)
 
 
 def _plan(session: Session, job_id: str) -> SegmentationPlan:
@@ -154,8 +154,7 @@ def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo
     with workshop.database.read() as session:
         if not session.execute(select(same)).scalar():
             return False
-    with workshop.database.write() as session:
-        _close_item(session, held, photo, None)
+    held.write(lambda session: _close_item(session, held, photo, None))
     return True
 
 
@@ -181,23 +180,32 @@ def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo:
 
 def _save_mask(workshop: Workshop, held: HeldJob, photo: Photo, mask: Mask) -> None:
     try:
-        with workshop.database.write() as session:
-            _close_item(session, held, photo, None)
-            # Another job of this user can have made the same mask meanwhile; the blobs are under the same keys.
-            session.execute(
-                delete(Mask).where(
-                    Mask.user_id == mask.user_id,
-                    Mask.image_id == mask.image_id,
-                    Mask.model_version == mask.model_version,
-                    Mask.base == mask.base,
-                )
-            )
-            session.add(mask)
+        held.write(lambda session: _insert_mask(session, held, photo, mask))
     except IntegrityError:
+        with workshop.database.read() as session:
+            photo_is_there = session.get(Image, photo.image_id) is not None
+        if photo_is_there:
+            # Another job of this user has made the same mask at the same moment: its row speaks of these very blobs.
+            held.write(lambda session: _close_item(session, held, photo, None))
+            return
         # The photo was deleted while it was segmented: its item went with it, and its mask must go too.
         log.info("photo.deleted_meanwhile", image_id=photo.image_id)
         workshop.storage.delete(mask.labels_key)
         workshop.storage.delete(mask.confidence_key)
+
+
+def _insert_mask(session: Session, held: HeldJob, photo: Photo, mask: Mask) -> None:
+    _close_item(session, held, photo, None)
+    # Another job of this user can have made the same mask meanwhile; the blobs are under the same keys.
+    session.execute(
+        delete(Mask).where(
+            Mask.user_id == mask.user_id,
+            Mask.image_id == mask.image_id,
+            Mask.model_version == mask.model_version,
+            Mask.base == mask.base,
+        )
+    )
+    session.add(mask)
 
 
 def _close_item(session: Session, held: HeldJob, photo: Photo, failure: Failure | None) -> None:
@@ -215,9 +223,10 @@ def _close_item(session: Session, held: HeldJob, photo: Photo, failure: Failure 
     )
 
 
-def _close(workshop: Workshop, held: HeldJob, plan: SegmentationPlan) -> None:
+def _close(held: HeldJob, plan: SegmentationPlan) -> None:
     """Succeeded when any photo has its mask; failed, with the first photo's reason, when none has."""
-    with workshop.database.write() as session:
+
+    def close(session: Session) -> None:
         counts = _count_items(session, held.job_id)
         report = {"photos": sum(counts.values()), **counts, "model_version": plan.version}
         if counts["done"] or not counts["failed"]:
@@ -225,6 +234,8 @@ def _close(workshop: Workshop, held: HeldJob, plan: SegmentationPlan) -> None:
             return
         first = _first_failure(session, held.job_id)
         jobs.fail(session, held.lease, code=first.code, reason=first.reason, report=report)
+
+    held.write(close)
 
 
 def _count_items(session: Session, job_id: str) -> dict[str, int]:
