@@ -28,6 +28,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# How Pillow names a packed text or profile that is too large.
+_BOMB_SIGNS = ("ecompressed data too large", "Too much memory used in text chunks")
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 
 
@@ -64,7 +66,7 @@ def opened_photo(stream: IO[bytes], max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _told(error: Exception) -> PhotoRejected:
-    if "ecompressed data too large" in str(error):
+    if any(sign in str(error) for sign in _BOMB_SIGNS):
         return PhotoRejected("decompression_bomb", "A part of the file unpacks to far more than a photo needs.")
     return damaged()
 

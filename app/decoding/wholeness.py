@@ -11,15 +11,19 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from app.decoding.errors import PhotoRejected, damaged
+from app.decoding.png_pixels import require_png_pixels
 from app.decoding.signatures import HEAD_BYTES
 
 # A JPEG marker: not a stuffed zero, a fill byte or a restart.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _JPEG_BARE_MARKERS = (0x01, 0xD8)
 _JPEG_END = 0xD9
+_JPEG_SCAN = 0xDA
+# Each scan makes the decoder go over the whole picture once more; encoders write about ten.
+_MOST_SCANS = 200
 _PNG_SIGNATURE_BYTES = 8
 _MOST_PARTS = 100_000
 # What makes readers of other kinds open a file that begins as a picture.
@@ -29,20 +33,30 @@ _PAGE = re.compile(rb"<!doctype\s+html|<html[\s>]|<script[\s>]|<svg[\s>]|<\?php|
 
 def require_whole(data: bytes, format: str) -> None:
     """Raise PhotoRejected with `truncated_image`, `too_complex` or `polyglot`."""
-    find_end = _END_OF[format]
-    end = find_end(data)
+    end = _END_OF[format](data)
     _require_nothing_else(data, end)
 
 
 def _end_of_jpeg(data: bytes) -> int:
+    scans = 0
+    for code, position in _jpeg_markers(data):
+        scans += code == _JPEG_SCAN
+        if scans > _MOST_SCANS:
+            raise _too_complex()
+        if code == _JPEG_END:
+            return position
+    raise damaged()
+
+
+def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """(marker, where it ends)"""
     position = 0
     for _ in range(_MOST_PARTS):
         marker = _JPEG_MARKER.search(data, position)
         if marker is None:
-            raise damaged()
+            return
         code, position = data[marker.start() + 1], marker.end()
-        if code == _JPEG_END:
-            return position
+        yield code, position
         if code not in _JPEG_BARE_MARKERS:
             position += _unpack(">H", data, position, least=2)
     raise _too_complex()
@@ -57,6 +71,7 @@ def _end_of_png(data: bytes) -> int:
         if zlib.crc32(body) != _unpack(">I", data, end - 4):
             raise damaged()
         if body[:4] == b"IEND":
+            require_png_pixels(data, end)
             return end
         position = end
     raise _too_complex()
