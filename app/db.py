@@ -28,6 +28,7 @@ from app.errors import SchemaTooNew
 
 _WRITES = "personalseg_writes"
 _BUSY_TIMEOUT_MILLISECONDS = 15_000
+_CHECKPOINT_TIMEOUT_MILLISECONDS = 500
 # Any fixed number will do; it keeps two processes from migrating one PostgreSQL at once.
 _MIGRATION_LOCK = 7_215_011_431
 
@@ -83,6 +84,23 @@ class Database:
         """A session whose transaction commits when the block ends, and rolls back when it raises."""
         with self._writer.begin() as session:
             yield session
+
+    def overwrite_deleted(self) -> bool:
+        """Overwrite what deleted rows have left in SQLite's write-ahead log; False while somebody reads from it.
+
+        PostgreSQL's is the administrator's (vacuum, archived logs): see SECURITY.md.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_TIMEOUT_MILLISECONDS}")
+            (is_busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MILLISECONDS}")
+        finally:
+            connection.close()
+        return not is_busy
 
     def listen(self, name: str, listener: Callable[..., None]) -> None:
         """Call `listener` at this event of every session of this database."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.tables import ACTIVE_STATUSES, Image, Job, Mask, PersonalModel, User
+from app.tables import Image, User
 
 
 def get(session: Session, user_id: str) -> User | None:
@@ -30,19 +30,3 @@ def gallery_size(session: Session, user_id: str) -> tuple[int, int]:
         select(func.count(Image.id), func.coalesce(func.sum(Image.byte_size), 0)).where(Image.user_id == user_id)
     ).one()
     return int(count), int(size)
-
-
-def active_jobs(session: Session, user_id: str) -> list[Job]:
-    """The user's jobs that are queued or running."""
-    return list(session.scalars(select(Job).where(Job.user_id == user_id, Job.status.in_(ACTIVE_STATUSES))))
-
-
-def count_rows(session: Session, user_id: str) -> dict[str, int]:
-    """How many rows of each kind belong to the user."""
-    owners = {"images": Image.user_id, "masks": Mask.user_id, "models": PersonalModel.user_id, "jobs": Job.user_id}
-    return {name: session.execute(select(func.count()).where(owner == user_id)).scalar_one() for name, owner in owners.items()}
-
-
-def delete_everything(session: Session, user_id: str) -> None:
-    """Remove the user's row; the foreign keys take everything else with it."""
-    session.execute(delete(User).where(User.id == user_id))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, ServiceDep, TokenMakerDep, VisibleUserId, WiringDep
+from app.erasures import service as erasures
+from app.erasures.schemas import StartedErasure
+from app.erasures.service import Places
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.users import service
-from app.users.schemas import CreatedUser, Erasure, NewUser, UserDetails, UserPage
+from app.users.schemas import CreatedUser, NewUser, UserDetails, UserPage
 
 router = APIRouter(prefix="/v1/users", tags=["users"], responses=problem_responses(401, 422))
 
@@ -41,6 +44,13 @@ def get_user(user_id: CurrentUserId, wiring: WiringDep) -> UserDetails:
 
 
 @router.delete("/{user_id}", status_code=202, summary="Erase a user", responses=problem_responses(404))
-def erase_user(user_id: VisibleUserId, wiring: WiringDep) -> Erasure:
-    """Stops the user's jobs and removes rows, photos, masks and personal models; answers with what was removed."""
-    return service.erase(wiring.database, wiring.storage, user_id)
+def erase_user(user_id: VisibleUserId, wiring: WiringDep, response: Response) -> StartedErasure:
+    """Stops the user's jobs and removes everything of theirs: rows, photos, masks, personal models, tokens, messages.
+
+    The answer says what was removed. While a worker is still letting go of a job it is `running`: poll `links.self`.
+    """
+    erasure = erasures.erase(Places(wiring.database, wiring.storage, wiring.settings.redis_url), user_id)
+    response.headers["Location"] = erasure.links.self
+    if erasure.status == "running":
+        response.headers["Retry-After"] = "1"
+    return erasure

@@ -44,21 +44,3 @@ class CreatedUser(UserDocument):
 
     token: str
     token_id: str
-
-
-class ErasureReport(BaseModel):
-    """What was removed."""
-
-    images: int
-    masks: int
-    models: int
-    jobs: int
-    blobs: int
-
-
-class Erasure(BaseModel):
-    """The erasure of one user, done."""
-
-    user_id: str
-    status: str = Field(examples=["succeeded"])
-    report: ErasureReport

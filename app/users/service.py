@@ -5,21 +5,17 @@ from __future__ import annotations
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import auth, idempotency, jobs
-from app.clock import utc_now
+from app import auth, idempotency
 from app.db import Database
 from app.deps import TokenMaker, Wiring, user_not_found
 from app.errors import Conflict
 from app.pagination import decode_cursor, encode_cursor
 from app.personal_models import repository as model_repository
-from app.storage import Storage, user_prefix
 from app.tables import Token, User
 from app.tokens.keyed import made_once
 from app.users import repository
 from app.users.schemas import (
     CreatedUser,
-    Erasure,
-    ErasureReport,
     NewUser,
     UserDetails,
     UserDocument,
@@ -80,24 +76,3 @@ def details(database: Database, user_id: str) -> UserDetails:
         images_bytes=images_bytes,
         active_model_version=None if active is None else active.version,
     )
-
-
-def erase(database: Database, storage: Storage, user_id: str) -> Erasure:
-    """Remove everything of the user; may be repeated after a crash. Raises NotFound.
-
-    The mark comes first (tokens and routes are dead from there on), then the jobs stop, the blobs go, the rows go last.
-    """
-    with database.write() as session:
-        user = repository.get(session, user_id)
-        if user is None:
-            raise user_not_found()
-        user.erased_at = user.erased_at or utc_now()
-        for job in repository.active_jobs(session, user_id):
-            jobs.request_cancel(session, job)
-        counts = repository.count_rows(session, user_id)
-    blobs = storage.delete_prefix(user_prefix(user_id))
-    with database.write() as session:
-        repository.delete_everything(session, user_id)
-    # A worker that was writing when its job's row went has put its last blobs meanwhile.
-    blobs += storage.delete_prefix(user_prefix(user_id))
-    return Erasure(user_id=user_id, status="succeeded", report=ErasureReport(**counts, blobs=blobs))
