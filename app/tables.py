@@ -304,11 +304,16 @@ class RegisteredBase(Table):
 
 class Erasure(Table):
     """The erasure of one user. `user_id` is null once nothing of them is left; the report then names nobody."""
+
     __tablename__ = "erasures"
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     user_id: Mapped[str | None] = mapped_column(Id, ForeignKey("users.id", ondelete="SET NULL"), unique=True)
     report: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
     attempted_at: Mapped[datetime] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
+
+
 class IdempotencyKey(Table):
     """What a request with this key made. `owner` is a user's id, or a service token's where it made the user itself."""
 
