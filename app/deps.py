@@ -17,7 +17,7 @@ from app.auth import Principal
 from app.checks import Foundations
 from app.db import Database
 from app.decoding.pool import DecoderPool
-from app.errors import Forbidden, NotFound, Unauthorized
+from app.errors import Forbidden, Unauthorized, user_not_found
 from app.observability.metrics import ApiMetrics
 from app.settings import Settings
 from app.storage import Storage
@@ -117,11 +117,6 @@ def get_current_user_id(wiring: WiringDep, user_id: Annotated[str, Depends(get_v
     if found is None:
         raise user_not_found()
     return user_id
-
-
-def user_not_found() -> NotFound:
-    """The one answer for an unknown and a foreign user."""
-    return NotFound("user_not_found", "There is no such user.")
 
 
 CurrentUserId = Annotated[str, Depends(get_current_user_id)]

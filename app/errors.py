@@ -68,6 +68,11 @@ class NotFound(AppError):
     title = "Not found"
 
 
+def user_not_found() -> NotFound:
+    """The one answer for an unknown and a foreign user."""
+    return NotFound("user_not_found", "There is no such user.")
+
+
 class MaskNotReady(NotFound):
     """No mask of this photo by this model yet."""
 

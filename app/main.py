@@ -39,6 +39,7 @@ from app.storage import Storage
 from app.tenancy import guard
 from app.tokens import routes as tokens
 from app.tracing import start_tracing, stop_tracing
+from app.user_settings import routes as user_settings
 from app.users import routes as users
 
 _DESCRIPTION = """Segments each user's photos with a model that has adapted itself to that user, without a label.
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
     for room in (
         callers,
         users,
+        user_settings,
         tokens,
         erasures,
         images,

@@ -72,11 +72,17 @@ class Settings(BaseSettings):
         3600.0, gt=0, description="Half-written files of killed processes are removed at this age; longer than any upload or write takes."
     )
     device: str = Field("auto", description="Where the workers compute: `auto`, `cpu`, `cuda`, `cuda:1`, …")
+    worker_max_rss_bytes: int = Field(
+        4096 * MEBIBYTE, gt=0, description="A worker that holds more memory than this after a job ends, to be started again."
+    )
     model_cache_bytes: int = Field(512 * MEBIBYTE, gt=0, description="Memory of one worker for the personal models that it used last.")
 
     adaptation_budget_seconds: float = Field(240.0, gt=0, description="Wall-clock budget of one adaptation.")
     max_adaptation_budget_seconds: float = Field(3600.0, gt=0, description="Largest budget that a request may ask for.")
     min_gallery_images: int = Field(2, ge=1, description="Fewest photos with which an adaptation may start.")
+    auto_adapt_quiet_seconds: float = Field(
+        30.0, gt=0, description="Seconds without an upload before a user with `auto_adapt` is adapted to."
+    )
     stale_gallery_share: float = Field(0.2, gt=0, le=1, description="Share of newer photos at which `adapt: auto` adapts again.")
 
     max_upload_file_bytes: int = Field(64 * MEBIBYTE, gt=0, description="Largest photo file.")

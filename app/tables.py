@@ -115,6 +115,7 @@ class User(Table):
     """A person whose photos these are. `erased_at` is set while everything of theirs is being removed."""
 
     __tablename__ = "users"
+    __table_args__ = (Index("ix_users_auto_adapt", "id", sqlite_where=text("auto_adapt"), postgresql_where=text("auto_adapt")),)
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     external_id: Mapped[str | None] = mapped_column(String(255), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -123,6 +124,9 @@ class User(Table):
     quota_images: Mapped[int | None] = mapped_column(BigInteger)
     quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
     quota_adaptation_seconds: Mapped[float | None] = mapped_column(Float(53))
+    # Adaptations start by themselves; and the arrival of the newest photo of which `app.auto_adaptation` has taken care.
+    auto_adapt: Mapped[bool] = mapped_column(Boolean, default=False)
+    auto_adapt_seen: Mapped[datetime | None]
 
 
 class Token(Table):

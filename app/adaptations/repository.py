@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
+from app.tables import ACTIVE_STATUSES, Job, JobKind
 
 
 def active(session: Session, user_id: str) -> Job | None:
@@ -24,16 +23,3 @@ def page(session: Session, user_id: str, kind: JobKind, *, before: str, limit: i
     if before:
         statement = statement.where(Job.id < before)
     return session.scalars(statement.order_by(Job.id.desc()).limit(limit)).all()
-
-
-def gallery_seen_at(session: Session, user_id: str, job_id: str | None) -> datetime | None:
-    """When the adaptation that counts began to read the gallery.
-
-    That is the one that made the model in use (`job_id`); without a model, the newest one that was refused, because
-    the same photos would be refused again.
-    """
-    statement = select(Job.started_at).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
-    if job_id is not None:
-        return session.execute(statement.where(Job.id == job_id)).scalar_one_or_none()
-    refused = statement.where(Job.status == JobStatus.REFUSED).order_by(Job.id.desc()).limit(1)
-    return session.execute(refused).scalar_one_or_none()

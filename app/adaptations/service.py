@@ -14,7 +14,6 @@ from app.errors import GalleryEmpty, GalleryTooSmall, Unprocessable
 from app.images import repository as image_repository
 from app.job_documents import cancel_job, find_job, job_fields
 from app.pagination import decode_cursor, encode_cursor
-from app.personal_models import repository as model_repository
 from app.quotas import service as quotas
 from app.settings import Settings
 from app.tables import Job, JobKind
@@ -73,18 +72,6 @@ def _budget_seconds(settings: Settings, wish: NewAdaptation) -> float:
     if wanted > most:
         raise Unprocessable("budget_too_large", f"budget_seconds is at most {most:g} here.")
     return wanted
-
-
-def is_stale(session: Session, settings: Settings, user_id: str) -> bool:
-    """Whether `adapt: auto` should adapt: no model yet, or a large share of the gallery is newer than the model."""
-    model = model_repository.active(session, user_id)
-    seen_at = repository.gallery_seen_at(session, user_id, None if model is None else model.job_id)
-    if seen_at is None and model is not None:
-        seen_at = model.created_at
-    if seen_at is None:
-        return True
-    newer = image_repository.count(session, user_id, newer_than=seen_at)
-    return newer >= settings.stale_gallery_share * max(1, image_repository.count(session, user_id))
 
 
 def read(database: Database, user_id: str, job_id: str) -> AdaptationDocument:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -43,12 +42,9 @@ def existing_ids(session: Session, user_id: str, image_ids: Sequence[str]) -> se
     return found
 
 
-def count(session: Session, user_id: str, *, newer_than: datetime | None = None) -> int:
-    """How many photos the user has, or how many arrived after a time."""
-    statement = select(func.count()).where(Image.user_id == user_id)
-    if newer_than is not None:
-        statement = statement.where(Image.created_at > newer_than)
-    return session.execute(statement).scalar_one()
+def count(session: Session, user_id: str) -> int:
+    """How many photos the user has."""
+    return session.execute(select(func.count()).where(Image.user_id == user_id)).scalar_one()
 
 
 def delete_image(session: Session, user_id: str, image_id: str) -> None:

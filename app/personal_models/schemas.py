@@ -20,6 +20,10 @@ class ModelDocument(BaseModel):
     job_id: str | None
     report: Report = Field(description="That of the adaptation which made it: before and after, and the guard's verdict.")
     created_at: datetime
+    stale: bool = Field(description="Photos came or went since it looked at the gallery.")
+    newer_photos: int = Field(description="Photos that came since.")
+    newer_share: float = Field(ge=0, le=1, description="Their share of the gallery; `adapt: auto` adapts again from a fifth on.")
+    removed_photos: int = Field(description="Photos that it saw and that are gone.")
 
 
 class ModelList(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from app import idempotency
+from app import freshness, idempotency
 from app.db import Database
 from app.deps import Wiring
 from app.errors import NotFound
@@ -17,7 +17,7 @@ from app.tables import PersonalModel
 def list_versions(database: Database, user_id: str) -> ModelList:
     """All versions, newest first."""
     with database.read() as session:
-        return ModelList(items=[document(model) for model in repository.versions(session, user_id)])
+        return ModelList(items=[document(session, model) for model in repository.versions(session, user_id)])
 
 
 def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> ModelDocument:
@@ -30,7 +30,7 @@ def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> Mod
             if idempotency.recall(session, wiring.settings, slot) is None:
                 _activate(session, user_id, model)
                 idempotency.remember(session, wiring.settings, slot, {"version": version}, user_id=user_id)
-            return document(model)
+            return document(session, model)
 
     return idempotency.once(attempt)
 
@@ -62,8 +62,9 @@ def require(session: Session, user_id: str, version: int) -> PersonalModel:
     return model
 
 
-def document(model: PersonalModel) -> ModelDocument:
+def document(session: Session, model: PersonalModel) -> ModelDocument:
     """The version as the API shows it."""
+    fresh = freshness.of_model(session, model.user_id, model)
     return ModelDocument(
         version=model.version,
         base=model.base,
@@ -73,4 +74,8 @@ def document(model: PersonalModel) -> ModelDocument:
         job_id=model.job_id,
         report=model.report,
         created_at=model.created_at,
+        stale=fresh.is_stale,
+        newer_photos=fresh.newer,
+        newer_share=round(fresh.newer_share, 4),
+        removed_photos=fresh.removed,
     )

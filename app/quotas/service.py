@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.clock import utc_now
 from app.db import Database
-from app.deps import user_not_found
-from app.errors import QuotaExceeded, TooManyRequests
+from app.errors import QuotaExceeded, TooManyRequests, user_not_found
 from app.quotas import repository
 from app.quotas.schemas import OwnQuotas, Quota, QuotaDocument
 from app.settings import Settings

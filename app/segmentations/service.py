@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from app import idempotency, queue, turns
+from app import freshness, idempotency, queue, turns
 from app.adaptations import repository as adaptation_repository
 from app.adaptations import service as adaptations
 from app.adaptations.schemas import NewAdaptation
@@ -121,7 +121,7 @@ def _should_adapt(session: Session, settings: Settings, user_id: str, wish: NewS
         return False
     enough = image_repository.count(session, user_id) >= settings.min_gallery_images
     under_way = adaptation_repository.active(session, user_id) is not None
-    return (enough or under_way) and adaptations.is_stale(session, settings, user_id)
+    return (enough or under_way) and freshness.needs_adaptation(session, settings, user_id)
 
 
 def _base_of(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> str:

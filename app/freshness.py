@@ -1,0 +1,77 @@
+"""How far a gallery has moved on since a model saw it: photos that came, photos that went. Shared by API and workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from app.settings import Settings
+from app.tables import Image, Job, JobKind, JobStatus, PersonalModel
+
+# The stage in which an adaptation reads which photos there are; every attempt begins with it.
+_READING_STAGE = "loading"
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """A gallery against what one model saw of it."""
+
+    photos: int
+    newer: int
+    removed: int
+
+    @property
+    def newer_share(self) -> float:
+        """The share of the gallery that came after the model had looked, in [0, 1]."""
+        return self.newer / self.photos if self.photos else 0.0
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether anything came or went since."""
+        return self.newer > 0 or self.removed > 0
+
+
+def of_model(session: Session, user_id: str, model: PersonalModel) -> Freshness:
+    """The user's gallery against what this version saw of it."""
+    job = None if model.job_id is None else session.execute(_adaptations(user_id).where(Job.id == model.job_id)).scalar_one_or_none()
+    seen_at = (None if job is None else gallery_read_at(job)) or model.created_at
+    photos, newer = _count(session, user_id, None), _count(session, user_id, seen_at)
+    saw = model.report.get("photos")
+    removed = max(0, saw - (photos - newer)) if isinstance(saw, int) else 0
+    return Freshness(photos, newer, removed)
+
+
+def needs_adaptation(session: Session, settings: Settings, user_id: str) -> bool:
+    """Whether `adapt: auto` should adapt: no model yet, or a large share of the gallery is newer than the model.
+
+    Without a model, a refused adaptation counts: the same photos would be refused again.
+    """
+    model = session.execute(select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.active)).scalar_one_or_none()
+    if model is not None:
+        return of_model(session, user_id, model).newer_share >= settings.stale_gallery_share
+    refused = _adaptations(user_id).where(Job.status == JobStatus.REFUSED).order_by(Job.id.desc()).limit(1)
+    job = session.execute(refused).scalar_one_or_none()
+    seen_at = None if job is None else gallery_read_at(job)
+    if seen_at is None:
+        return True
+    return _count(session, user_id, seen_at) >= settings.stale_gallery_share * max(1, _count(session, user_id, None))
+
+
+def gallery_read_at(job: Job) -> datetime | None:
+    """When the adaptation's last attempt read which photos there are; None before it has begun."""
+    readings = [span["started_at"] for span in job.timeline or () if span["stage"] == _READING_STAGE]
+    return datetime.fromisoformat(readings[-1]) if readings else job.started_at
+
+
+def _adaptations(user_id: str) -> Select[tuple[Job]]:
+    return select(Job).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
+
+
+def _count(session: Session, user_id: str, after: datetime | None) -> int:
+    statement = select(func.count()).where(Image.user_id == user_id)
+    if after is not None:
+        statement = statement.where(Image.created_at > after)
+    return session.execute(statement).scalar_one()

@@ -1,0 +1,209 @@
+"""Adaptations that start by themselves, and how stale a model is, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import select, update
+
+from app import auto_adaptation
+from app.clock import utc_now
+from app.jobs import Due
+from app.settings import Settings
+from app.tables import Image, Job
+from tests.app import hand_worker
+from tests.app.conftest import Caller
+from tests.app.photos import jpeg
+
+BOTH_DATABASES = True
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"auto_adapt_quiet_seconds": 60.0})
+
+
+def look(api: FastAPI) -> list[Due]:
+    """What a worker does every few seconds."""
+    wiring = api.state.wiring
+    return auto_adaptation.queue_due(wiring.database, wiring.settings)
+
+
+def quiet(api: FastAPI) -> None:
+    """Let the quiet time pass: everything happened two minutes earlier."""
+    earlier = timedelta(seconds=120)
+    with api.state.wiring.database.write() as session:
+        for image in session.scalars(select(Image)):
+            image.created_at -= earlier
+        for job in session.scalars(select(Job).where(Job.started_at.is_not(None))):
+            assert job.started_at is not None
+            job.started_at -= earlier
+
+
+def switch_on(caller: Caller) -> None:
+    answer = caller("PATCH", "settings", json={"auto_adapt": True})
+    assert (answer.status_code, answer.json()) == (200, {"auto_adapt": True})
+
+
+def more_photos(caller: Caller, seeds: range) -> None:
+    caller.upload([(f"{seed}.jpg", jpeg(seed=seed)) for seed in seeds])
+
+
+def jobs_of(caller: Caller) -> list[dict[str, object]]:
+    items: list[dict[str, object]] = caller("GET", "adaptations").json()["items"]
+    return items
+
+
+def test_it_is_off_until_it_is_switched_on(alice: Caller, api: FastAPI) -> None:
+    assert alice("GET", "settings").json() == {"auto_adapt": False}
+    alice.upload_photos(3)
+    quiet(api)
+    assert look(api) == []
+    switch_on(alice)
+    assert alice("PATCH", "settings", json={}).json() == {"auto_adapt": True}
+    assert len(look(api)) == 1
+    assert alice("PATCH", "settings", json={"auto_adapt": False}).json() == {"auto_adapt": False}
+
+
+@pytest.mark.parametrize("body", [{"auto_adapt": "perhaps"}, {"adapt": True}, []])
+def test_nonsense_settings_are_refused(alice: Caller, body: object) -> None:
+    assert alice("PATCH", "settings", json=body).json()["code"] == "validation_failed"
+
+
+def test_settings_are_the_users_own(alice: Caller, bob: Caller) -> None:
+    switch_on(alice)
+    assert bob("GET", "settings").json() == {"auto_adapt": False}
+    assert Caller(bob.client, bob.token, alice.user_id)("GET", "settings").status_code == 404
+
+
+def test_an_upload_is_let_come_to_its_end_and_makes_one_adaptation(alice: Caller, api: FastAPI) -> None:
+    switch_on(alice)
+    alice.upload_photos(3)
+    assert look(api) == []  # another photo may come any moment
+    quiet(api)
+    (due,) = look(api)
+    (job,) = jobs_of(alice)
+    assert (job["id"], job["status"]) == (due.job_id, "queued")
+    assert look(api) == []
+    hand_worker.adapt(api, due.job_id)
+    quiet(api)
+    assert look(api) == [] and len(jobs_of(alice)) == 1
+
+
+@pytest.mark.parametrize(("more", "adapted"), [(1, 0), (3, 1)])
+def test_a_fifth_of_the_gallery_must_be_newer(alice: Caller, api: FastAPI, more: int, adapted: int) -> None:
+    more_photos(alice, range(10))
+    hand_worker.adapt(api, alice("POST", "adaptations").json()["id"])
+    quiet(api)
+    switch_on(alice)
+    more_photos(alice, range(10, 10 + more))
+    with api.state.wiring.database.write() as session:
+        newest = utc_now() - timedelta(seconds=61)
+        session.execute(update(Image).where(Image.created_at > newest).values(created_at=newest))
+    assert len(look(api)) == adapted
+
+
+def test_photos_that_come_during_the_run_are_adapted_to_after_it(alice: Caller, api: FastAPI) -> None:
+    switch_on(alice)
+    more_photos(alice, range(3))
+    quiet(api)
+    (first,) = look(api)
+    lease = hand_worker.claim(api, first.job_id)
+    more_photos(alice, range(3, 6))
+    with api.state.wiring.database.write() as session:
+        began = utc_now() - timedelta(seconds=100)
+        session.execute(update(Job).values(started_at=began))
+        session.execute(update(Image).where(Image.created_at > began).values(created_at=utc_now() - timedelta(seconds=70)))
+    assert look(api) == []  # one at a time
+    from app import jobs
+
+    with api.state.wiring.database.write() as session:
+        jobs.refuse(session, lease, code="x", reason="y")
+    assert len(look(api)) == 1
+
+
+def test_a_refused_adaptation_is_not_tried_again_with_the_same_photos(alice: Caller, api: FastAPI) -> None:
+    switch_on(alice)
+    alice.upload_photos(3)
+    quiet(api)
+    (due,) = look(api)
+    hand_worker.refuse(api, due.job_id)
+    assert look(api) == []
+
+
+def test_a_gallery_that_is_too_small_and_one_whose_seconds_are_used_up_are_left_alone(
+    alice: Caller, bob: Caller, service: Caller, api: FastAPI
+) -> None:
+    for caller, photos in ((alice, 1), (bob, 3)):
+        switch_on(caller)
+        caller.upload_photos(photos)
+    service("PATCH", f"/v1/users/{bob.user_id}", json={"quotas": {"adaptation_seconds": 1}})
+    quiet(api)
+    assert look(api) == []
+
+
+def test_many_sweepers_and_a_request_at_once_make_one_adaptation(alice: Caller, api: FastAPI) -> None:
+    switch_on(alice)
+    alice.upload_photos(3)
+    quiet(api)
+    start = threading.Barrier(5)
+    due: list[Due] = []
+
+    def sweeper() -> None:
+        start.wait()
+        due.extend(look(api))
+
+    def request() -> None:
+        start.wait()
+        assert alice("POST", "adaptations").status_code == 202
+
+    threads = [*(threading.Thread(target=sweeper) for _ in range(4)), threading.Thread(target=request)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(jobs_of(alice)) == 1 and len(due) <= 1
+
+
+def test_an_erased_user_is_left_alone(alice: Caller, api: FastAPI) -> None:
+    switch_on(alice)
+    alice.upload_photos(3)
+    quiet(api)
+    alice("DELETE")
+    assert look(api) == []
+
+
+def test_a_model_tells_how_stale_it_is(alice: Caller, api: FastAPI) -> None:
+    ids = alice.upload_photos(4)
+    hand_worker.adapt(api, alice("POST", "adaptations").json()["id"], report={"photos": 4})
+
+    def told() -> tuple[object, ...]:
+        (model,) = alice("GET", "models").json()["items"]
+        return tuple(model[name] for name in ("stale", "newer_photos", "newer_share", "removed_photos"))
+
+    assert told() == (False, 0, 0.0, 0)
+    more_photos(alice, range(900, 901))
+    assert told() == (True, 1, 0.2, 0)
+    alice("DELETE", f"images/{ids[0]}")
+    assert told() == (True, 1, 0.25, 1)
+
+
+def test_a_photo_that_comes_or_goes_during_the_run_marks_the_model_stale(alice: Caller, api: FastAPI) -> None:
+    ids = alice.upload_photos(3)
+    job_id = alice("POST", "adaptations").json()["id"]
+    real_claim = hand_worker.claim
+
+    def claim_then_change(api: FastAPI, job_id: str) -> object:
+        lease = real_claim(api, job_id)
+        more_photos(alice, range(700, 701))
+        alice("DELETE", f"images/{ids[0]}")
+        return lease
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hand_worker, "claim", claim_then_change)
+        hand_worker.adapt(api, job_id, report={"photos": 3})
+    (model,) = alice("GET", "models").json()["items"]
+    assert (model["stale"], model["newer_photos"], model["removed_photos"]) == (True, 1, 1)
