@@ -71,6 +71,7 @@ def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Le
             lease_token=Job.lease_token + 1,
             lease_expires_at=expires_at,
             served_at=now,
+            rung_at=None,  # heard; should the lease run out, it is time to ring again
             started_at=func.coalesce(Job.started_at, now, type_=Job.started_at.type),
             revision=Job.revision + 1,
         )
