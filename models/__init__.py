@@ -6,11 +6,13 @@
 """
 
 from models.bases.registry import Base, BaseInfo, available_bases, default_base, load_base
+from models.checkpoint_file import photo_ids_in
 from models.checkpoints import PersonalModel, load_personal
 from models.config import GuardLimits, PersonalizeConfig
 from models.inference import segment
 from models.personalize import Personalization, personalize
-from models.types import Cancelled, ModelFileError, PhotoSource, Progress, Segmentation, Verdict
+from models.resume import CheckpointStore
+from models.types import Cancelled, ModelFileError, PhotoSource, PhotoUnavailable, Progress, Segmentation, Verdict
 
 
 def save_personal(model: PersonalModel) -> bytes:
@@ -22,12 +24,14 @@ __all__ = [
     "Base",
     "BaseInfo",
     "Cancelled",
+    "CheckpointStore",
     "GuardLimits",
     "ModelFileError",
     "PersonalModel",
     "Personalization",
     "PersonalizeConfig",
     "PhotoSource",
+    "PhotoUnavailable",
     "Progress",
     "Segmentation",
     "Verdict",
@@ -36,6 +40,7 @@ __all__ = [
     "load_base",
     "load_personal",
     "personalize",
+    "photo_ids_in",
     "save_personal",
     "segment",
 ]

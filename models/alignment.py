@@ -7,7 +7,7 @@ Batch-norm statistics stay (METHOD, "What is known to go wrong"). Deterministic 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,13 +19,18 @@ from torch import Tensor, nn
 
 from models.adversarial import BETAS, Discriminator, discriminator_step, fooling_loss, weighted_self_information
 from models.augment import maybe_flip
+from models.checkpoint_file import Section
 from models.datasets import LabelledFolder
 from models.gallery import network_input, snap
 from models.grouping import describe, group_batches, group_photos
 from models.labels import IGNORE
 from models.losses import masked_cross_entropy
+from models.memory import Portions, features_in_pieces
 from models.preprocess import normalize, shrink
+from models.resume import Journal, moments_of, parameters_of, restore_moments, restore_parameters
 from models.segmenter import Segmenter
+
+STAGE = "alignment"
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,16 @@ def random_view(
 class Aligner:
     """The segmenter, its two discriminators and their optimizers, over the steps."""
 
-    def __init__(self, segmenter: Segmenter, classes: int, config: AlignmentConfig, planned: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        classes: int,
+        config: AlignmentConfig,
+        planned: int,
+        device: torch.device,
+        portions: Portions | None = None,
+    ) -> None:
+        self.portions = portions or Portions.fitting(device, config.group_size)
         self.segmenter, self.config, self.planned, self.device = segmenter, config, planned, device
         torch.manual_seed(config.seed)
         self.discriminators = [Discriminator(classes).to(device) for _ in range(2)]  # with context, the base's own
@@ -115,29 +129,60 @@ class Aligner:
     ) -> tuple[float, float, float]:
         """One step; photos are RGB in [0, 255]. Returns supervised, adversarial and discriminators' loss."""
         self._decay(number)
-        self.optimizer.zero_grad(set_to_none=True)
-        photos, labels = source
-        seen = self.segmenter(normalize(photos).to(self.device))
-        small = F.interpolate(labels[:, None].float(), seen.logits.shape[2:], mode="nearest")[:, 0].long().to(self.device)
-        own_loss = masked_cross_entropy(seen.features.logits, small)
-        supervised = masked_cross_entropy(seen.logits, small) + self.config.auxiliary_weight * own_loss
-        supervised.backward()  # type: ignore[no-untyped-call]
+        photos, labels = normalize(source[0]).to(self.device), source[1]
+        others = normalize(target).to(self.device)
+        supervised, adversarial, maps = self.portions.attempt(lambda at_once: self._gradients(photos, labels, others, at_once))
+        nn.utils.clip_grad_norm_(self.segmenter.parameters(), self.config.gradient_norm)
+        self.optimizer.step()
+        told = [
+            discriminator_step(judge, optimizer, here, there)
+            for judge, optimizer, (here, there) in zip(self.discriminators, self.judges, maps, strict=True)
+        ]
+        return supervised, adversarial, sum(told) / len(told)
 
-        unseen = self.segmenter(normalize(target).to(self.device))
-        maps = [weighted_self_information(logits) for logits in (unseen.logits, unseen.features.logits)]
+    def _gradients(
+        self,
+        photos: Float[Tensor, "images 3 crop crop"],
+        labels: Int64[Tensor, "images crop crop"],
+        others: Float[Tensor, "others 3 crop crop"],
+        at_once: int,
+    ) -> tuple[float, float, list[tuple[Tensor, Tensor]]]:
+        """Both losses, their gradients left in the segmenter's parameters; and for each discriminator what it is to tell apart."""
+        self.optimizer.zero_grad(set_to_none=True)
+        features = features_in_pieces(self.segmenter.base, photos, at_once)
+        logits = self.segmenter.with_context(features)
+        small = F.interpolate(labels[:, None].float(), logits.shape[2:], mode="nearest")[:, 0].long().to(self.device)
+        own_loss = masked_cross_entropy(features.logits, small)
+        supervised = masked_cross_entropy(logits, small) + self.config.auxiliary_weight * own_loss
+        supervised.backward()  # type: ignore[no-untyped-call]
+        known = [weighted_self_information(given.detach()) for given in (logits, features.logits)]
+        del logits, features
+
+        unseen = features_in_pieces(self.segmenter.base, others, at_once)
+        maps = [weighted_self_information(given) for given in (self.segmenter.with_context(unseen), unseen.logits)]
         weights = (self.config.adversarial_weight, self.config.auxiliary_adversarial_weight)
         fooled = [fooling_loss(judge, given) for judge, given in zip(self.discriminators, maps, strict=True)]
         adversarial = weights[0] * fooled[0] + weights[1] * fooled[1]
         adversarial.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.segmenter.parameters(), self.config.gradient_norm)
-        self.optimizer.step()
+        told_apart = [(here, there.detach()) for here, there in zip(known, maps, strict=True)]
+        return float(supervised.detach()), float(adversarial.detach()), told_apart
 
-        known = [weighted_self_information(logits.detach()) for logits in (seen.logits, seen.features.logits)]
-        told = [
-            discriminator_step(judge, optimizer, here, there.detach())
-            for judge, optimizer, here, there in zip(self.discriminators, self.judges, known, maps, strict=True)
-        ]
-        return float(supervised.detach()), float(adversarial.detach()), sum(told) / len(told)
+    def _parts(self) -> dict[str, tuple[nn.Module, torch.optim.Optimizer]]:
+        judges = {f"judge{index}": pair for index, pair in enumerate(zip(self.discriminators, self.judges, strict=True))}
+        return {"segmenter": (self.segmenter, self.optimizer), **judges}
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        for name, (module, optimizer) in self._parts().items():
+            tensors |= parameters_of(module, f"{name}.weights") | moments_of(optimizer, f"{name}.moments")
+        return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Goes on from a checkpoint."""
+        for name, (module, optimizer) in self._parts().items():
+            restore_parameters(module, tensors, f"{name}.weights")
+            restore_moments(optimizer, tensors, f"{name}.moments")
 
     def _decay(self, number: int) -> None:
         left = (1 - number / self.planned) ** self.config.power
@@ -156,28 +201,37 @@ def align(
     device: torch.device,
     out_of_time: Callable[[], bool] = lambda: False,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
+    journal: Journal | None = None,
+    portions: Portions | None = None,
 ) -> AlignmentLog:
     """Changes `segmenter` in place, from a user's photos (`pixels`, any side, with their groups) and the source's.
 
     Asks `out_of_time` before every step and keeps what it has learned where that turns true. `on_step(step, steps)` hears of every step and
-    may raise to cancel. Raises FileNotFoundError where a source photo has gone.
+    may raise to cancel. Goes on from what `journal` has of an earlier run. Raises FileNotFoundError where a source photo has gone.
     """
     segmenter.eval()  # batch-norm statistics stay, no dropout
-    mates = draw_source(segmenter, source, config, device)
+    begun = Section() if journal is None else journal.begun(STAGE)
+    mates: list[list[int]] = begun.facts["mates"] if begun.facts else draw_source(segmenter, source, config, device)
     segmenter.requires_grad_(True)
     schedule = [
         batch
         for epoch in range(config.epochs)
         for batch in group_batches(groups, size=config.group_size, rng=np.random.default_rng([config.seed, 1, epoch]))
     ]
-    aligner = Aligner(segmenter, segmenter.context.classes, config, max(1, len(schedule)), device)
-    losses: list[tuple[float, float, float]] = []
+    aligner = Aligner(segmenter, segmenter.context.classes, config, max(1, len(schedule)), device, portions)
+    losses: list[tuple[float, float, float]] = [(a, b, c) for a, b, c in begun.facts.get("losses", [])]
+    if begun.facts:
+        aligner.restore(begun.tensors)
     for number, batch in enumerate(schedule):
+        if number < len(losses):
+            continue
         if out_of_time():
             break
         rng = np.random.default_rng([config.seed, 2, number])
         known = _source_views(source, mates[number % len(mates)], config, rng)
         losses.append(aligner.step(number, known, _target_views(pixels, batch, config, rng)))
+        if journal is not None:
+            journal.note(STAGE, lambda: Section(aligner.to_tensors(), {"mates": mates, "losses": losses}))
         on_step(number + 1, len(schedule))
     segmenter.requires_grad_(False)
     means = np.mean(losses, axis=0) if losses else np.full(3, np.nan)

@@ -10,7 +10,7 @@ statistics, all photos of the gallery alike; and a smaller side, for photos with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -75,8 +75,11 @@ class Appearance:
         """The corrected photos at the size they have, rounded."""
         if not self.changes_light:
             return pixels
-        gain, offset = (torch.tensor(values, device=pixels.device).view(1, 3, 1, 1) for values in (self.gain, self.offset))
-        return (pixels.float() * gain + offset).round().clamp(0, 255).to(torch.uint8)
+        gain, offset = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (self.gain, self.offset))
+        shown = torch.empty_like(pixels)
+        for photo, corrected in zip(pixels, shown, strict=True):  # one at a time: as floats a gallery is four times as large
+            corrected.copy_((photo.float() * gain + offset).round().clamp(0, 255))
+        return shown
 
     def to_json(self) -> dict[str, Any]:
         """For the report."""
@@ -86,6 +89,12 @@ class Appearance:
             "offset": [round(v, 2) for v in self.offset],
             "side": self.side,
         }
+
+    @classmethod
+    def exactly(cls, facts: Mapping[str, Any]) -> Appearance:
+        """From the fields as they are, as in a checkpoint."""
+        (red, green, blue), (r, g, b) = facts["gain"], facts["offset"]
+        return cls((red, green, blue), (r, g, b), facts["side"], facts["kind"], facts["smaller"])
 
 
 @dataclass(frozen=True)
@@ -133,13 +142,12 @@ def _three(values: Float[Tensor, 3]) -> tuple[float, float, float]:
 
 
 @contextmanager
-def batch_norm_inputs(network: nn.Module) -> Iterator[list[tuple[nn.modules.batchnorm._BatchNorm, Tensor]]]:
-    """Every batch-norm layer of `network` with its input, in the order of the passes made inside the block."""
-    seen: list[tuple[nn.modules.batchnorm._BatchNorm, Tensor]] = []
+def batch_norm_inputs(network: nn.Module, hear: Callable[[nn.modules.batchnorm._BatchNorm, Tensor], None]) -> Iterator[None]:
+    """Inside the block, `hear` is told of every batch-norm layer of `network` and its input, pass by pass; nothing of it is kept."""
     layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: seen.append((layer, inputs[0]))) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: hear(layer, inputs[0])) for layer in layers]
     try:
-        yield seen
+        yield
     finally:
         for hook in hooks:
             hook.remove()
@@ -155,14 +163,15 @@ class StatisticsDistance:
     @torch.no_grad()
     def add(self, x: Float[Tensor, "photos 3 h w"]) -> None:
         """One batch, normalised."""
-        with batch_norm_inputs(self.network) as seen:
+        with batch_norm_inputs(self.network, self._count):
             self.network(x)
-        for layer, values in seen:
-            values = values.float()
-            count = values.numel() // values.shape[1]
-            total, squares = values.sum((0, 2, 3)).double(), values.square().sum((0, 2, 3)).double()
-            before = self._sums.get(layer)
-            self._sums[layer] = (total, squares, count) if before is None else (before[0] + total, before[1] + squares, before[2] + count)
+
+    def _count(self, layer: nn.modules.batchnorm._BatchNorm, values: Tensor) -> None:
+        values = values.float()
+        count = values.numel() // values.shape[1]
+        total, squares = values.sum((0, 2, 3)).double(), values.square().sum((0, 2, 3)).double()
+        before = self._sums.get(layer)
+        self._sums[layer] = (total, squares, count) if before is None else (before[0] + total, before[1] + squares, before[2] + count)
 
     def value(self) -> float:
         """Mean over layers of the mean over channels of KL(N(gallery) ‖ N(training)), in nats; 0 for a network without batch norm."""
@@ -187,25 +196,36 @@ def gaussian_divergence(
 
 
 def choose_appearance(
-    base: Base, pixels: UInt8[Tensor, "photos 3 h w"], *, on_step: Callable[[int, int], None] = lambda step, steps: None
+    base: Base,
+    pixels: UInt8[Tensor, "photos 3 h w"],
+    *,
+    known: Mapping[str, float] | None = None,
+    on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, distances: None,
 ) -> Choice:
-    """First the light at the base's own side, then the side under that light. `pixels`: small copies of the gallery's photos."""
+    """First the light at the base's own side, then the side under that light. `pixels`: small copies of the gallery's photos.
+
+    `known`: distances that an earlier run has measured. `on_step` hears of each that is new, with all so far.
+    """
     positions = np.unique(np.linspace(0, len(pixels) - 1, min(SAMPLE, len(pixels))).round().astype(int)).tolist()
     sample = pixels[positions]
     lights = light_candidates(pixels, base.info.side)
     sides = sorted({snap(base.info.side * share) for share in SIDES} - {base.info.side}, reverse=True)
-    distances: dict[str, float] = {}
+    distances = dict(known or {})
+
+    def distance_of(name: str, appearance: Appearance) -> float:
+        if name not in distances:
+            distances[name] = _distance(base, appearance, sample)
+            on_step(len(distances), len(lights) + len(sides), distances)
+        return distances[name]
+
     for appearance in lights:
-        distances[appearance.kind] = _distance(base, appearance, sample)
-        on_step(len(distances), len(lights) + len(sides))
+        distance_of(appearance.kind, appearance)
     light = _best_light(lights, distances)
     best, nearest = light, distances[light.kind] * (1 - MIN_GAIN)
     for side in sides:
         smaller = Appearance(light.gain, light.offset, side, light.kind, smaller=True)
-        distances[f"side {side}"] = _distance(base, smaller, sample)
-        if distances[f"side {side}"] < nearest:
-            best, nearest = smaller, distances[f"side {side}"]
-        on_step(len(distances), len(lights) + len(sides))
+        if (found := distance_of(f"side {side}", smaller)) < nearest:
+            best, nearest = smaller, found
     return Choice(best, distances)
 
 

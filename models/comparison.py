@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,21 @@ class Comparison:
                 raise ValueError(f"Photo {photo_id!r} must be added once and alone, not in a batch of {len(before.probabilities)}.")
             self.photos[photo_id] = counts
         self.total += counts
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The photos' counts, photo by photo, for a checkpoint; their ids are the keys of `photos`."""
+        return {
+            name: np.stack([np.asarray(getattr(counts, name)) for counts in self.photos.values()])
+            for name in (field.name for field in fields(Counts))
+            if self.photos
+        }
+
+    def restore(self, photo_ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
+        """Puts `to_arrays`'s counts back into an empty comparison, in their order."""
+        for index, photo_id in enumerate(photo_ids):
+            values = {name: stacked[index] if stacked.ndim > 1 else float(stacked[index]) for name, stacked in arrays.items()}
+            self.photos[photo_id] = Counts(**values)
+            self.total += self.photos[photo_id]
 
     def figures(self) -> dict[str, float]:
         """Over all photos; all in [0, 1] but the entropies (nats per pixel). `rescale_…` and `reference_…` only where the caller looked.

@@ -50,6 +50,9 @@ class PersonalizeConfig:
     auxiliary_weight: float = 0.4  # METHOD, step 1
     gradient_norm: float = 5.0  # ours
 
+    photos_at_once: int | None = None
+    """Photos whose activations are in memory at once; the results are the same but for float error. None: 1 on a CPU, else a group."""
+
     remembered_photos: int = 2  # ours: photos of each group whose class proxies the context bank keeps
     guard_photos: int = 32  # ours: photos the guard looks at
     guard_share: float = 0.12  # ours: share of the budget that training leaves to the guard

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from models.appearance import Appearance
 from models.bases.registry import Base
+from models.checkpoint_file import Section
 from models.clock import Clock
 from models.config import PersonalizeConfig
 from models.gallery import network_input, snap
 from models.grouping import describe, group_photos
 from models.preprocess import shrink
-from models.types import PhotoSource
+from models.resume import Journal
+from models.types import PhotoSource, PhotoUnavailable
 
 MIN_PHOTOS = 2  # ours: one photo has no other to learn from
+STAGE = "looking"
+
+
+class TooFewPhotos(Exception):
+    """Fewer than MIN_PHOTOS of the gallery could be read."""
+
+    def __init__(self, left_out: dict[str, str]) -> None:
+        super().__init__(f"only {len(left_out)} photos were there to be read, none or one of them whole")
+        self.left_out = left_out
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,11 @@ class Look:
     chosen: list[int]
     """Positions in `indices` of the photos to learn from, group by group."""
     pixels: UInt8[Tensor, "chosen 3 side side"]
+    """At most `max_training_photos`, which bounds what the whole gallery takes."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Photo id → why it could not be read."""
+    appearance: Appearance | None = None
+    """How `shown` shows them; None: as they are."""
 
     @property
     def chosen_groups(self) -> Int64[np.ndarray, " chosen"]:
@@ -40,26 +58,124 @@ class Look:
         """Photo id → group, of the photos looked at."""
         return {photos.ids[index]: int(group) for index, group in zip(self.indices, self.groups, strict=True)}
 
+    def shown(self, positions: Sequence[int]) -> UInt8[Tensor, "photos 3 side side"]:
+        """Some of `pixels`, in the appearance."""
+        taken = self.pixels[list(positions)]
+        return taken if self.appearance is None else self.appearance.show(taken)
+
+
+@dataclass
+class _Seen:
+    """The photos read so far, in the order of the draw."""
+
+    drawn: int = 0
+    indices: list[int] = field(default_factory=list)
+    rows: list[np.ndarray] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_section(cls, section: Section) -> _Seen:
+        if not section.facts:
+            return cls()
+        return cls(section.facts["drawn"], list(section.facts["indices"]), list(section.tensors["rows"].numpy()), section.facts["left_out"])
+
+    def to_section(self) -> Section:
+        facts = {"drawn": self.drawn, "indices": self.indices, "left_out": self.left_out}
+        return Section({"rows": torch.from_numpy(np.stack(self.rows))}, facts)
+
 
 @torch.no_grad()
-def look(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Clock) -> Look:
-    """Reads every photo once (in a seeded order, as long as time allows), describes and groups them, and draws those to learn from."""
-    rng = np.random.default_rng(config.seed)
-    side = snap(base.info.side * max(config.scales))
-    order = [int(i) for i in rng.permutation(len(photos.ids))]
-    small: list[Tensor] = []
-    rows: list[np.ndarray] = []
-    keep = config.max_training_photos
-    for done, index in enumerate(order):
-        if done >= MIN_PHOTOS and clock.spent(config.describe_share):
-            order = order[:done]
+def look(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Clock, journal: Journal) -> Look:
+    """Reads every photo once (in a seeded order, as long as time allows), describes and groups them, and draws those to learn from.
+
+    After a resume only the photos to learn from are read again. Raises TooFewPhotos.
+    """
+    if (finished := journal.finished(STAGE)) is not None:
+        return _again(base, photos, config, clock, journal, finished)
+    order = [int(i) for i in np.random.default_rng(config.seed).permutation(len(photos.ids))]
+    seen = _Seen.from_section(journal.begun(STAGE))
+    copies = Copies(min(config.max_training_photos, len(order)), base, config)
+    for index in seen.indices[: len(copies.pixels)]:
+        clock.look()
+        _read(photos, index, copies, seen.left_out)
+    if len(copies) < min(len(seen.indices), len(copies.pixels)):  # one of them has gone since: the draw begins anew
+        seen, copies = _Seen(), Copies(len(copies.pixels), base, config)
+    for index in order[seen.drawn :]:
+        if len(seen.indices) >= MIN_PHOTOS and clock.spent(config.describe_share):
             break
-        pixels = shrink(photos.load(index), side)
-        x = network_input(pixels[None], config.describe_side, base.device)
-        rows.append(describe(base.segmenter.base(x).deep)[0])
-        if len(small) < keep:  # an even draw: the order is random
-            small.append(pixels)
-        clock.step(done + 1, len(order))
-    groups, centres = group_photos(np.stack(rows), seed=config.seed, size=config.group_size)
-    chosen = [int(i) for i in np.argsort(groups[: len(small)], kind="stable")]
-    return Look(order, groups, centres, chosen, torch.stack([small[i] for i in chosen]))
+        pixels = _read(photos, index, copies, seen.left_out)
+        if pixels is not None:
+            x = network_input(pixels[None], config.describe_side, base.device)
+            seen.rows.append(describe(base.segmenter.base(x).deep)[0])
+            seen.indices.append(index)
+        seen.drawn += 1
+        if seen.rows:
+            journal.note(STAGE, seen.to_section)
+        clock.step(seen.drawn, len(order))
+    if len(seen.indices) < MIN_PHOTOS:
+        raise TooFewPhotos(seen.left_out)
+    groups, centres = group_photos(np.stack(seen.rows), seed=config.seed, size=config.group_size)
+    chosen = [int(i) for i in np.argsort(groups[: len(copies)], kind="stable")]
+    found = Look(seen.indices, groups, centres, chosen, copies.pixels[chosen], seen.left_out)
+    journal.finish(STAGE, lambda: _section(found))
+    return found
+
+
+class Copies:
+    """Small copies of the first photos read, as many as there is room for."""
+
+    def __init__(self, room: int, base: Base, config: PersonalizeConfig) -> None:
+        side = snap(base.info.side * max(config.scales))
+        self.side, self._count = side, 0
+        self._room = torch.empty(room, 3, side, side, dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def pixels(self) -> UInt8[Tensor, "room 3 side side"]:
+        """The copies, and behind them the room that is left."""
+        return self._room
+
+    def add(self, pixels: UInt8[Tensor, "3 side side"]) -> None:
+        """Keeps a copy where there is room."""
+        if self._count < len(self._room):
+            self._room[self._count] = pixels
+            self._count += 1
+
+
+def _read(photos: PhotoSource, index: int, copies: Copies, left_out: dict[str, str]) -> UInt8[Tensor, "3 side side"] | None:
+    """A small copy, also kept in `copies`; None (and the reason in `left_out`) where there is no such photo any more."""
+    try:
+        photo = photos.load(index)
+    except PhotoUnavailable as error:
+        left_out[photos.ids[index]] = str(error)
+        return None
+    pixels = shrink(photo, copies.side)
+    copies.add(pixels)
+    return pixels
+
+
+def _section(found: Look) -> Section:
+    tensors = {"groups": torch.from_numpy(found.groups), "centres": torch.from_numpy(found.centres)}
+    return Section(tensors, {"indices": found.indices, "chosen": found.chosen, "left_out": found.left_out})
+
+
+def _again(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Clock, journal: Journal, section: Section) -> Look:
+    """The look of an earlier run. Where a photo to learn from has gone since, what was learned with it is forgotten."""
+    indices, left_out = list(section.facts["indices"]), dict(section.facts["left_out"])
+    copies = Copies(len(section.facts["chosen"]), base, config)
+    chosen: list[int] = []
+    for position in section.facts["chosen"]:
+        clock.look()
+        if _read(photos, indices[position], copies, left_out) is not None:
+            chosen.append(position)
+    if len(chosen) < MIN_PHOTOS:
+        raise TooFewPhotos(left_out)
+    found = Look(
+        indices, section.tensors["groups"].numpy(), section.tensors["centres"].numpy(), chosen, copies.pixels[: len(chosen)], left_out
+    )
+    if len(chosen) < len(section.facts["chosen"]):
+        journal.forget_all_but(STAGE)
+        journal.finish(STAGE, lambda: _section(found))
+    return found

@@ -5,32 +5,25 @@ Source-free (METHOD, "Decisions"): the gallery's photos are all it sees. Determi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-import torch
-
-from models.alignment import AlignmentConfig, AlignmentLog, align
-from models.appearance import AS_IT_IS, Appearance, Choice, choose_appearance
 from models.bases.registry import Base
 from models.check import check
-from models.checkpoints import ContextBank, PersonalModel, load_personal, save_delta
+from models.checkpoints import PersonalModel
 from models.clock import Clock
 from models.config import GuardLimits, PersonalizeConfig
 from models.datasets import LabelledFolder
 from models.explain import changes
-from models.gallery import network_input
-from models.grouping import group_runs
 from models.guard import settle
-from models.labels import BACKGROUND, IGNORE
-from models.look import MIN_PHOTOS, Look, look
-from models.pseudo_labels import Prediction, average_predictions, class_thresholds, concatenate, easy_photos, most_likely, select
-from models.report import report_of
-from models.segmenter import Segmenter
-from models.selftraining import TrainingSet, is_finite, self_train, step_back
+from models.look import MIN_PHOTOS, TooFewPhotos, look
+from models.memory import Portions
+from models.report import left_out_json, report_of
+from models.resume import CheckpointStore, Journal, hash_of
+from models.selftraining import is_finite
+from models.stages import Run, align_with, as_stored, pseudo_labels, shown_by, teacher, train
 from models.types import PhotoSource, Progress, Verdict
 
 
@@ -46,73 +39,6 @@ class Personalization:
     """What to serve: the candidate, or the base's weights under the gallery's appearance; None where the guard keeps the base."""
 
 
-def shown_by(base: Base, seen: Look, config: PersonalizeConfig, clock: Clock, *, parts: int = 1) -> tuple[Look, Choice]:
-    """The photos in the appearance that fits the base best, and which that is; the first of the stage's `parts`."""
-    if config.appearance:
-        choice = choose_appearance(base, seen.pixels, on_step=lambda step, steps: clock.step(step, parts * steps))
-    else:
-        choice = Choice(Appearance.untouched(base.info.side), {})
-    return replace(seen, pixels=choice.appearance.show(seen.pixels)), choice
-
-
-def align_with(
-    source: LabelledFolder, segmenter: Segmenter, shown: Look, side: int, base: Base, config: PersonalizeConfig, clock: Clock
-) -> AlignmentLog:
-    """Step 1 as published, of the second half of its stage; `segmenter` is changed, so it must be a copy of the base's."""
-    settings = AlignmentConfig(seed=config.seed, group_size=config.group_size, side=side, crop=min(AlignmentConfig.crop, side))
-    return align(
-        segmenter,
-        source,
-        shown.pixels,
-        shown.chosen_groups,
-        settings,
-        device=base.device,
-        out_of_time=lambda: clock.spent(config.describe_share + config.source_share),
-        on_step=lambda step, steps: clock.step(steps + step, 2 * steps),
-    )
-
-
-def is_shifted(base: Base, choice: Choice, config: PersonalizeConfig) -> bool:
-    """Whether the gallery, as it is, comes from a camera that the base does not know: there it takes too much for background."""
-    found, familiar = choice.distances.get(AS_IT_IS), base.info.familiar_distance
-    return found is not None and familiar is not None and found > config.shifted_from * familiar
-
-
-@torch.no_grad()
-def label(base: Base, segmenter: Segmenter, shown: Look, side: int, config: PersonalizeConfig, clock: Clock) -> Prediction:
-    """Averaged predictions for the photos to learn from, group batch by group batch; fewer scales once time runs short."""
-    batches = group_runs(shown.chosen_groups, config.group_size)
-    size = base.info.side // 2
-    parts = []
-    for done, batch in enumerate(batches):
-        scales = (1.0,) if clock.spent(config.describe_share + config.label_share) else config.scales
-        probabilities = average_predictions(segmenter, shown.pixels[batch], side=side, scales=scales, device=base.device, size=size)
-        parts.append(most_likely(probabilities))
-        clock.step(done + 1, len(batches))
-    return concatenate(parts)
-
-
-def teacher(base: Base, config: PersonalizeConfig) -> Segmenter:
-    """A copy of the base's segmenter, without its context where the settings leave it out."""
-    segmenter = copy.deepcopy(base.segmenter)
-    segmenter.use_context = config.context
-    return segmenter.eval()
-
-
-@torch.no_grad()
-def remember(base: Base, segmenter: Segmenter, shown: Look, side: int, config: PersonalizeConfig) -> ContextBank:
-    """The class proxies of the first few photos of each group, by the adapted model; none where it does without context."""
-    proxies, owners = [torch.zeros(0, segmenter.context.channels)], [torch.zeros(0, dtype=torch.int32)]
-    for group in range(len(shown.centres) if segmenter.use_context else 0):
-        members = [int(i) for i in np.flatnonzero(shown.chosen_groups == group)[: config.remembered_photos]]
-        if members:
-            features = segmenter.base(network_input(shown.pixels[members], side, base.device))
-            rows = segmenter.context.describe(features)[1].flatten(0, 1)  # (M·K, C)
-            proxies.append(rows.cpu())
-            owners.append(torch.full((len(rows),), group, dtype=torch.int32))
-    return ContextBank(torch.cat(proxies), torch.cat(owners), shown.centres)
-
-
 def personalize(
     base: Base,
     photos: PhotoSource,
@@ -122,58 +48,73 @@ def personalize(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     limits: GuardLimits | None = None,
+    checkpoints: CheckpointStore | None = None,
 ) -> Personalization:
     """Adapts `base` to a gallery, without a label of it. The base is never changed.
 
     `source`: labelled photos of the public set; where given, step 1 aligns the network with them first (`models.alignment`).
-    Raises Cancelled where `should_stop` turns true (asked at every step), and whatever `photos.load` raises.
+    `checkpoints`: where the run is saved every few seconds; it goes on from a checkpoint of the same job, and the result is the same.
+    Raises Cancelled where `should_stop` turns true (asked at every step), and whatever `photos.load` raises but PhotoUnavailable.
     """
     config, limits = config or PersonalizeConfig(), limits or GuardLimits()
     clock = Clock(config.budget_seconds, on_progress, should_stop)
     if len(photos.ids) < MIN_PHOTOS:
         verdict = Verdict(False, "too_few_photos", f"Kept the base model, because {len(photos.ids)} photo is too few to learn from.")
         return Personalization(None, verdict, {}, report_of(base, photos, config, clock, verdict))
+    journal = Journal.open(checkpoints, clock, what_fits(base, photos, config, limits, source), tuple(photos.ids))
+    run = Run(base, config, clock, journal, Portions.fitting(base.device, config.group_size, config.photos_at_once))
+    report = partial(report_of, base, photos, config, clock, journal=journal)
 
     clock.stage("looking")
-    seen = look(base, photos, config, clock)
+    try:
+        seen = look(base, photos, config, clock, journal)
+    except TooFewPhotos as error:
+        verdict = _too_few(photos, error)
+        return Personalization(None, verdict, {}, report(verdict) | {"photos_left_out": left_out_json(error.left_out)})
     clock.stage("aligning")
-    shown, choice = shown_by(base, seen, config, clock, parts=1 if source is None else 2)
-    side = choice.appearance.side
-    start = teacher(base, config)
-    aligned = None if source is None else align_with(source, start, shown, side, base, config, clock)
-    if not is_finite(start):
-        start, aligned = teacher(base, config), None  # the alignment diverged: the report has none
+    shown, choice = shown_by(run, seen, parts=1 if source is None else 2)
+    start = teacher(run)
+    aligned = None if source is None else align_with(run, source, start, shown, choice.appearance.side)
     clock.stage("labelling")
-    prediction = label(base, start, shown, side, config, clock)
-    keep_share = config.keep_share_shifted if is_shifted(base, choice, config) else config.keep_share
-    thresholds = class_thresholds(prediction, base.classes, keep_share, balanced=config.class_balance)
-    labels = select(prediction, thresholds)
-    labels[~easy_photos(prediction.entropy, config.easy_share)] = IGNORE
-    if not ((labels != IGNORE) & (labels != BACKGROUND)).any():
+    labels = pseudo_labels(run, start, shown, choice)
+    if not labels.teach_something:
         verdict = Verdict(False, "nothing_to_learn", "Kept the base model, because it sees nothing but background in these photos.")
-        return Personalization(None, verdict, seen.group_of(photos), report_of(base, photos, config, clock, verdict, seen, choice))
+        return Personalization(None, verdict, seen.group_of(photos), report(verdict, seen, choice))
 
     clock.stage("training")
-    adapted = copy.deepcopy(start)
-    data = TrainingSet(shown.pixels, labels, shown.chosen_groups, side)
-    log = self_train(adapted, data, config, device=base.device, on_step=clock.step, out_of_time=lambda: clock.spent(1 - config.guard_share))
-    step_back(adapted, start, config.step_share)
+    adapted, log = train(run, start, shown, labels)
+    told = (seen, choice, labels.selected, labels.thresholds, log, aligned)
     if not is_finite(adapted):
         verdict = Verdict(False, "diverged", "Kept the base model, because the training did not converge.")
-        report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log, aligned)
-        return Personalization(None, verdict, seen.group_of(photos), report)
+        return Personalization(None, verdict, seen.group_of(photos), report(verdict, *told))
     clock.stage("checking")
-    candidate = _as_stored(base, adapted, shown, choice, config)
-    unlearned = _as_stored(base, teacher(base, config), shown, choice, config) if choice.appearance.changes_anything else None
-    comparisons = check(base, unlearned, candidate, photos, seen, prediction.labels, config, limits, clock)
+    candidate = as_stored(run, adapted, shown, "candidate")
+    unlearned = as_stored(run, teacher(run), shown, "unlearned") if choice.appearance.changes_anything else None
+    comparisons = check(base, unlearned, candidate, photos, seen, labels.averaged, config, limits, clock, journal)
     verdict = settle(comparisons.learned, choice.appearance, limits, base.info.class_names)
     model = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
-    told = comparisons.to_unlearned if verdict.code == "appearance_only" else comparisons.to_candidate
-    report = report_of(base, photos, config, clock, verdict, seen, choice, labels, thresholds, log, aligned)
-    return Personalization(candidate, verdict, seen.group_of(photos), report | changes(told, base.info.class_names), model)
+    changed = comparisons.to_unlearned if verdict.code == "appearance_only" else comparisons.to_candidate
+    whole_report = report(verdict, *told) | changes(changed, base.info.class_names)
+    return Personalization(candidate, verdict, seen.group_of(photos), whole_report, model)
 
 
-def _as_stored(base: Base, segmenter: Segmenter, shown: Look, choice: Choice, config: PersonalizeConfig) -> PersonalModel:
-    """The personal model as its file holds it: what is judged is what is served."""
-    bank = remember(base, segmenter, shown, choice.appearance.side, config)
-    return load_personal(save_delta(base, segmenter, bank, choice.appearance), base)
+def what_fits(base: Base, photos: PhotoSource, config: PersonalizeConfig, limits: GuardLimits, source: LabelledFolder | None) -> str:
+    """A hash of all that the result depends on: a checkpoint of anything else is of no use."""
+    return hash_of(
+        {
+            "base": base.info.name,
+            "weights": base.info.sha256,
+            "device": base.device.type,
+            "config": config.to_json(),
+            "limits": asdict(limits),
+            "photos": list(photos.ids),
+            "source": None if source is None else list(source.ids),
+        }
+    )
+
+
+def _too_few(photos: PhotoSource, error: TooFewPhotos) -> Verdict:
+    left = len(photos.ids) - len(error.left_out)
+    reason = next(iter(error.left_out.values()), "")
+    sentence = f"Kept the base model, because only {left} of {len(photos.ids)} photos could be read, too few to learn from."
+    return Verdict(False, "too_few_photos", f"{sentence} The first that could not: {reason}" if reason else sentence)

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from models.gallery import network_input, snap
 from models.labels import IGNORE
 from models.losses import entropy_of
+from models.memory import features_in_pieces
 from models.segmenter import Segmenter
 
 
@@ -27,14 +28,25 @@ class Prediction(NamedTuple):
 
 
 def average_predictions(
-    segmenter: Segmenter, pixels: UInt8[Tensor, "images 3 h w"], *, side: int, scales: tuple[float, ...], device: torch.device, size: int
+    segmenter: Segmenter,
+    pixels: UInt8[Tensor, "images 3 h w"],
+    *,
+    side: int,
+    scales: tuple[float, ...],
+    device: torch.device,
+    size: int,
+    at_once: int | None = None,
 ) -> Float[Tensor, "images classes size size"]:
-    """Mean class probabilities of a group's photos over scales (times `side`) and mirror images, each pass with the group's context."""
+    """Mean class probabilities of a group's photos over scales (times `side`) and mirror images, each pass with the group's context.
+
+    `at_once`: photos that go through the network together; None: all.
+    """
     total = torch.zeros(1, device=device)
     for scale in scales:
         x = network_input(pixels, snap(side * scale), device)
         for flipped in (False, True):
-            logits = segmenter(x.flip(3) if flipped else x).logits
+            features = features_in_pieces(segmenter.base, x.flip(3) if flipped else x, at_once or len(x))
+            logits = segmenter.with_context(features)
             logits = logits.flip(3) if flipped else logits
             total = total + F.interpolate(logits, (size, size), mode="bilinear", align_corners=False).softmax(1)
     return total / (2 * len(scales))
@@ -78,7 +90,9 @@ def _reached_by(share: float, scores: Float[Tensor, " pixels"]) -> float:
     return float(scores.float().kthvalue(rank + 1).values)
 
 
-def select(prediction: Prediction, thresholds: Float[Tensor, " classes"]) -> Int64[Tensor, "images h w"]:
+def select(prediction: Prediction, thresholds: Float[Tensor, " classes"]) -> UInt8[Tensor, "images h w"]:
     """The label where its confidence reaches the class's threshold, IGNORE elsewhere."""
-    labels = prediction.labels.long()
-    return torch.where(prediction.confidence.float() >= thresholds[labels], labels, IGNORE)
+    selected = prediction.labels.clone()
+    for labels, confidence in zip(selected, prediction.confidence, strict=True):  # one at a time: their indices are eight times as large
+        labels[confidence.float() < thresholds[labels.long()]] = IGNORE
+    return selected

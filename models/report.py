@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from models.alignment import AlignmentLog
@@ -15,6 +16,7 @@ from models.clock import Clock
 from models.config import PersonalizeConfig
 from models.labels import IGNORE
 from models.look import Look
+from models.resume import Journal
 from models.selftraining import TrainingLog
 from models.types import PhotoSource, Verdict
 
@@ -27,10 +29,11 @@ def report_of(
     verdict: Verdict,
     seen: Look | None = None,
     choice: Choice | None = None,
-    labels: Int64[Tensor, "photos h w"] | None = None,
+    labels: UInt8[Tensor, "photos h w"] | None = None,
     thresholds: Float[Tensor, " classes"] | None = None,
     log: TrainingLog | None = None,
     aligned: AlignmentLog | None = None,
+    journal: Journal | None = None,
 ) -> dict[str, Any]:
     """What is known of a personalisation when it ends; the arguments that are None belong to stages that were not reached."""
     clock.close()
@@ -44,7 +47,11 @@ def report_of(
         "settings": config.to_json(),
         "groups": [],
     }
+    if journal is not None:
+        report |= journal.to_json()
     if seen is not None:
+        if seen.left_out:
+            report["photos_left_out"] = left_out_json(seen.left_out)
         members = seen.group_of(photos)
         by_group = [sorted(photo for photo, group in members.items() if group == index) for index in range(len(seen.centres))]
         report["groups"] = [{"index": index, "photos": ids, "size": len(ids)} for index, ids in enumerate(by_group)]
@@ -60,7 +67,12 @@ def report_of(
     return report
 
 
-def _pseudo_label_report(base: Base, labels: Int64[Tensor, "photos h w"], thresholds: Float[Tensor, " classes"]) -> dict[str, Any]:
+def left_out_json(left_out: Mapping[str, str]) -> list[dict[str, str]]:
+    """Photos that could not be read, and why."""
+    return [{"id": photo_id, "reason": reason} for photo_id, reason in left_out.items()]
+
+
+def _pseudo_label_report(base: Base, labels: UInt8[Tensor, "photos h w"], thresholds: Float[Tensor, " classes"]) -> dict[str, Any]:
     counts = torch.bincount(labels.flatten(), minlength=IGNORE + 1)[: base.classes]
     found = [index for index in range(base.classes) if counts[index] > 0]
     return {

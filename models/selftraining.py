@@ -12,13 +12,19 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from models.appearance import Appearance
 from models.augment import disturb, jitter_color, maybe_flip, mix_pieces
+from models.checkpoint_file import Section
 from models.config import PersonalizeConfig
 from models.gallery import resize_batch
 from models.grouping import group_batches
 from models.losses import masked_cross_entropy, unlabelled_divergence
+from models.memory import Portions, features_in_pieces
 from models.preprocess import normalize
+from models.resume import Journal, moments_of, parameters_of, restore_moments, restore_parameters
 from models.segmenter import Segmenter
+
+STAGE = "training"
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,16 @@ class TrainingSet:
     """What is learned from: small copies of the photos, their pseudo labels and groups."""
 
     pixels: UInt8[Tensor, "photos 3 h w"]
-    labels: Int64[Tensor, "photos h2 w2"]
+    labels: UInt8[Tensor, "photos h2 w2"]
     groups: Int64[np.ndarray, " photos"]
     side: int
+    appearance: Appearance | None = None
+    """How `pixels` are shown; None: as they are."""
+
+    def photos(self, batch: Sequence[int]) -> UInt8[Tensor, "images 3 side side"]:
+        """Some of the photos as they are learned from."""
+        taken = self.pixels[list(batch)]
+        return resize_batch(taken if self.appearance is None else self.appearance.show(taken), self.side)
 
 
 @dataclass(frozen=True)
@@ -48,36 +61,97 @@ def self_train(
     device: torch.device,
     out_of_time: Callable[[], bool],
     on_step: Callable[[int, int], None],
+    journal: Journal | None = None,
+    portions: Portions | None = None,
 ) -> TrainingLog:
-    """Changes `segmenter` in place. Stops early, keeping what it has learned, where `out_of_time` turns true."""
-    anchor = copy.deepcopy(segmenter).eval() if config.anchor_weight else None
-    mean = RunningMean(segmenter, config.teacher_decay) if config.teacher_decay else None
-    segmenter.eval().requires_grad_(True)  # eval: batch-norm statistics stay, no dropout
-    learning = segmenter if segmenter.use_context else segmenter.base
-    optimizer = torch.optim.AdamW(learning.parameters(), lr=config.learning_rate)
+    """Changes `segmenter` in place. Stops early, keeping what it has learned, where `out_of_time` turns true.
+
+    Goes on from what `journal` has of an earlier run: every step's randomness is its own, so the result is the same.
+    """
+    learner = Learner(segmenter, config, device, portions or Portions.fitting(device, config.group_size, config.photos_at_once))
     schedule = [
         (epoch, batch)
         for epoch in range(config.epochs)
         for batch in group_batches(data.groups, size=config.group_size, rng=np.random.default_rng([config.seed, epoch]))
     ]
-    losses: list[list[float]] = []
-    done = 0
-    for done, (epoch, batch) in enumerate(schedule):
-        if out_of_time():
-            break
-        if epoch == len(losses):
-            losses.append([])
-        rng = np.random.default_rng([config.seed, epoch, done])
-        losses[epoch].append(_step(segmenter, anchor, optimizer, data, batch, config, rng, device))
-        if mean is not None:
-            mean.add(segmenter)
-        on_step(done + 1, len(schedule))
-    else:
-        done = len(schedule)
-    segmenter.requires_grad_(False)
-    if mean is not None:
-        mean.copy_to(segmenter)
-    return TrainingLog(done, len(schedule), tuple(float(np.mean(epoch_losses)) for epoch_losses in losses))
+    if journal is not None and (begun := journal.begun(STAGE)).facts:
+        learner.restore(begun)
+    while learner.done < len(schedule) and not out_of_time():
+        epoch, batch = schedule[learner.done]
+        rng = np.random.default_rng([config.seed, epoch, learner.done])
+        learner.step(epoch, *_augmented(data, batch, rng, strong=config.strong_views))
+        if journal is not None:
+            journal.note(STAGE, learner.to_section)
+        on_step(learner.done, len(schedule))
+    learner.finish()
+    return TrainingLog(learner.done, len(schedule), tuple(float(np.mean(of_epoch)) for of_epoch in learner.losses))
+
+
+class Learner:
+    """The segmenter that learns, and all that a step changes or needs beside the photos."""
+
+    def __init__(self, segmenter: Segmenter, config: PersonalizeConfig, device: torch.device, portions: Portions) -> None:
+        self.anchor = copy.deepcopy(segmenter).eval() if config.anchor_weight else None
+        self.mean = RunningMean(segmenter, config.teacher_decay) if config.teacher_decay else None
+        self.segmenter, self.config, self.device, self.portions = segmenter, config, device, portions
+        segmenter.eval().requires_grad_(True)  # eval: batch-norm statistics stay, no dropout
+        learning = segmenter if segmenter.use_context else segmenter.base
+        self.optimizer = torch.optim.AdamW(learning.parameters(), lr=config.learning_rate)
+        self.done = 0
+        """Steps."""
+        self.losses: list[list[float]] = []
+        """Of each epoch begun, step by step."""
+
+    def step(self, epoch: int, pixels: Float[Tensor, "images 3 side side"], labels: Int64[Tensor, "images h2 w2"]) -> None:
+        """Learns from one batch."""
+        x, target = normalize(pixels).to(self.device), labels.to(self.device)
+        loss = self.portions.attempt(lambda at_once: self._gradients(x, target, at_once))
+        nn.utils.clip_grad_norm_(self.segmenter.parameters(), self.config.gradient_norm)
+        self.optimizer.step()
+        if self.mean is not None:
+            self.mean.add(self.segmenter)
+        if epoch == len(self.losses):
+            self.losses.append([])
+        self.losses[epoch].append(loss)
+        self.done += 1
+
+    def _gradients(self, x: Float[Tensor, "images 3 side side"], target: Int64[Tensor, "images h2 w2"], at_once: int) -> float:
+        """The loss; its gradients are left in the parameters, and nowhere else."""
+        self.optimizer.zero_grad(set_to_none=True)
+        features = features_in_pieces(self.segmenter.base, x, at_once)
+        logits = self.segmenter.with_context(features)
+        loss = _loss_at(logits, target)
+        if self.segmenter.use_context:
+            loss = loss + self.config.auxiliary_weight * _loss_at(features.logits, target)
+        if self.anchor is not None:
+            with torch.no_grad():
+                reference = self.anchor.with_context(features_in_pieces(self.anchor.base, x, at_once)).softmax(1)
+            loss = loss + self.config.anchor_weight * unlabelled_divergence(logits, reference, target)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def finish(self) -> None:
+        """Ends the learning; the running mean, where there is one, becomes the weights."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.segmenter.requires_grad_(False)
+        if self.mean is not None:
+            self.mean.copy_to(self.segmenter)
+
+    def to_section(self) -> Section:
+        """For a checkpoint."""
+        means = {} if self.mean is None else {f"mean.{index}": value.clone() for index, value in enumerate(self.mean.weights)}
+        tensors = parameters_of(self.segmenter) | moments_of(self.optimizer) | means
+        return Section(tensors, {"done": self.done, "losses": self.losses, "at_once": self.portions.size})
+
+    def restore(self, section: Section) -> None:
+        """Goes on from a checkpoint."""
+        restore_parameters(self.segmenter, section.tensors)
+        restore_moments(self.optimizer, section.tensors)
+        for index, value in enumerate([] if self.mean is None else self.mean.weights):
+            value.copy_(section.tensors[f"mean.{index}"])
+        self.done = section.facts["done"]
+        self.losses = [list(of_epoch) for of_epoch in section.facts["losses"]]
+        self.portions.size = min(self.portions.size, section.facts["at_once"])
 
 
 class RunningMean:
@@ -112,34 +186,6 @@ def is_finite(module: nn.Module) -> bool:
     return all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters())
 
 
-def _step(
-    segmenter: Segmenter,
-    anchor: Segmenter | None,
-    optimizer: torch.optim.Optimizer,
-    data: TrainingSet,
-    batch: Sequence[int],
-    config: PersonalizeConfig,
-    rng: np.random.Generator,
-    device: torch.device,
-) -> float:
-    pixels, labels = _augmented(data, batch, rng, strong=config.strong_views)
-    x = normalize(pixels).to(device)
-    output = segmenter(x)
-    target = labels.to(device)
-    loss = _loss_at(output.logits, target)
-    if segmenter.use_context:
-        loss = loss + config.auxiliary_weight * _loss_at(output.features.logits, target)
-    if anchor is not None:
-        with torch.no_grad():
-            reference = anchor(x).logits.softmax(1)
-        loss = loss + config.anchor_weight * unlabelled_divergence(output.logits, reference, target)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(segmenter.parameters(), config.gradient_norm)
-    optimizer.step()
-    return float(loss.detach())
-
-
 def _loss_at(logits: Float[Tensor, "images classes h w"], labels: Int64[Tensor, "images h2 w2"]) -> Tensor:
     """The loss at the labels' own size."""
     return masked_cross_entropy(F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False), labels)
@@ -148,10 +194,10 @@ def _loss_at(logits: Float[Tensor, "images classes h w"], labels: Int64[Tensor, 
 def _augmented(
     data: TrainingSet, batch: Sequence[int], rng: np.random.Generator, *, strong: bool
 ) -> tuple[Float[Tensor, "images 3 side side"], Int64[Tensor, "images h2 w2"]]:
-    pixels = resize_batch(data.pixels[list(batch)], data.side).float()
+    pixels = data.photos(batch).float()
     pairs = []
     for photo, index in zip(pixels, batch, strict=True):
         view = jitter_color(photo, rng)
-        pairs.append(maybe_flip(disturb(view, rng) if strong else view, data.labels[index], rng))
+        pairs.append(maybe_flip(disturb(view, rng) if strong else view, data.labels[index].long(), rng))
     x, labels = torch.stack([photo for photo, _ in pairs]), torch.stack([labels for _, labels in pairs])
     return mix_pieces(x, labels, rng) if strong else (x, labels)

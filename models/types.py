@@ -32,7 +32,7 @@ class PhotoSource(Protocol):
         ...
 
     def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The photo, EXIF-upright RGB in [0, 255]."""
+        """The photo, EXIF-upright RGB in [0, 255]. Raises PhotoUnavailable where the gallery should go on without it."""
         ...
 
 
@@ -72,6 +72,10 @@ class Segmentation:
 
 class Cancelled(Exception):
     """`should_stop` turned true; nothing was produced."""
+
+
+class PhotoUnavailable(Exception):
+    """A photo of the gallery cannot be had (any more); says why, in a sentence. The personalisation goes on without it."""
 
 
 class ModelFileError(ValueError):

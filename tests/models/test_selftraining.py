@@ -15,7 +15,7 @@ CONFIG = models.PersonalizeConfig(epochs=2, group_size=2)
 @pytest.fixture(scope="module")
 def data(photos) -> TrainingSet:
     pixels = torch.stack([shrink(photo, 128) for photo in photos[:4]])
-    labels = torch.full((len(pixels), 64, 64), 255)
+    labels = torch.full((len(pixels), 64, 64), 255, dtype=torch.uint8)
     labels[:, :32], labels[:, 48:] = 15, 0
     return TrainingSet(pixels, labels, np.array([0, 0, 1, 1][: len(pixels)]), 128)
 

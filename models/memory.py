@@ -1,0 +1,75 @@
+"""Bounded memory: a group's photos go through the network a few at a time, fewer still where memory runs out.
+
+Only the network is split. The context needs the features of the whole group at once, and those are small; so what is computed is what one
+pass over the group gives, but for the order of float sums. Where gradients are wanted, a piece's activations are computed again when its
+turn comes (Training Deep Nets with Sublinear Memory Cost, arXiv 1604.06174), all but the last piece's, whose turn comes first.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from models.bases.network import BaseNetwork
+from models.types import Features
+
+ON_A_CPU = 1
+"""Photos at once: there more are not faster, and each holds about 0.5 GB of ESPNetv2's activations (measured, docs/decisions/0008)."""
+_HOST_MEMORY = ("DefaultCPUAllocator", "not enough memory")
+Result = TypeVar("Result")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device's or the machine's memory ran out; torch says the latter in words only."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _HOST_MEMORY)
+
+
+class Portions:
+    """How many photos go through the network at once; halved whenever memory runs out, for the rest of the job."""
+
+    def __init__(self, size: int) -> None:
+        self.size = max(1, size)
+
+    @classmethod
+    def fitting(cls, device: torch.device, group_size: int, wanted: int | None = None) -> Portions:
+        """`wanted`; else one photo on a CPU and a whole group elsewhere."""
+        return cls(wanted or (ON_A_CPU if device.type == "cpu" else group_size))
+
+    def attempt(self, work: Callable[[int], Result]) -> Result:
+        """What `work(photos at once)` gives, tried again with half as many while memory runs out; raises that error at one photo."""
+        while True:
+            try:
+                return work(self.size)
+            except Exception as error:
+                if self.size == 1 or not is_out_of_memory(error):
+                    raise
+            # Out of the except block, so that no traceback holds what the failed attempt had.
+            self.size //= 2
+            release()
+
+
+def release() -> None:
+    """Gives back what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def features_in_pieces(network: BaseNetwork, x: Float[Tensor, "images 3 height width"], size: int) -> Features:
+    """`network(x)`, at most `size` photos at once."""
+    *first, last = x.split(size)
+    if torch.is_grad_enabled():
+        done = [checkpoint(network, piece, use_reentrant=False, preserve_rng_state=False) for piece in first]
+    else:
+        done = [network(piece) for piece in first]
+    if not done:
+        return network(last)  # type: ignore[no-any-return]
+    return Features(*(torch.cat(maps) for maps in zip(*done, network(last), strict=True)))
