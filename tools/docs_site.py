@@ -1,0 +1,98 @@
+"""mkdocs hooks: what the site's reference holds is made from the code at every build, so that none of it can be stale."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from typer.cli import get_docs_for_click
+
+import app.cli
+import app.client.errors
+import app.errors
+from app.main import create_app
+from app.settings import Settings
+
+_MARK = re.compile(r"<!-- made from the code by `make docs`: (\w+) -->")
+_ANYWHERE = Path("/nonexistent")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add what docs/ holds and the navigation does not name."""
+    docs = Path(config.docs_dir)
+    named = set(re.findall(r"[\w/.-]+\.md", json.dumps(config.nav)))
+    others = sorted(path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
+    decisions = [path for path in others if path.startswith("decisions/")]
+    more = [path for path in others if path not in named and path not in decisions]
+    assert config.nav is not None
+    config.nav += [{"Decisions": decisions}, *([{"More": more}] if more else [])]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the API's contract."""
+    files.append(File.generated(config, "reference/openapi.json", content=json.dumps(openapi(), ensure_ascii=False)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put in the place of each mark what it names."""
+    makers = {"settings": settings_table, "commands": commands, "routes": routes_table, "errors": error_trees}
+    return _MARK.sub(lambda mark: makers[mark.group(1)](), markdown)
+
+
+@cache
+def openapi() -> dict[str, Any]:
+    """The contract of an API with default settings; nothing is opened or written for it."""
+    url = f"sqlite:///{_ANYWHERE / 'none.sqlite3'}"
+    settings = Settings.model_construct(**{name: field.get_default() for name, field in Settings.model_fields.items()})
+    settings = settings.model_copy(update={"database_url": url, "storage_url": "memory://docs"})
+    document: dict[str, Any] = create_app(settings).openapi()
+    return document
+
+
+def settings_table() -> str:
+    """Every setting: its environment variable, its default, what it is."""
+    rows = [
+        f"| `PERSONALSEG_{name.upper()}` | {_default(field.get_default())} | {(field.description or '').replace('|', chr(92) + '|')} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| setting | default | what it is |", "|---|---|---|", *rows])
+
+
+def _default(value: object) -> str:
+    return "" if value is None or repr(value) == "PydanticUndefined" else f"`{value}`"
+
+
+@cache
+def commands() -> str:
+    """Every command with its arguments, options and examples."""
+    command = typer.main.get_command(app.cli.app)
+    text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="personalseg")
+    # Its headings begin at the top level, which is the page's own.
+    return re.sub(r"^#", "##", re.sub(r"^# .*\n", "", text, count=1), flags=re.M)
+
+
+def routes_table() -> str:
+    """Every route in one line."""
+    return "\n".join(["| route | does |", "|---|---|", *_routes(openapi())])
+
+
+def _routes(document: dict[str, Any]) -> Iterator[str]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"| `{method.upper()} {path}` | {operation.get('summary', '')} |"
+
+
+def error_trees() -> str:
+    """The API's errors and the client's, as their modules draw them."""
+    client = re.sub(r"^    ", "", app.client.errors.__doc__ or "", flags=re.M)
+    return f"## Of the API\n\n```text\n{app.errors.__doc__}```\n\n## Of the Python client\n\n```text\n{client}```\n"
