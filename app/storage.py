@@ -42,6 +42,16 @@ def model_key(user_id: str, version: int, sha256: str) -> str:
     return f"{user_prefix(user_id)}/models/{version}-{sha256}.safetensors"
 
 
+def checkpoints_prefix(user_id: str, job_id: str) -> str:
+    """Where an adaptation's checkpoints lie while it goes on."""
+    return f"{user_prefix(user_id)}/checkpoints/{job_id}"
+
+
+def checkpoint_key(user_id: str, job_id: str, token: int) -> str:
+    """The checkpoint that the holder of this fencing token writes; keys sort as tokens do."""
+    return f"{checkpoints_prefix(user_id, job_id)}/{token:08d}.safetensors"
+
+
 def masks_prefix(user_id: str, image_id: str) -> str:
     """Where every mask of one photo lies."""
     return f"{user_prefix(user_id)}/masks/{image_id}"

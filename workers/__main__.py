@@ -27,6 +27,7 @@ from models.bases.errors import BaseNotAvailable
 from models.types import Cancelled, ModelFileError
 from workers.broker import make_broker
 from workers.cache import UnknownBase
+from workers.memory import bound_allocator
 from workers.metrics import serve_metrics
 from workers.presence import register, start_background, unregister
 from workers.tasks import declare_actors
@@ -36,6 +37,7 @@ EXIT_CANNOT_START = 78  # EX_CONFIG: starting again will not help
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL
 # How often an idle worker asks Redis, and so the longest time before a ring is heard.
 _POLL_MILLISECONDS = 250
+_LOOK_SECONDS = 2.0
 # A running job gets this long to come to a step where it can be handed back.
 _HAND_BACK_SECONDS = 5.0
 
@@ -48,6 +50,7 @@ def main(
     """Do jobs until SIGTERM or SIGINT."""
     settings = Settings()
     configure_logging(settings.log_level, as_json=settings.log_json)
+    bound_allocator()
     try:
         complaint = schema_complaint(settings.database_url)
     except SQLAlchemyError as error:
@@ -109,12 +112,26 @@ def work_until_stopped(workshop: Workshop, queues: list[JobKind]) -> None:
     background = start_background(workshop, broker, queues)
     serve_metrics(workshop.metrics, workshop.settings)
     log.info("worker.started", queues=[queue.value for queue in queues], device=workshop.device)
-    workshop.stopping.wait()
+    complete = _watch(workshop, worker)
     _stop(worker)
     for thread in background:
         thread.join(timeout=1.0)
     unregister(workshop)
     log.info("worker.stopped")
+    if not complete:
+        sys.exit(EXIT_TRY_AGAIN)
+
+
+def _watch(workshop: Workshop, worker: Worker) -> bool:
+    """Wait until this process shall end; False when it must, because a thread without which no job is done has died."""
+    threads = [*worker.consumers.values(), *worker.workers]
+    while not workshop.stopping.wait(_LOOK_SECONDS):
+        if dead := [thread.name for thread in threads if not thread.is_alive()]:
+            # It would look alive for ever, and do nothing.
+            log.error("worker.thread_died", threads=dead)
+            workshop.stopping.set()
+            return False
+    return True
 
 
 def _stop(worker: Worker) -> None:

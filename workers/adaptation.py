@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -15,9 +16,10 @@ from app.tables import Image, Job, JobKind, PersonalModel
 from models import Personalization, PersonalizeConfig, personalize, save_personal
 from models.types import Cancelled, Progress
 from workers.bases import base_for
+from workers.checkpoints import JobCheckpoints
 from workers.erasure import writing_for
 from workers.failures import GalleryVanished
-from workers.gallery import Gallery, Photo, photos_of
+from workers.gallery import Gallery, Photo, photos_named, photos_of
 from workers.lease import HeldJob
 from workers.workshop import Workshop
 
@@ -49,14 +51,19 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
     held.report("loading", 0, 1, 0.0)
     plan = _plan(workshop, held)
     base = base_for(workshop, held, plan.base)
+    checkpoints = JobCheckpoints(workshop, held, plan.user_id)
+    photos = photos_named(plan.photos, checkpoints.photo_ids or [photo.image_id for photo in plan.photos])
     result = personalize(
         base,
-        Gallery(workshop.storage, plan.photos, workshop.decoder),
+        Gallery(workshop.storage, photos, workshop.decoder),
         plan.config,
         source=workshop.source,
-        on_progress=lambda progress: _report(held, progress),
+        on_progress=_reporter(held),
         should_stop=held.should_stop,
+        checkpoints=checkpoints,
     )
+    if "checkpoint" in result.report:
+        log.info("adaptation.resumed", **result.report["checkpoint"])
     if held.should_stop():
         raise Cancelled
     if result.model is None or not result.verdict.accepted:
@@ -80,8 +87,16 @@ def _plan(workshop: Workshop, held: HeldJob) -> AdaptationPlan:
         return AdaptationPlan(job.user_id, job.base, config, photos)
 
 
-def _report(held: HeldJob, progress: Progress) -> None:
-    held.report(progress.stage, progress.step, progress.steps, progress.fraction)
+def _reporter(held: HeldJob) -> Callable[[Progress], None]:
+    heard: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        if not heard:  # what came before was loading, or an earlier attempt's
+            heard.append(progress)
+            held.measure_from(progress.fraction)
+        held.report(progress.stage, progress.step, progress.steps, progress.fraction)
+
+    return report
 
 
 def _store_model(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, data: bytes) -> StoredModel:

@@ -6,11 +6,11 @@ import errno
 from dataclasses import dataclass
 
 import structlog
-import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import BlobNotFound
 from models.bases.errors import BaseNotAvailable
+from models.memory import is_out_of_memory
 from models.types import ModelFileError
 from workers.cache import UnknownBase
 from workers.codec import PhotoTooLarge, PhotoUnreadable
@@ -46,6 +46,8 @@ def describe(error: BaseException) -> Failure:
         return Failure(error.code, str(error))
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return Failure("storage_full", "The service has no room left to store the result. Try again when there is room.")
+    if is_out_of_memory(error):
+        return Failure("out_of_memory", "The worker ran out of memory. Try smaller photos, or a machine with more memory.")
     for kinds, code, sentence in _KNOWN:
         if isinstance(error, kinds):
             return Failure(code, sentence or str(error))
@@ -60,10 +62,8 @@ def log_failure(event: str, error: BaseException, **context: object) -> Failure:
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_MEMORY = "The worker ran out of memory. Try smaller photos, or a machine with more memory."
 # The first line that fits counts. Without a sentence of its own, a kind of error speaks for itself.
 _KNOWN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str | None], ...] = (
-    ((MemoryError, torch.OutOfMemoryError), "out_of_memory", _MEMORY),
     (BlobNotFound, "photo_missing", "The stored file is missing: the photo or model was deleted meanwhile."),
     (PhotoTooLarge, "photo_too_large", None),
     (PhotoUnreadable, "photo_unreadable", None),

@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 
 from app.decoding.errors import PhotoRejected
 from app.decoding.pool import DecoderPool
+from app.errors import BlobNotFound
 from app.storage import Storage, photo_key
 from app.tables import Image
+from models import PhotoUnavailable
 from workers.codec import PhotoTooLarge, PhotoUnreadable
 
 
@@ -25,10 +27,17 @@ class Photo:
     key: str
 
 
+@dataclass(frozen=True)
+class Vanished:
+    """A photo that a job began with and that was deleted since."""
+
+    image_id: str
+
+
 class Gallery:
     """The `PhotoSource` of one user; holds ids and keys, never pixels."""
 
-    def __init__(self, storage: Storage, photos: Sequence[Photo], decoder: DecoderPool) -> None:
+    def __init__(self, storage: Storage, photos: Sequence[Photo | Vanished], decoder: DecoderPool) -> None:
         self._storage = storage
         self._photos = tuple(photos)
         self._decoder = decoder
@@ -39,8 +48,16 @@ class Gallery:
         return tuple(photo.image_id for photo in self._photos)
 
     def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The photo, upright RGB; raises BlobNotFound, PhotoUnreadable or PhotoTooLarge."""
-        return read_photo(self._storage, self._photos[index], self._decoder)
+        """The photo, upright RGB. Raises PhotoUnavailable where it was deleted or cannot be read: the job goes on without it."""
+        photo = self._photos[index]
+        try:
+            if isinstance(photo, Vanished):
+                raise BlobNotFound(photo.image_id)
+            return read_photo(self._storage, photo, self._decoder)
+        except BlobNotFound as error:
+            raise PhotoUnavailable("The photo was deleted meanwhile.") from error
+        except (PhotoUnreadable, PhotoTooLarge) as error:
+            raise PhotoUnavailable(str(error)) from error
 
 
 def read_photo(storage: Storage, photo: Photo, decoder: DecoderPool) -> UInt8[np.ndarray, "height width 3"]:
@@ -58,3 +75,9 @@ def photos_of(session: Session, user_id: str) -> list[Photo]:
     """All photos of one user, oldest first."""
     rows = session.execute(select(Image.id, Image.sha256).where(Image.user_id == user_id).order_by(Image.id))
     return [Photo(image_id, photo_key(user_id, sha256)) for image_id, sha256 in rows]
+
+
+def photos_named(photos: Sequence[Photo], ids: Sequence[str]) -> list[Photo | Vanished]:
+    """The photos of these ids, in the order of `ids`."""
+    there = {photo.image_id: photo for photo in photos}
+    return [there.get(image_id) or Vanished(image_id) for image_id in ids]

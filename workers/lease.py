@@ -72,6 +72,14 @@ class HeldJob:
         """Whether to drop the work: cancelled, lease lost, or this process shall end."""
         return self._lost.is_set() or self._cancel.is_set() or self._stopping.is_set()
 
+    def is_lost(self) -> bool:
+        """Whether somebody else has the job by now, as far as is known."""
+        return self._lost.is_set()
+
+    def measure_from(self, fraction: float) -> None:
+        """The work begins here and now; the estimate of what is left is made from its pace, not from what an earlier attempt did."""
+        self._started_at, self._first_fraction = time.monotonic(), fraction
+
     def report(self, stage: str, step: int, steps: int, fraction: float) -> None:
         """Write where the job is, at most four times a second; `fraction` of the whole job is in [0, 1].
 

@@ -13,10 +13,14 @@ from structlog.contextvars import bound_contextvars
 from app import jobs, queue, turns
 from app.errors import LeaseLost
 from app.tables import JobKind
+from app.tenancy import acting_for
 from models.types import Cancelled
 from workers.adaptation import adapt_gallery
+from workers.checkpoints import forget_checkpoints
+from workers.erasure import owner_of
 from workers.failures import log_failure
 from workers.lease import DATABASE_AWAY, HeldJob, hold
+from workers.memory import Recycler
 from workers.observed import observed
 from workers.segmentation import TurnIsOver, segment_photos
 from workers.workshop import Workshop
@@ -29,15 +33,19 @@ log = structlog.get_logger(__name__)
 def declare_actors(broker: Broker, workshop: Workshop) -> None:
     """Make `adapt` and `segment` known to the broker."""
 
+    recycler = Recycler(workshop)
+
     @dramatiq.actor(broker=broker, actor_name="adapt", queue_name=JobKind.ADAPTATION.value)
     def adapt(_rung_for: str) -> None:
         done = run_next(workshop, JobKind.ADAPTATION, adapt_gallery)
         if done is not None:
             ring_dependents(workshop, done)
+        recycler.look()
 
     @dramatiq.actor(broker=broker, actor_name="segment", queue_name=JobKind.SEGMENTATION.value)
     def segment(_rung_for: str) -> None:
         run_next(workshop, JobKind.SEGMENTATION, segment_photos)
+        recycler.look()
 
 
 def run_next(workshop: Workshop, kind: JobKind, work: Work) -> str | None:
@@ -77,12 +85,15 @@ def run(workshop: Workshop, job_id: str, work: Work) -> bool:
         except SQLAlchemyError:
             # The lease runs out, and the sweeper gives the job to somebody else.
             log.exception("job.not_closed")
+    forget_checkpoints(workshop, job_id)
     return True
 
 
 def _work_and_close(workshop: Workshop, held: HeldJob, work: Work) -> None:
     try:
-        work(workshop, held)
+        # Behind the wall: whatever the work gets wrong, it reaches no other user's blobs and models.
+        with acting_for(owner_of(workshop, held.job_id)):
+            work(workshop, held)
     except Cancelled:
         held.end_early()
     except TurnIsOver:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.storage import photo_key
-from app.tables import Image, Mask, PersonalModel, User
+from app.storage import checkpoint_key, photo_key
+from app.tables import ACTIVE_STATUSES, Image, Job, JobKind, Mask, PersonalModel, User
 
 
 def has_user(session: Session, user_id: str) -> bool:
@@ -33,3 +33,11 @@ def mask_keys(session: Session, user_id: str) -> set[str]:
     """The blobs of the user's masks."""
     rows = session.execute(select(Mask.labels_key, Mask.confidence_key).where(Mask.user_id == user_id))
     return {key for row in rows for key in row}
+
+
+def checkpoint_keys(session: Session, user_id: str) -> set[str]:
+    """The checkpoints of the user's adaptations that have not ended."""
+    going_on = select(Job.id, Job.lease_token).where(
+        Job.user_id == user_id, Job.kind == JobKind.ADAPTATION, Job.status.in_(ACTIVE_STATUSES)
+    )
+    return {checkpoint_key(user_id, job_id, token) for job_id, last in session.execute(going_on) for token in range(1, last + 1)}

@@ -19,6 +19,7 @@ _WANTED: dict[str, Callable[[Session, str], set[str]]] = {
     "photos": repository.photo_keys,
     "models": repository.model_keys,
     "masks": repository.mask_keys,
+    "checkpoints": repository.checkpoint_keys,
 }
 
 log = structlog.get_logger(__name__)
