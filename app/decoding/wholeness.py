@@ -70,7 +70,7 @@ def _end_of_png(data: bytes) -> int:
         body = memoryview(data)[position + 4 : end - 4]
         if zlib.crc32(body) != _unpack(">I", data, end - 4):
             raise damaged()
-        if body[:4] == b"IEND":
+        if bytes(body[:4]) == b"IEND":
             require_png_pixels(data, end)
             return end
         position = end

@@ -10,7 +10,7 @@ import re
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import IO
 
@@ -47,7 +47,7 @@ class RefusedEntry:
     rejection: PhotoRejected
 
 
-def unpacked(archive: IO[bytes], bounds: ArchiveBounds) -> Iterator[ReceivedFile | RefusedEntry]:
+def unpacked(archive: IO[bytes], bounds: ArchiveBounds) -> Generator[ReceivedFile | RefusedEntry, None, None]:
     """The files in the archive, in its order; folders and hidden files are passed over. Raises PhotoRejected for the whole."""
     _require_small_directory(archive, bounds)
     try:

@@ -55,7 +55,7 @@ def test_everything_that_rows_speak_of_stays_and_the_rest_goes_when_it_is_old(ap
     orphans = [photo_key(alice.user_id, "1" * 64), model_key(alice.user_id, 2, "1" * 64), labels_key(alice.user_id, "gone", "tiny", 0)]
     for key in orphans:
         storage.put_bytes(key, b"x")
-    other_room = f"users/{alice.user_id}/checkpoints/of-a-job"
+    other_room = f"users/{alice.user_id}/another-room/x"
     storage.put_bytes(other_room, b"x")
     assert sweep(api) == Swept(0, 0, 0)
     make_old(storage)
