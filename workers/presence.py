@@ -23,11 +23,14 @@ from models import BaseInfo, available_bases
 from models.bases.errors import BaseNotAvailable
 from workers.broker import waiting_messages
 from workers.chores import forget_keys, start_adaptations
+from workers.erasure import finish_erasures
+from workers.webhooks import forget_old, send_due
 from workers.workshop import Workshop
 
 # A row of a worker that died without a word is of no use after this time.
 _FORGET_WORKERS_AFTER = timedelta(hours=1)
 _TIDY_SECONDS = 600.0
+_WEBHOOK_SECONDS = 1.0
 # With this many rings still unheard, ringing again would only fill Redis.
 _ENOUGH_UNHEARD = 200
 
@@ -78,8 +81,10 @@ def sweep(workshop: Workshop, broker: RedisBroker) -> int:
     rung = 0
     # Before the rows: where Redis does not answer, nothing must be marked as rung for.
     unheard = {kind: waiting_messages(broker, kind) for kind in JobKind}
+    # An empty Redis may have been emptied: then nobody hears the rings that the rows speak of.
+    lately = jobs.RING_AGAIN_SECONDS if any(unheard.values()) else workshop.settings.sweep_seconds
     with workshop.database.write() as session:
-        found = jobs.due(session, utc_now())
+        found = jobs.due(session, utc_now(), ring_again_seconds=min(lately, jobs.RING_AGAIN_SECONDS))
     for due in found:
         if unheard[due.kind] < _ENOUGH_UNHEARD:
             rung += queue.enqueue(workshop.settings.redis_url, due.kind, due.job_id)
@@ -100,6 +105,9 @@ def start_background(workshop: Workshop, broker: RedisBroker, queues: Sequence[J
         _repeat("heartbeat", settings.heartbeat_seconds, stopping, lambda: beat(workshop, queues)),
         _repeat("sweeper", settings.sweep_seconds, stopping, lambda: sweep(workshop, broker)),
         _repeat("auto_adaptation", settings.sweep_seconds, stopping, lambda: start_adaptations(workshop)),
+        _repeat("erasures", settings.sweep_seconds, stopping, lambda: finish_erasures(workshop)),
+        _repeat("webhooks", _WEBHOOK_SECONDS, stopping, lambda: send_due(workshop)),
+        _repeat("webhooks_past", _TIDY_SECONDS, stopping, lambda: forget_old(workshop)),
         _repeat("idempotency", _TIDY_SECONDS, stopping, lambda: forget_keys(workshop)),
         _repeat("tidying", min(_TIDY_SECONDS, settings.unfinished_file_seconds), stopping, lambda: tidy(workshop)),
     ]

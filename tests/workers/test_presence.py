@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from dramatiq.worker import ConsumerThread
 from sqlalchemy import select
 
 from app.tables import JobKind, Worker
-from workers.__main__ import EXIT_TRY_AGAIN
-from workers.presence import beat, register, tidy, unregister
+from tests.workers.conftest import add_adaptation
+from tests.workers.test_lease import within
+from workers.__main__ import EXIT_TRY_AGAIN, work_until_stopped
+from workers.broker import make_broker
+from workers.presence import beat, register, sweep, tidy, unregister
 from workers.workshop import Workshop
 
 
@@ -24,15 +32,43 @@ def test_a_worker_that_was_taken_for_dead_registers_again(workshop: Workshop) ->
     assert (worker.id, worker.queues) == (workshop.worker_id, ["segmentation"])
 
 
-def test_files_that_a_killed_process_left_are_removed_at_their_age(workshop: Workshop, tmp_path: Path) -> None:
-    workshop.storage.put_bytes("users/u/photos/whole", b"x")
+def test_files_that_a_killed_process_left_are_removed_at_their_age(workshop: Workshop, user_id: str, tmp_path: Path) -> None:
+    whole = f"users/{user_id}/photos/whole"
+    workshop.storage.put_bytes(whole, b"x")
     folder = tmp_path / "data" / "blobs" / ".unfinished"
     old, young = folder / "users!u!photos!old.1", folder / "users!u!photos!young.2"
     for rest in (old, young):
         rest.write_bytes(b"half")
     os.utime(old, (0, 0))
     tidy(workshop)
-    assert (old.exists(), young.exists(), workshop.storage.exists("users/u/photos/whole")) == (False, True, True)
+    assert (old.exists(), young.exists(), workshop.storage.exists(whole)) == (False, True, True)
+
+
+def test_an_emptied_redis_is_told_again_soon(workshop: Workshop, user_id: str) -> None:
+    hasty = replace(workshop, settings=workshop.settings.model_copy(update={"sweep_seconds": 0.01}))
+    broker = make_broker(hasty.settings.redis_url)
+    add_adaptation(hasty, user_id)
+    time.sleep(0.02)
+    assert sweep(hasty, broker) == 1
+    time.sleep(0.02)
+    assert sweep(hasty, broker) == 0, "one ring is waiting"
+    broker.client.flushall()
+    assert sweep(hasty, broker) == 1
+
+
+def test_a_worker_whose_consumer_died_ends_so_that_it_is_started_again(workshop: Workshop) -> None:
+    def let_the_consumer_die() -> None:
+        assert within(60, lambda: any(isinstance(thread, ConsumerThread) for thread in threading.enumerate()))
+        for thread in threading.enumerate():
+            if isinstance(thread, ConsumerThread):
+                thread.running = False
+
+    threading.Thread(target=let_the_consumer_die).start()
+    with pytest.raises(SystemExit) as ended:
+        work_until_stopped(workshop, [JobKind.SEGMENTATION])
+    assert ended.value.code == EXIT_TRY_AGAIN
+    with workshop.database.read() as session:
+        assert session.scalars(select(Worker)).all() == []
 
 
 def test_a_database_that_is_away_at_the_start_is_a_reason_to_start_again(tmp_path: Path) -> None:
