@@ -53,6 +53,7 @@ def test_only_repositories_and_a_few_named_modules_query() -> None:
         "app/turns.py",
         "app/auth.py",
         "app/deps.py",
+        "app/tenancy.py",
         "app/job_documents.py",
         "app/checks.py",
         "app/idempotency.py",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from app.tenancy import require_user
 from models import Base, BaseInfo, PersonalModel, available_bases, load_base
 from models.bases.download import OnBytes, nothing
 from models.bases.fetch import default_folder, is_present
@@ -68,7 +70,7 @@ class BaseCache:
 
 
 class PersonalModelCache:
-    """The personal models used last, within a bound on the bytes of their files."""
+    """The personal models used last, within a bound on the bytes of their files. Other threads may count and forget."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -76,29 +78,52 @@ class PersonalModelCache:
         self._held_bytes = 0
         self._hits = 0
         self._misses = 0
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._held)
 
     def get(self, key: ModelKey, load: Callable[[], tuple[PersonalModel, int]]) -> PersonalModel:
-        """The model under `key`, or what `load` gives (a model and the bytes of its file)."""
-        if key in self._held:
-            self._hits += 1
-            self._held.move_to_end(key)
-            return self._held[key][0]
-        self._misses += 1
+        """The model under `key`, or what `load` gives (a model and the bytes of its file).
+
+        Raises ForeignAccess when the job is another user's: being in memory is no permission.
+        """
+        require_user(key.user_id)
+        with self._lock:
+            if key in self._held:
+                self._hits += 1
+                self._held.move_to_end(key)
+                return self._held[key][0]
+            self._misses += 1
         model, byte_size = load()
-        self._held[key] = (model, byte_size)
-        self._held_bytes += byte_size
-        self._shrink()
+        with self._lock:
+            self._drop(key)
+            self._held[key] = (model, byte_size)
+            self._held_bytes += byte_size
+            self._shrink()
         return model
 
     def counts(self) -> CacheCounts:
         """Look-ups so far and what is held now."""
-        return CacheCounts(self._hits, self._misses, len(self._held), self._held_bytes)
+        with self._lock:
+            return CacheCounts(self._hits, self._misses, len(self._held), self._held_bytes)
+
+    def user_ids(self) -> set[str]:
+        """Whose models are held."""
+        with self._lock:
+            return {key.user_id for key in self._held}
+
+    def forget(self, user_ids: set[str]) -> None:
+        """Drop every model of these users."""
+        with self._lock:
+            for key in [key for key in self._held if key.user_id in user_ids]:
+                self._drop(key)
 
     def _shrink(self) -> None:
         # The newest stays even when it alone is over the bound: its job is running.
         while self._held_bytes > self._max_bytes and len(self._held) > 1:
-            _, (_, byte_size) = self._held.popitem(last=False)
-            self._held_bytes -= byte_size
+            self._drop(next(iter(self._held)))
+
+    def _drop(self, key: ModelKey) -> None:
+        _, byte_size = self._held.pop(key, (None, 0))
+        self._held_bytes -= byte_size

@@ -1,4 +1,7 @@
-"""A worker can be the last to write blobs of a user who is erased meanwhile; then it removes them again."""
+"""What a worker does for erasures: finish those that were left, forget the erased in memory, and leave no blob behind.
+
+It can be the last to write blobs of a user who is erased meanwhile; then it removes them again.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+from sqlalchemy import select
 
+from app.erasures import service as erasures
+from app.erasures.service import Places
 from app.storage import user_prefix
-from app.tables import User
+from app.tables import Job, User
 from workers.workshop import Workshop
 
 log = structlog.get_logger(__name__)
@@ -30,3 +36,19 @@ def _forget_if_erased(workshop: Workshop, user_id: str) -> None:
     if user is None or user.erased_at is not None:
         removed = workshop.storage.delete_prefix(user_prefix(user_id))
         log.info("user.blobs_removed_after_erasure", user_id=user_id, blobs=removed)
+
+
+def owner_of(workshop: Workshop, job_id: str) -> str | None:
+    """Whose job this is; None when it is gone."""
+    with workshop.database.read() as session:
+        return session.execute(select(Job.user_id).where(Job.id == job_id)).scalar_one_or_none()
+
+
+def finish_erasures(workshop: Workshop) -> None:
+    """Go on with what another process left, and drop the models of the erased from memory."""
+    erasures.finish_all(Places(workshop.database, workshop.storage, workshop.settings.redis_url))
+    held = workshop.models.user_ids()
+    if held:
+        with workshop.database.read() as session:
+            living = set(session.scalars(select(User.id).where(User.id.in_(held), User.erased_at.is_(None))))
+        workshop.models.forget(held - living)

@@ -6,6 +6,7 @@ A long job gives way after its turn where others wait, and goes on from there wh
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import structlog
@@ -20,7 +21,7 @@ from app.storage import confidence_key, labels_key, photo_key
 from app.tables import Image, ItemStatus, Job, Mask, PersonalModel, SegmentationItem
 from models import Base, load_personal, segment
 from models import PersonalModel as LoadedModel
-from models.types import Cancelled
+from models.types import Cancelled, ModelFileError
 from workers.bases import base_for
 from workers.cache import ModelKey
 from workers.codec import class_summary, encode_confidence, encode_labels
@@ -117,6 +118,8 @@ def _choose_model(session: Session, job: Job) -> StoredModel | None:
 def _load_model(workshop: Workshop, plan: SegmentationPlan, stored: StoredModel, base: Base) -> LoadedModel:
     def load() -> tuple[LoadedModel, int]:
         data = workshop.storage.get_bytes(stored.blob_key)
+        if hashlib.sha256(data).hexdigest() != stored.sha256:
+            raise ModelFileError(f"the file of version {stored.version} is not the one that was stored")
         model = load_personal(data, base)
         return model, len(data) + _tensor_bytes(model.segmenter)
 
