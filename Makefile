@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test unit e2e lint types fmt client docs clean
+.PHONY: help install demo serve test unit e2e test-faults lint types fmt client docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -43,10 +43,13 @@ serve: $(INSTALLED) ## Run the service on this machine (PERSONALSEG_PORT, PERSON
 test: lint types unit e2e ## Everything that must be green: lint, types, imports, tests with real processes
 
 unit: $(INSTALLED) ## The tests that need no deployment (TESTS="-k name" for some of them)
-	$(BIN)/python -m pytest --ignore=tests/e2e $(TESTS)
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults $(TESTS)
 
-e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts
-	$(BIN)/python -m pytest tests/e2e $(TESTS)
+e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts, each fault a few times
+	$(BIN)/python -m pytest tests/e2e tests/faults $(TESTS)
+
+test-faults: $(INSTALLED) ## The fault suite in its long form, with its table: kills, stops, Redis, databases, disk, clock
+	$(BIN)/python -m pytest tests/faults --long $(TESTS)
 
 lint: $(INSTALLED) ## ruff and the import contracts
 	$(BIN)/ruff check .
