@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from app.decoding.limits import DecodingLimits
 
 MEBIBYTE = 1024 * 1024
+# Where Docker and Kubernetes put a secret's file.
+_SECRETS_DIR = "/run/secrets"
 
 
 def _default_database_url(fields: dict[str, Any]) -> str:
@@ -25,6 +28,20 @@ class Settings(BaseSettings):
     """The service's settings; the unit is in the name. The README's table is made from the descriptions."""
 
     model_config = SettingsConfigDict(env_prefix="PERSONALSEG_", frozen=True, extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in the code, then the environment, then files such as `/run/secrets/personalseg_database_url`."""
+        folder = Path(os.environ.get("PERSONALSEG_SECRETS_DIR", _SECRETS_DIR))
+        files = (SecretsSettingsSource(settings_cls, folder),) if folder.is_dir() else ()
+        return init_settings, env_settings, *files
 
     data_dir: Path = Field(Path("./data"), description="Folder of the database, the blobs and the service token.")
     database_url: str = Field(
@@ -85,14 +102,24 @@ class Settings(BaseSettings):
     )
     stale_gallery_share: float = Field(0.2, gt=0, le=1, description="Share of newer photos at which `adapt: auto` adapts again.")
 
+    webhook_allow_private: bool = Field(
+        False, description="Webhooks may go to private addresses and over plain http: for receivers next door."
+    )
+    webhook_timeout_seconds: float = Field(10.0, gt=0, description="How long a webhook's receiver may take to answer.")
+    webhook_keep_days: float = Field(30.0, gt=0, description="How long past webhook deliveries can be looked up.")
+
     max_upload_file_bytes: int = Field(64 * MEBIBYTE, gt=0, description="Largest photo file.")
     max_image_pixels: int = Field(100_000_000, gt=0, le=178_000_000, description="Most pixels of a photo, checked before it is decoded.")
     max_batch_files: int = Field(10_000, gt=0, description="Most files of one upload request.")
     max_upload_bytes: int = Field(64 * 1024 * MEBIBYTE, gt=0, description="Largest body of one upload request.")
-    max_archive_bytes: int = Field(2048 * MEBIBYTE, gt=0, description="Largest uploaded zip file, packed and unpacked; it is kept on the disk meanwhile.")
+    max_archive_bytes: int = Field(
+        2048 * MEBIBYTE, gt=0, description="Largest uploaded zip file, packed and unpacked; it is kept on the disk meanwhile."
+    )
     quota_images: int = Field(100_000, ge=0, description="Photos that one user may store, unless set for the user.")
     quota_bytes: int = Field(200 * 1024 * MEBIBYTE, ge=0, description="Bytes of photos that one user may store, unless set for the user.")
-    quota_adaptation_seconds: float = Field(14_400.0, ge=0, description="Seconds of adaptation of one user within 24 hours, unless set for the user.")
+    quota_adaptation_seconds: float = Field(
+        14_400.0, ge=0, description="Seconds of adaptation of one user within 24 hours, unless set for the user."
+    )
     max_segmentation_images: int = Field(10_000, gt=0, description="Most photos of one segmentation job.")
     decoding_processes: int = Field(2, ge=1, description="Photos that the API decodes at the same time, each in a process of its own.")
     decoding_seconds: float = Field(20.0, gt=0, description="Longest decoding of one photo; then its process is ended.")
