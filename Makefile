@@ -65,7 +65,7 @@ fmt: $(INSTALLED) ## Format the code
 
 # Listed only where the benchmark exists.
 ifneq ($(wildcard benchmarks/quality.py),)
-.PHONY: bench-quality bench-quality-short bench-guard bench-speed
+.PHONY: bench-quality bench-quality-short bench-guard bench-speed bench-uploads
 bench-quality: $(INSTALLED) ## The survey: every method on 15 galleries (many hours; continues where it was broken off)
 	$(BIN)/python -m benchmarks.quality
 
@@ -74,6 +74,9 @@ bench-quality-short: $(INSTALLED) ## The survey on three small galleries, about 
 
 bench-speed: $(INSTALLED) ## What a photo costs with a personal model, as a ratio to the base
 	$(BIN)/python -m benchmarks.speed
+
+bench-uploads: $(INSTALLED) ## Memory of the API while 3,000 photos (2 GB) come in one request
+	$(BIN)/python -m benchmarks.uploads
 
 bench-guard: $(INSTALLED) ## The guard on all models of the survey, on models meant to go wrong and on junk
 	$(BIN)/python -m benchmarks.quality --guard

@@ -92,7 +92,9 @@ class Storage:
         source, destination = self._path(key), self._path(target)
         try:
             if self._is_local:
-                Path(destination).parent.mkdir(parents=True, exist_ok=True)
+                if not Path(source).is_file():
+                    return False
+                _make_folder(Path(destination).parent)
                 Path(source).replace(destination)
                 _sync_folder(Path(source).parent)
                 _sync_folder(Path(destination).parent)
@@ -220,7 +222,7 @@ def _flat(key: str) -> str:
 @contextmanager
 def _whole_or_absent(path: Path, temporary: Path) -> Iterator[IO[bytes]]:
     for folder in (path.parent, temporary.parent):
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
     try:
         with temporary.open("wb") as target:
             yield target
@@ -230,6 +232,14 @@ def _whole_or_absent(path: Path, temporary: Path) -> Iterator[IO[bytes]]:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """With its parents; each new one is on the disk before anything is put into it."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
