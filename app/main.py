@@ -41,6 +41,7 @@ from app.tokens import routes as tokens
 from app.tracing import start_tracing, stop_tracing
 from app.user_settings import routes as user_settings
 from app.users import routes as users
+from app.webhooks import routes as webhooks
 
 _DESCRIPTION = """Segments each user's photos with a model that has adapted itself to that user, without a label.
 
@@ -93,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         segmentations,
         personal_models,
         quotas,
+        webhooks,
         exports,
         catalog,
         health,

@@ -145,6 +145,51 @@ class Token(Table):
     revoked_at: Mapped[datetime | None]
 
 
+class DeliveryStatus(StrEnum):
+    """Where one webhook delivery is."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+class Webhook(Table):
+    """Where the end of jobs is told: one per user, and one of the service (`owner` is `service`, `user_id` null)."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    owner: Mapped[str] = mapped_column(Id, unique=True)
+    user_id: Mapped[str | None] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    url: Mapped[str] = mapped_column(String(2048))
+    # As it is: signing needs the secret itself (docs/decisions/0010).
+    secret: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    changed_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class WebhookDelivery(Table):
+    """One job's end to be told to one webhook; its id is the message's, the same in every attempt."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "job_id"),
+        Index("ix_webhook_deliveries_status_next_attempt_at", "status", "next_attempt_at"),
+    )
+    id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
+    webhook_id: Mapped[str] = mapped_column(Id, ForeignKey("webhooks.id", ondelete="CASCADE"))
+    user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    event: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(String(16), default=DeliveryStatus.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(default=utc_now)
+    response_status: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    delivered_at: Mapped[datetime | None]
+
+
 class Image(Table):
     """One photo; `width` and `height` are EXIF-upright pixels."""
 
@@ -185,6 +230,12 @@ class Job(Table):
         Index("ix_jobs_status_kind_id", "status", "kind", "id"),
         Index("ix_jobs_user_id_kind_id", "user_id", "kind", "id"),
         Index("ix_jobs_user_id_kind_served_at", "user_id", "kind", "served_at"),
+        Index(
+            "ix_jobs_to_announce",
+            "id",
+            sqlite_where=text("finished_at IS NOT NULL AND NOT announced"),
+            postgresql_where=text("finished_at IS NOT NULL AND NOT announced"),
+        ),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"))
@@ -220,6 +271,8 @@ class Job(Table):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    # Whether its end has been put into the webhooks' outbox.
+    announced: Mapped[bool] = mapped_column(Boolean, default=False)
 
 
 class SegmentationItem(Table):

@@ -1,0 +1,164 @@
+"""The life of a webhook delivery: a job ends → pending → delivered, or failed after hours of attempts.
+
+Rows are the truth: that a job's end has to be told follows from the job's row (`announced`), so whoever ends a job need
+not know of webhooks, and nothing is lost when a process dies. A delivery is taken by one conditional UPDATE that sets
+its next attempt into the future; who dies while sending has it sent again, so receivers get every message at least once.
+No function commits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from app.tables import DeliveryStatus, Job, Webhook, WebhookDelivery
+
+_SERVICE = "service"
+MAX_ATTEMPTS = 10
+# 10 s, 30 s, 90 s, … up to 4 h: the ninth pause ends after about eleven hours.
+FIRST_PAUSE = timedelta(seconds=10)
+PAUSE_GROWTH = 3
+LONGEST_PAUSE = timedelta(hours=4)
+_AT_ONCE = 500
+_DIRECT = {"synchronize_session": False}
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One message to be sent now; `attempts` counts this one."""
+
+    delivery_id: str
+    url: str
+    secret: str
+    payload: dict[str, Any]
+    attempts: int
+
+
+def owner_of(user_id: str | None) -> str:
+    """The owner of a user's webhook, or (None) of the service's: there is one of each."""
+    return user_id or _SERVICE
+
+
+def has_work(session: Session, now: datetime) -> bool:
+    """Whether there is anything to announce or to send: a read, so that idle workers take no write lock."""
+    return any(session.execute(one.limit(1)).first() for one in (_untold(), select(WebhookDelivery.id).where(*_is_due(now))))
+
+
+def announce(session: Session) -> int:
+    """Put the end of jobs that nobody was told of into the outbox; returns how many jobs."""
+    untold = _untold().limit(_AT_ONCE)
+    mine = update(Job).where(Job.id.in_(untold), ~Job.announced).values(announced=True).returning(Job.id)
+    job_ids = session.scalars(mine, execution_options=_DIRECT).all()
+    ended = session.scalars(select(Job).where(Job.id.in_(job_ids)).order_by(Job.id)).all()
+    hooks = _hooks_of(session, {job.user_id for job in ended})
+    session.add_all(_delivery(hook, job) for job in ended for hook in hooks if hook.owner in (job.user_id, _SERVICE))
+    session.flush()
+    return len(ended)
+
+
+def take_due(session: Session, now: datetime, *, sending_seconds: float, limit: int = 16) -> list[Outgoing]:
+    """The messages to be sent now, at most one per webhook; nobody else gets them for `sending_seconds`."""
+    is_due = _is_due(now)
+    oldest = select(func.min(WebhookDelivery.id)).where(*is_due).group_by(WebhookDelivery.webhook_id).limit(limit)
+    ids = session.scalars(oldest).all()
+    if not ids:
+        return []
+    mine = (
+        update(WebhookDelivery)
+        .where(WebhookDelivery.id.in_(ids), *is_due)
+        .values(attempts=WebhookDelivery.attempts + 1, next_attempt_at=now + timedelta(seconds=sending_seconds))
+        .returning(WebhookDelivery.id)
+    )
+    taken = session.scalars(mine, execution_options=_DIRECT).all()
+    rows = session.execute(
+        select(WebhookDelivery, Webhook).join(Webhook, WebhookDelivery.webhook_id == Webhook.id).where(WebhookDelivery.id.in_(taken))
+    )
+    return [Outgoing(row.id, hook.url, hook.secret, row.payload, row.attempts) for row, hook in rows]
+
+
+def delivered(session: Session, message: Outgoing, now: datetime, *, response_status: int) -> None:
+    """Close a delivery whose receiver has said yes."""
+    _write(
+        session,
+        message,
+        status=DeliveryStatus.DELIVERED,
+        response_status=response_status,
+        error=None,
+        next_attempt_at=None,
+        delivered_at=now,
+    )
+
+
+def failed(session: Session, message: Outgoing, now: datetime, *, error: str, response_status: int | None, for_good: bool = False) -> None:
+    """Write why an attempt failed; there is another one later, unless this was the last."""
+    last = for_good or message.attempts >= MAX_ATTEMPTS
+    _write(
+        session,
+        message,
+        status=DeliveryStatus.FAILED if last else DeliveryStatus.PENDING,
+        response_status=response_status,
+        error=error,
+        next_attempt_at=None if last else now + pause_after(message.attempts) * random.uniform(0.9, 1.1),  # noqa: S311 - spreads load
+    )
+
+
+def pause_after(attempts: int) -> timedelta:
+    """How long to wait after so many attempts."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * PAUSE_GROWTH ** (attempts - 1))
+
+
+def forget(session: Session, before: datetime) -> int:
+    """Remove the deliveries that ended before this time were made; returns how many."""
+    old = delete(WebhookDelivery).where(WebhookDelivery.status != DeliveryStatus.PENDING, WebhookDelivery.created_at < before)
+    return len(session.execute(old.returning(WebhookDelivery.id), execution_options=_DIRECT).all())
+
+
+def _untold() -> Select[tuple[str]]:
+    return select(Job.id).where(Job.finished_at.is_not(None), ~Job.announced).order_by(Job.id)
+
+
+def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (WebhookDelivery.status == DeliveryStatus.PENDING, WebhookDelivery.next_attempt_at <= now)
+
+
+def _hooks_of(session: Session, user_ids: set[str]) -> Sequence[Webhook]:
+    return session.scalars(select(Webhook).where(Webhook.owner.in_([*user_ids, _SERVICE]))).all()
+
+
+def _delivery(hook: Webhook, job: Job) -> WebhookDelivery:
+    event = f"{job.kind}.{job.status}"
+    return WebhookDelivery(webhook_id=hook.id, user_id=job.user_id, job_id=job.id, event=event, payload=_payload(event, job))
+
+
+def _payload(event: str, job: Job) -> dict[str, Any]:
+    """Ids and the end; reports and photos are for who asks with a token."""
+    assert job.finished_at is not None
+    return {
+        "type": event,
+        "timestamp": job.finished_at.isoformat(),
+        "data": {
+            "user_id": job.user_id,
+            "job_id": job.id,
+            "kind": job.kind,
+            "status": job.status,
+            "model_version": job.model_version,
+            "error_code": job.error_code,
+            "error_reason": job.error_reason,
+            "created_at": job.created_at.isoformat(),
+            "started_at": None if job.started_at is None else job.started_at.isoformat(),
+            "finished_at": job.finished_at.isoformat(),
+            "url": f"/v1/users/{job.user_id}/{job.kind}s/{job.id}",
+        },
+    }
+
+
+def _write(session: Session, message: Outgoing, **values: Any) -> None:
+    # A later attempt by somebody else has the say.
+    own = (WebhookDelivery.id == message.delivery_id, WebhookDelivery.attempts == message.attempts)
+    session.execute(update(WebhookDelivery).where(*own).values(**values), execution_options=_DIRECT)

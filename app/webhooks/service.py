@@ -1,0 +1,108 @@
+"""What can be done with webhooks."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+
+import httpx
+from sqlalchemy.exc import IntegrityError
+
+from app.clock import utc_now
+from app.db import Database
+from app.deps import Wiring
+from app.errors import NotFound, Unprocessable
+from app.pagination import decode_cursor, encode_cursor
+from app.settings import Settings
+from app.tables import Webhook, WebhookDelivery
+from app.webhooks import repository
+from app.webhooks.addresses import is_address, is_public
+from app.webhooks.outbox import owner_of
+from app.webhooks.schemas import DeliveryDocument, DeliveryPage, NewWebhook, WebhookDocument
+
+_SECRET_BYTES = 32
+
+
+def put(wiring: Wiring, user_id: str | None, wish: NewWebhook) -> tuple[WebhookDocument, bool]:
+    """Set the user's webhook, or (None) the service's; the document, and whether it is new. Raises Unprocessable."""
+    url = checked_url(wiring.settings, wish.url)
+    try:
+        return _put(wiring.database, user_id, url, rotate=wish.rotate_secret)
+    except IntegrityError:
+        # Another request made it at the same moment.
+        return _put(wiring.database, user_id, url, rotate=wish.rotate_secret)
+
+
+def _put(database: Database, user_id: str | None, url: str, *, rotate: bool) -> tuple[WebhookDocument, bool]:
+    with database.write() as session:
+        hook = repository.get(session, user_id)
+        is_new = hook is None
+        if hook is None:
+            hook = Webhook(owner=owner_of(user_id), user_id=user_id, url=url, secret=_new_secret())
+            session.add(hook)
+        elif rotate:
+            hook.secret = _new_secret()
+        hook.url, hook.changed_at = url, utc_now()
+        session.flush()
+        return _document(hook, hook.secret if is_new or rotate else None), is_new
+
+
+def read(database: Database, user_id: str | None) -> WebhookDocument:
+    """The webhook, without its secret; raises NotFound."""
+    with database.read() as session:
+        return _document(_require(repository.get(session, user_id)), None)
+
+
+def remove(database: Database, user_id: str | None) -> None:
+    """Remove it with its deliveries; raises NotFound."""
+    with database.write() as session:
+        if not repository.remove(session, user_id):
+            raise _not_found()
+
+
+def deliveries(database: Database, user_id: str | None, *, cursor: str | None, limit: int) -> DeliveryPage:
+    """One page of deliveries, newest first; raises NotFound, MalformedCursor."""
+    before = decode_cursor(cursor)
+    with database.read() as session:
+        _require(repository.get(session, user_id))
+        found = repository.deliveries(session, user_id, before=before, limit=limit + 1)
+    items = [_delivery(row) for row in found[:limit]]
+    return DeliveryPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
+
+
+def checked_url(settings: Settings, text: str) -> str:
+    """The URL as it will be called; raises Unprocessable. Where a name leads is looked at before every delivery."""
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise Unprocessable("webhook_bad_url", f"This is no URL: {error}") from error
+    schemes = ("https", "http") if settings.webhook_allow_private else ("https",)
+    if url.scheme not in schemes or not url.host:
+        raise Unprocessable("webhook_bad_url", f"A webhook's URL begins with {' or '.join(f'{name}://' for name in schemes)} and a host.")
+    if url.userinfo or url.fragment or not 0 < (url.port or 1) < 65536:
+        raise Unprocessable("webhook_bad_url", "A webhook's URL holds no user, password or fragment, and a port that there is.")
+    if is_address(url.host) and not is_public(url.host) and not settings.webhook_allow_private:
+        raise Unprocessable("webhook_address_not_public", "A webhook goes to a public address.")
+    return str(url)
+
+
+def _require(hook: Webhook | None) -> Webhook:
+    if hook is None:
+        raise _not_found()
+    return hook
+
+
+def _not_found() -> NotFound:
+    return NotFound("webhook_not_found", "There is no webhook. PUT one.")
+
+
+def _new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+
+
+def _document(hook: Webhook, secret: str | None) -> WebhookDocument:
+    return WebhookDocument(url=hook.url, secret=secret, created_at=hook.created_at, changed_at=hook.changed_at)
+
+
+def _delivery(row: WebhookDelivery) -> DeliveryDocument:
+    return DeliveryDocument.model_validate(row, from_attributes=True)
