@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 from fastapi import Depends, FastAPI
+from starlette.types import ASGIApp
 
 from app import health
 from app.adaptations import routes as adaptations
@@ -17,6 +18,7 @@ from app.checks import Foundations
 from app.db import Database
 from app.decoding.pool import DecoderPool
 from app.deps import Wiring
+from app.edge.fresh_context import FreshContext
 from app.edge.install import install_edge
 from app.erasures import routes as erasures
 from app.exports import routes as exports
@@ -105,14 +107,14 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def app_factory() -> FastAPI:
+def app_factory() -> ASGIApp:
     """For `uvicorn --factory app.main:app_factory`: settings from the environment."""
     settings = Settings()
     configure_logging(settings.log_level, as_json=settings.log_json)
     app = create_app(settings)
     if start_tracing("personalseg-api"):
         trace_api(app, app.state.wiring.database)
-    return app
+    return FreshContext(app)
 
 
 @asynccontextmanager

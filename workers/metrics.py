@@ -110,7 +110,7 @@ class GpuMemory(Collector):
         """Allocated, reserved and highest allocated bytes, and the device's total."""
         family = self._family()
         # Only once this process computes there: to look must not take GPU memory.
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
+        if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             for index in range(torch.cuda.device_count()):
                 device = str(index)
                 family.add_metric([device, "allocated"], torch.cuda.memory_allocated(index))
