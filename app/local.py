@@ -149,7 +149,7 @@ class Deployment:
         self._supervisor.remove_at_end(self._runtime_dir)
         self._start_redis(self._supervisor)
         environment = self._environment()
-        for program in (*_worker_programs(environment), _api_program(self.settings, environment)):
+        for program in (*_worker_programs(self.settings, environment), _api_program(self.settings, environment)):
             children = self._supervisor.start(program)
         self._wait_until_ready(self._supervisor, children)
 
@@ -322,10 +322,14 @@ def find_redis_server() -> str:
     return found
 
 
-def _worker_programs(environment: dict[str, str]) -> list[Program]:
-    return [
-        Program(f"{_WORKER_PREFIX}{kind.value}", [sys.executable, "-m", "workers", "--queue", kind.value], environment) for kind in JobKind
-    ]
+def _worker_programs(settings: Settings, environment: dict[str, str]) -> list[Program]:
+    programs = []
+    for number, kind in enumerate(JobKind):
+        # Side by side on one machine: each its own metrics port, the next one for the next worker.
+        port = settings.worker_metrics_port and settings.worker_metrics_port + number
+        own = {**environment, "PERSONALSEG_WORKER_METRICS_PORT": str(port)}
+        programs.append(Program(f"{_WORKER_PREFIX}{kind.value}", [sys.executable, "-m", "workers", "--queue", kind.value], own))
+    return programs
 
 
 def _api_program(settings: Settings, environment: dict[str, str]) -> Program:

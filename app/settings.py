@@ -62,7 +62,9 @@ class Settings(BaseSettings):
         None, min_length=16, description="Token with which Prometheus may read `/metrics`; a service token may too, nobody else."
     )
     worker_metrics_host: str = Field("127.0.0.1", description="Address of a worker's own `/metrics`, which asks for no token.")
-    worker_metrics_port: int = Field(0, ge=0, le=65535, description="Port of a worker's own `/metrics`; 0 is none.")
+    worker_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of a worker's own `/metrics`, in `personalseg serve` of the first one; 0 is none."
+    )
 
     auth_failures_per_minute: int = Field(
         30, ge=1, description="Wrong tokens from one address after which the answer is 429; right ones pass."
