@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -22,7 +23,10 @@ def test_events_come_in_any_pieces(module: Any) -> None:
     whole = [{"id": "7", "data": '{"a": 1}'}, {"id": "8", "data": "x"}]
     for size in (1, 5, 1000):
         pieces = [text[at : at + size] for at in range(0, len(text), size)]
-        assert module("events", f"(() => {{ const p = new m.EventParser(); return {pieces!r}.flatMap((piece) => p.push(piece)); }})()") == whole
+        assert (
+            module("events", f"(() => {{ const p = new m.EventParser(); return {pieces!r}.flatMap((piece) => p.push(piece)); }})()")
+            == whole
+        )
 
 
 def test_batches_are_few_files_and_few_bytes(module: Any) -> None:
@@ -33,7 +37,11 @@ def test_batches_are_few_files_and_few_bytes(module: Any) -> None:
 
 def test_groups_are_ordered_and_new_photos_come_first(module: Any) -> None:
     images = [{"id": str(number), "group_index": group} for number, group in enumerate([1, 0, 0, None, 1, 0])]
-    shown = module("gallery", f"m.grouped({images!r}.map((i) => ({{ ...i }}))).map((g) => [g.title, g.photos.map((p) => p.id)])".replace("None", "null"))
+    groups = f"m.grouped({json.dumps(images)}).map((group) => [group.title, group.photos.map((photo) => photo.id)])"
+    shown = module("gallery", groups)
+        "gallery",
+        f"m.grouped({images!r}.map((i) => ({{ ...i }}))).map((g) => [g.title, g.photos.map((p) => p.id)])".replace("None", "null"),
+    )
     assert shown == [["New", ["3"]], ["Group 1", ["1", "2", "5"]], ["Group 2", ["0", "4"]]]
     assert module("gallery", "m.grouped([{ id: 'a', group_index: null }])[0].title") == ""
 

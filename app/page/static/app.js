@@ -212,6 +212,7 @@ export class App {
   #healthChanged({ before, state }) {
     if (this.stopped.signal.aborted) return;
     if (!this.isLoaded && state !== "away" && state !== "offline" && before !== "unknown") this.start();
+    if (state === "ready") this.gallery?.thumbnails.retry();
     this.panel?.show();
   }
 

@@ -33,13 +33,22 @@ export function fill(parent, ...children) {
   parent.replaceChildren(...kept(children));
 }
 
+/** Bring icons.svg into the page, once: what is in the page is there without a connection, too. */
+export async function loadIcons() {
+  const response = await fetch(new URL("icons.svg", import.meta.url));
+  const sprite = new DOMParser().parseFromString(await response.text(), "image/svg+xml").documentElement;
+  sprite.setAttribute("aria-hidden", "true");
+  sprite.setAttribute("class", "sprite");
+  document.body.append(document.adoptNode(sprite));
+}
+
 /** One of icons.svg; decoration only. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", new URL(`icons.svg#${name}`, import.meta.url).href);
+  use.setAttribute("href", `#icon-${name}`);
   svg.append(use);
   return svg;
 }

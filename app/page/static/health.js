@@ -57,10 +57,21 @@ export class Health extends EventTarget {
 
 async function ask() {
   if (!navigator.onLine) return "offline";
+  const patience = new AbortController();
+  // A request that is begun while the connection changes may never end: the clock decides, whatever becomes of it.
+  const timer = setTimeout(() => patience.abort(), PATIENCE_MILLISECONDS);
+  const ended = new Promise((resolve) => patience.signal.addEventListener("abort", () => resolve("away")));
+  const state = await Promise.race([readiness(patience.signal), ended]);
+  clearTimeout(timer);
+  return state;
+}
+
+async function readiness(signal) {
   try {
-    const response = await fetch(address("readyz"), { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MILLISECONDS) });
+    const response = await fetch(address("readyz"), { cache: "no-store", signal });
     const { ready, checks } = await response.json();
     if (ready) return "ready";
+    if (!checks) return "unwell";
     return Object.entries(checks).every(([name, check]) => check.ok || name === "workers") ? "workers" : "unwell";
   } catch {
     return "away";

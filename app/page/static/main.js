@@ -2,7 +2,7 @@
 
 import { Api } from "./api.js";
 import { App } from "./app.js";
-import { el, fill } from "./dom.js";
+import { el, fill, loadIcons } from "./dom.js";
 import { Health } from "./health.js";
 import { forgetSession, storeSession, storedSession, takeTokenFromAddress } from "./session.js";
 import { showSignIn, signIn } from "./signin.js";
@@ -50,4 +50,6 @@ async function begin() {
 const actions = el("div", { class: "row" });
 bar.append(el("span", { class: "spring" }), health.dot, actions);
 addEventListener("hashchange", () => location.hash.includes("token=") && begin());
+// Without its icons the page says everything in words.
+loadIcons().catch(() => {});
 begin();

@@ -19,6 +19,7 @@ export class Panel {
   }
 
   show() {
+    if (!this.app.isLoaded) return;
     const { now } = this.app.work;
     if (now) {
       this.progress.update(now);
@@ -67,7 +68,7 @@ export class Panel {
         "dl",
         { class: "facts" },
         fact("Photos learned from", model.report.photos_learned_from ?? model.report.photos),
-        fact("Pixels seen differently", figures.changed_share === undefined ? null : percent(figures.changed_share)),
+        fact("Pixels seen differently", changedShare(model.report)),
         fact("Agrees with itself, mirrored", figures.consistency_after === undefined ? null : `${percent1(figures.consistency_before)} → ${percent1(figures.consistency_after)}`),
       ),
       stale > 0 && !isQuiet && el("p", { class: "hint" }, icon("spark"), el("span", {}, `${percent(stale)} of your photos came after this model. Personalise again to include them.`)),
@@ -86,6 +87,12 @@ export function staleShare(model, images) {
   if (typeof model.stale_share === "number") return model.stale_share;
   const newer = images.filter((image) => image.created_at > model.created_at).length;
   return images.length ? newer / images.length : 0;
+}
+
+/** Over the photos compared, a corrected appearance included; the guard's own figure leaves that out. */
+function changedShare({ photos_compared: compared, verdict }) {
+  if (compared?.length) return percent(compared.reduce((sum, photo) => sum + photo.changed, 0) / compared.length);
+  return verdict?.figures?.changed_share === undefined ? null : percent(verdict.figures.changed_share);
 }
 
 const percent1 = (share) => `${(share * 100).toFixed(1)} %`;

@@ -23,6 +23,12 @@ export class Thumbnails {
     this.observer.observe(image);
   }
 
+  /** Try again what could not be fetched. */
+  retry() {
+    for (const image of this.near) if (!this.held.has(image)) this.wanted.push(image);
+    this.#next();
+  }
+
   /** Let go of pictures that are no longer in the page. */
   forget(images) {
     for (const image of images) {
