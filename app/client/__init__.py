@@ -22,7 +22,9 @@ from app.client.documents import (
     Caller,
     Check,
     ClassInfo,
+    Delivery,
     Document,
+    Erasure,
     ExportFormat,
     Image,
     Item,
@@ -40,6 +42,8 @@ from app.client.documents import (
     Token,
     UploadResult,
     User,
+    UserSettings,
+    Webhook,
 )
 from app.client.errors import (
     ApiError,
@@ -79,7 +83,9 @@ __all__ = [
     "ClientError",
     "Conflict",
     "ConnectionFailed",
+    "Delivery",
     "Document",
+    "Erasure",
     "ExportFormat",
     "GalleryEmpty",
     "GalleryTooSmall",
@@ -113,5 +119,7 @@ __all__ = [
     "TooLarge",
     "UploadResult",
     "User",
+    "UserSettings",
     "WaitTimedOut",
+    "Webhook",
 ]

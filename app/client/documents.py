@@ -73,6 +73,39 @@ class Quotas(Document):
     adaptation_seconds: Quota
 
 
+class UserSettings(Document):
+    """What the user has chosen."""
+
+    auto_adapt: bool = False
+
+
+class Webhook(Document):
+    """Who is told of the end of jobs; `secret` is there only in the answer that made it."""
+
+    url: str
+    secret: str | None = None
+
+
+class Delivery(Document):
+    """One job's end, told or to be told."""
+
+    id: str
+    event: str
+    job_id: str
+    status: str
+    attempts: int = 0
+    response_status: int | None = None
+    error: str | None = None
+
+
+class Erasure(Document):
+    """An erasure: `running` or `succeeded`, and what was removed; it does not say whose."""
+
+    id: str
+    status: str
+    report: JsonObject = Field(default_factory=dict)
+
+
 class Image(Document):
     """A photo of the gallery; width and height are those of the upright photo, in pixels."""
 
@@ -152,6 +185,9 @@ class PersonalModel(Document):
     byte_size: int = 0
     created_at: str | None = None
     report: JsonObject | None = None
+    stale: bool = False
+    newer_photos: int = 0
+    removed_photos: int = 0
 
     @property
     def sentence(self) -> str:

@@ -55,7 +55,20 @@ CALLS: list[Callable[[Client], Any]] = [
     lambda client: client.activate(1),
     lambda client: client.delete_model(1),
     lambda client: client.export(f"{client.photo}.zip", format="voc"),  # type: ignore[attr-defined]
+    Client.settings,
+    lambda client: client.change_settings(auto_adapt=True),
+    lambda client: client.set_webhook("https://example.org/hook", rotate_secret=True),
+    Client.webhook,
+    lambda client: list(client.deliveries()),
+    Client.delete_webhook,
+    lambda client: client.erasure(ID),
     Client.erase,
+]
+OF_THE_SERVICE: list[Callable[[Client], Any]] = [
+    lambda client: client.set_webhook("https://example.org/hook"),
+    Client.webhook,
+    lambda client: list(client.deliveries()),
+    Client.delete_webhook,
 ]
 
 
@@ -81,9 +94,10 @@ def recorded(service: Caller, tmp_path: Path) -> Iterator[list[httpx.Request]]:
         client = back_end.for_user(back_end.create_user())
         client = Client("http://testserver", service.token, user_id=client.user_id, transport=recorder, retries=0)
         client.photo = str(photo)  # type: ignore[attr-defined]
-        for call in CALLS:
-            with suppress(ClientError):
-                call(client)
+        for caller, calls in ((client, CALLS), (back_end, OF_THE_SERVICE)):
+            for call in calls:
+                with suppress(ClientError):
+                    call(caller)
     yield recorder.requests
 
 

@@ -9,7 +9,7 @@ import httpx
 
 from app.client._sync.connection import Connection
 from app.client.answers import body, entries, no_answer, parse
-from app.client.documents import BaseInfo, Caller, ClassInfo, JsonObject, Quotas, Readiness, Token, User
+from app.client.documents import BaseInfo, Caller, ClassInfo, Erasure, JsonObject, Quotas, Readiness, Token, User, UserSettings
 
 
 class People(Connection):
@@ -37,6 +37,18 @@ class People(Connection):
         """Erase the user: rows, photos, masks, models, running jobs. Answers with what was removed."""
         document: JsonObject = self._json("DELETE", self._path().rstrip("/"))
         return document
+
+    def erasure(self, erasure_id: str) -> Erasure:
+        """How far an erasure is (service token only); `erase` answers with its id."""
+        return parse(Erasure, self._json("GET", f"/v1/erasures/{erasure_id}"))
+
+    def settings(self) -> UserSettings:
+        """What the user has chosen."""
+        return parse(UserSettings, self._json("GET", self._path("settings")))
+
+    def change_settings(self, *, auto_adapt: bool | None = None) -> UserSettings:
+        """Change what is not None: `auto_adapt` lets adaptations start by themselves after uploads."""
+        return parse(UserSettings, self._json("PATCH", self._path("settings"), json={"auto_adapt": auto_adapt}))
 
     def quotas(self) -> Quotas:
         """What the user may store and compute, and how much of it is used."""

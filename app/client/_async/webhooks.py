@@ -1,0 +1,33 @@
+"""Who is told of the end of jobs: the user's webhook, or the service's where the client acts for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from app.client._async.connection import AsyncConnection
+from app.client.answers import parse
+from app.client.documents import Delivery, Webhook
+
+
+class AsyncWebhooks(AsyncConnection):
+    """Calls on the webhook of `user_id`; without one, and with a service token, on the service's own."""
+
+    async def webhook(self) -> Webhook:
+        """The webhook, without its secret."""
+        return parse(Webhook, await self._json("GET", self._webhook_path()))
+
+    async def set_webhook(self, url: str, *, rotate_secret: bool = False) -> Webhook:
+        """Tell this address from now on; a new webhook's secret is in the answer, this once."""
+        return parse(Webhook, await self._json("PUT", self._webhook_path(), json={"url": url, "rotate_secret": rotate_secret}))
+
+    async def delete_webhook(self) -> None:
+        """Tell nobody any more."""
+        await self._send("DELETE", self._webhook_path())
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """What was told or is to be told, newest first, a page fetched when it is needed."""
+        async for entry in self._pages(f"{self._webhook_path()}/deliveries"):
+            yield parse(Delivery, entry)
+
+    def _webhook_path(self) -> str:
+        return "/v1/webhook" if self.user_id is None else self._path("webhook")
