@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put in the place of each mark what it names."""
-    makers = {"settings": settings_table, "commands": commands, "routes": routes_table, "errors": error_trees}
+    makers: dict[str, Callable[[], str]] = {"settings": settings_table, "commands": commands, "routes": routes_table, "errors": error_trees}
     return _MARK.sub(lambda mark: makers[mark.group(1)](), markdown)
 
 

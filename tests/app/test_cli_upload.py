@@ -1,0 +1,128 @@
+"""`personalseg upload` against a server that is slow on purpose: parallel requests, and a clean Ctrl-C."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BATCH = 8
+
+
+class SlowGallery(ThreadingHTTPServer):
+    """Knows some photos; an upload is answered once `parallel` of them are waiting, or never (0)."""
+
+    daemon_threads = True
+
+    def __init__(self, parallel: int, known: list[bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.parallel = parallel
+        self.known = [hashlib.sha256(content).hexdigest() for content in known]
+        self.waiting = 0
+        self.files = 0
+        self.changed = threading.Condition()
+        self.never = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def wait_for(self, waiting: int) -> bool:
+        with self.changed:
+            return self.changed.wait_for(lambda: self.waiting >= waiting, 60)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: SlowGallery
+
+    def do_GET(self) -> None:
+        images = [{"id": str(index), "sha256": sha256} for index, sha256 in enumerate(self.server.known)]
+        self._answer({"items": images, "next_cursor": None})
+
+    def do_POST(self) -> None:
+        count = self.rfile.read(int(self.headers["Content-Length"])).count(b'filename="')
+        with self.server.changed:
+            self.server.waiting += 1
+            self.server.files += count
+            self.server.changed.notify_all()
+        if not self.server.parallel:
+            self.server.never.wait()
+        elif not self.server.wait_for(self.server.parallel):
+            self.send_error(500)
+            return
+        self._answer({"results": [{"status": "stored", "image_id": "x"}] * count})
+
+    def _answer(self, document: Any) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five requests' worth of files."""
+    for index in range(5 * BATCH):
+        (tmp_path / f"{index:03}.jpg").write_bytes(f"photo {index}".encode())
+    return tmp_path
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    """Starts a server; ends it with the test."""
+    servers: list[SlowGallery] = []
+
+    def start(parallel: int, known: list[bytes]) -> SlowGallery:
+        servers.append(SlowGallery(parallel, known))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.never.set()
+        server.shutdown()
+        server.server_close()
+
+
+def upload(server: SlowGallery, *arguments: str) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PERSONALSEG_URL": server.url,
+        "PERSONALSEG_TOKEN": "pseg_usr_x",
+        "PERSONALSEG_USER": "u1",
+        "NO_COLOR": "1",
+    }
+    command = [sys.executable, "-m", "app.cli", "upload", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_requests_go_side_by_side_and_known_photos_not_at_all(serve: Any, folder: Path) -> None:
+    server = serve(3, [b"photo 0", b"photo 17"])
+    out, err = upload(server, str(folder), "--parallel", "3", "--json").communicate(timeout=120)
+    counts = json.loads(out)
+    assert (counts["stored"], counts["duplicate"], counts["rejected"]) == (5 * BATCH - 2, 2, 0), err
+    assert server.files == 5 * BATCH - 2
+
+
+def test_ctrl_c_says_how_to_go_on(serve: Any, folder: Path) -> None:
+    server = serve(0, [b"photo 1"])
+    process = upload(server, str(folder), "--parallel", "2")
+    assert server.wait_for(2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and out == ""
+    assert err == "Stopped: 1 of 40 files were dealt with. The same command goes on from there.\n"
