@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
@@ -17,7 +19,7 @@ from app.tables import Job, JobStatus, User
 from tests.conftest import free_port
 from tests.workers.conftest import add_adaptation, add_photo, add_segmentation, job_of, photograph
 from workers.adaptation import adapt_gallery
-from workers.cache import PersonalModelCache
+from workers.cache import ModelKey, PersonalModelCache
 from workers.lease import HeldJob, hold
 from workers.metrics import WorkerMetrics, serve_metrics
 from workers.observed import observed
@@ -116,7 +118,7 @@ def test_the_cache_of_models_tells_hits_and_misses() -> None:
     metrics = WorkerMetrics(cache)
     model: Any = object()
     for _ in range(3):
-        cache.get("key", lambda: (model, 7))  # type: ignore[arg-type]
+        cache.get(ModelKey("user", 1, "sha256"), lambda: (model, 7))
     read = metrics.registry.get_sample_value
     assert read("personalseg_worker_model_cache_requests_total", {"result": "hit"}) == 2
     assert read("personalseg_worker_model_cache_requests_total", {"result": "miss"}) == 1
@@ -134,3 +136,23 @@ def test_prometheus_reads_them_over_http(tmp_path: Path) -> None:
     with capture_logs() as lines:
         serve_metrics(metrics, settings)  # the port is taken: told, and no reason to do no jobs
     assert [line["event"] for line in lines] == ["worker.metrics_not_served"]
+
+
+def test_gpu_memory_is_told_only_once_the_gpu_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has no GPU: torch's answers are put in its place."""
+    metrics = WorkerMetrics(PersonalModelCache(1))
+    read = metrics.registry.get_sample_value
+    labels = {"device": "0", "what": "allocated"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert read("personalseg_worker_gpu_memory_bytes", labels) is None
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _index: 5)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _index: 7)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _index: 6)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _index: SimpleNamespace(total_memory=10))
+    told = {
+        what: read("personalseg_worker_gpu_memory_bytes", labels | {"what": what}) for what in ("allocated", "reserved", "peak", "total")
+    }
+    assert told == {"allocated": 5, "reserved": 7, "peak": 6, "total": 10}
