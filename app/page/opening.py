@@ -22,7 +22,9 @@ OPENING_FILE = "open-page.html"
 def signed_in_address(base_url: str, service_token: str) -> str:
     """The page's address with a new token of this machine's own user, good for a week; raises ClientError."""
     with Client(base_url, service_token) as service, service.for_user(_own_user_id(service)) as own:
-        return address_with(base_url, own.create_token(expires_in_days=TOKEN_DAYS).token)
+        token = own.create_token(expires_in_days=TOKEN_DAYS).token
+    assert token is not None  # a new token's answer carries its text
+    return address_with(base_url, token)
 
 
 def address_with(base_url: str, token: str) -> str:
