@@ -65,7 +65,7 @@ fmt: $(INSTALLED) ## Format the code
 
 # Listed only where the benchmark exists.
 ifneq ($(wildcard benchmarks/quality.py),)
-.PHONY: bench-quality bench-quality-short bench-guard bench-speed bench-uploads
+.PHONY: bench-quality bench-quality-short bench-guard bench-speed bench-memory bench-uploads
 bench-quality: $(INSTALLED) ## The survey: every method on 15 galleries (many hours; continues where it was broken off)
 	$(BIN)/python -m benchmarks.quality
 
@@ -77,6 +77,9 @@ bench-speed: $(INSTALLED) ## What a photo costs with a personal model, as a rati
 
 bench-uploads: $(INSTALLED) ## Memory of the API while 3,000 photos (2 GB) come in one request
 	$(BIN)/python -m benchmarks.uploads
+
+bench-memory: $(INSTALLED) ## Peak memory of adapting to 2,000 photos, stage by stage (about 10 minutes)
+	$(BIN)/python -m benchmarks.memory run
 
 bench-guard: $(INSTALLED) ## The guard on all models of the survey, on models meant to go wrong and on junk
 	$(BIN)/python -m benchmarks.quality --guard

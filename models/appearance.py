@@ -200,11 +200,13 @@ def choose_appearance(
     pixels: UInt8[Tensor, "photos 3 h w"],
     *,
     known: Mapping[str, float] | None = None,
+    at_once: int = BATCH,
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, distances: None,
 ) -> Choice:
     """First the light at the base's own side, then the side under that light. `pixels`: small copies of the gallery's photos.
 
-    `known`: distances that an earlier run has measured. `on_step` hears of each that is new, with all so far.
+    `known`: distances that an earlier run has measured; `on_step` hears of each that is new, with all so far. `at_once`: photos that go
+    through the network together.
     """
     positions = np.unique(np.linspace(0, len(pixels) - 1, min(SAMPLE, len(pixels))).round().astype(int)).tolist()
     sample = pixels[positions]
@@ -214,7 +216,7 @@ def choose_appearance(
 
     def distance_of(name: str, appearance: Appearance) -> float:
         if name not in distances:
-            distances[name] = _distance(base, appearance, sample)
+            distances[name] = _distance(base, appearance, sample, at_once)
             on_step(len(distances), len(lights) + len(sides), distances)
         return distances[name]
 
@@ -235,9 +237,9 @@ def _best_light(candidates: Sequence[Appearance], distances: dict[str, float]) -
     return best if distances[best.kind] < (1 - MIN_GAIN) * distances[untouched.kind] else untouched
 
 
-def _distance(base: Base, appearance: Appearance, pixels: UInt8[Tensor, "photos 3 h w"]) -> float:
+def _distance(base: Base, appearance: Appearance, pixels: UInt8[Tensor, "photos 3 h w"], at_once: int) -> float:
     distance = StatisticsDistance(base.segmenter.base)
-    for start in range(0, len(pixels), BATCH):
-        shown = appearance.show(resize_batch(pixels[start : start + BATCH], appearance.side))
+    for start in range(0, len(pixels), at_once):
+        shown = appearance.show(resize_batch(pixels[start : start + at_once], appearance.side))
         distance.add(network_input(shown, appearance.side, base.device))
     return distance.value()

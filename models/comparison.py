@@ -88,7 +88,9 @@ class Comparison:
     def restore(self, photo_ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
         """Puts `to_arrays`'s counts back into an empty comparison, in their order."""
         for index, photo_id in enumerate(photo_ids):
-            values = {name: stacked[index] if stacked.ndim > 1 else float(stacked[index]) for name, stacked in arrays.items()}
+            values: dict[str, Any] = {
+                name: stacked[index] if stacked.ndim > 1 else float(stacked[index]) for name, stacked in arrays.items()
+            }
             self.photos[photo_id] = Counts(**values)
             self.total += self.photos[photo_id]
 

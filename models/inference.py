@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,19 +15,25 @@ from models.checkpoints import PersonalModel
 from models.gallery import network_input, resize_batch, snap
 from models.grouping import describe
 from models.preprocess import shrink
-from models.types import Segmentation
+from models.types import Cancelled, Segmentation
 
 STRIP_VALUES = 32 * 2**20  # ours: class scores held at once while enlarging, so that a 100-megapixel photo costs no more than a small one
 
 
 @torch.inference_mode()
 def segment(
-    base: Base, photo: UInt8[np.ndarray, "height width 3"], personal: PersonalModel | None = None, *, group: int | None = None
+    base: Base,
+    photo: UInt8[np.ndarray, "height width 3"],
+    personal: PersonalModel | None = None,
+    *,
+    group: int | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Segmentation:
     """The mask of an EXIF-upright RGB photo, by one plain pass.
 
     `group`: the photo's group in the user's gallery, where known; otherwise the nearest one.
-    Raises ValueError where `personal` belongs to another base.
+    Raises Cancelled where `should_stop` turns true (asked every megapixel or so), ValueError where `personal` belongs
+    to another base.
     """
     if personal is None:
         logits = base.segmenter(network_input(shrink(photo, base.info.side)[None], base.info.side, base.device)).logits
@@ -33,7 +41,7 @@ def segment(
         raise ValueError(f"the personal model belongs to base {personal.base_name}, not {base.info.name}")
     else:
         logits = personal_logits(personal, shrink(photo, personal.appearance.side)[None], base.device, group)
-    labels, confidence = enlarge_labels(logits[0].float().cpu(), (photo.shape[0], photo.shape[1]))
+    labels, confidence = enlarge_labels(logits[0].float().cpu(), (photo.shape[0], photo.shape[1]), should_stop)
     return Segmentation(labels.numpy(), confidence.numpy())
 
 
@@ -52,9 +60,12 @@ def personal_logits(
 
 
 def enlarge_labels(
-    logits: Float[Tensor, "classes h w"], size: tuple[int, int]
+    logits: Float[Tensor, "classes h w"], size: tuple[int, int], should_stop: Callable[[], bool] = lambda: False
 ) -> tuple[UInt8[Tensor, "height width"], Float[Tensor, "height width"]]:
-    """Most likely class and its probability after bilinear enlargement to `size`, strip by strip."""
+    """Most likely class and its probability after bilinear enlargement to `size`, strip by strip.
+
+    Raises Cancelled where `should_stop` turns true between two strips.
+    """
     height, width = size
     wide = F.interpolate(logits[None], (logits.shape[1], width), mode="bilinear", align_corners=False)[0]  # (K, h, W)
     rows = (torch.arange(height) + 0.5) * logits.shape[1] / height - 0.5
@@ -66,6 +77,8 @@ def enlarge_labels(
     confidence = torch.empty(size, dtype=torch.float32)
     strip = max(1, STRIP_VALUES // (width * logits.shape[0]))
     for top in range(0, height, strip):
+        if should_stop():
+            raise Cancelled
         part = slice(top, min(height, top + strip))
         scores = torch.lerp(wide[:, above[part]], wide[:, below[part]], fraction[:, part])
         best = scores.softmax(0).max(0)

@@ -65,7 +65,7 @@ def release() -> None:
 
 def features_in_pieces(network: BaseNetwork, x: Float[Tensor, "images 3 height width"], size: int) -> Features:
     """`network(x)`, at most `size` photos at once."""
-    *first, last = x.split(size)
+    *first, last = torch.split(x, size)
     if torch.is_grad_enabled():
         done = [checkpoint(network, piece, use_reentrant=False, preserve_rng_state=False) for piece in first]
     else:

@@ -60,7 +60,11 @@ def _choice(run: Run, seen: Look, parts: int) -> Choice:
         run.journal.note("aligning", lambda: Section(facts={"distances": dict(distances)}))
         run.clock.step(step, parts * steps)
 
-    return choose_appearance(run.base, seen.pixels, known=run.journal.begun("aligning").facts.get("distances"), on_step=on_step)
+    def choice(at_once: int) -> Choice:
+        known = run.journal.begun("aligning").facts.get("distances")
+        return choose_appearance(run.base, seen.pixels, known=known, at_once=at_once, on_step=on_step)
+
+    return run.portions.attempt(choice)
 
 
 def align_with(run: Run, source: LabelledFolder, segmenter: Segmenter, shown: Look, side: int) -> AlignmentLog | None:

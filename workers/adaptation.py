@@ -48,10 +48,11 @@ class StoredModel:
 
 def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
     """Do the job and close its row. Raises Cancelled, LeaseLost, and whatever goes wrong."""
-    held.report("loading", 0, 1, 0.0)
+    checkpoints = JobCheckpoints(workshop, held)
+    # `app.freshness` takes the last `loading` for the time at which the gallery was read; what goes on has the gallery it began with.
+    held.report("loading" if checkpoints.photo_ids is None else "resuming", 0, 1, 0.0)
     plan = _plan(workshop, held)
     base = base_for(workshop, held, plan.base)
-    checkpoints = JobCheckpoints(workshop, held, plan.user_id)
     photos = photos_named(plan.photos, checkpoints.photo_ids or [photo.image_id for photo in plan.photos])
     result = personalize(
         base,

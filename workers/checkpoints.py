@@ -10,10 +10,11 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import BlobNotFound
+from app.errors import BlobNotFound, LeaseLost
 from app.storage import checkpoint_key, checkpoints_prefix
 from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 from models import photo_ids_in
+from workers.erasure import owner_of
 from workers.lease import HeldJob
 from workers.workshop import Workshop
 
@@ -23,8 +24,11 @@ log = structlog.get_logger(__name__)
 class JobCheckpoints:
     """The `models.CheckpointStore` of one held job. A store or database that is away costs a checkpoint, never the job."""
 
-    def __init__(self, workshop: Workshop, held: HeldJob, user_id: str) -> None:
+    def __init__(self, workshop: Workshop, held: HeldJob) -> None:
         self._workshop, self._storage, self._held = workshop, workshop.storage, held
+        user_id = owner_of(workshop, held.job_id)
+        if user_id is None:  # erased
+            raise LeaseLost(held.job_id)
         self._prefix = checkpoints_prefix(user_id, held.job_id)
         self._key = checkpoint_key(user_id, held.job_id, held.lease.token)
         self._found = self._read_newest()

@@ -89,6 +89,13 @@ class Appearance(_Described):
     distances: dict[str, float] = Field(description="Of each candidate: the statistics' distance from training, in nats.")
 
 
+class PhotoLeftOut(_Described):
+    """A photo that the adaptation went on without."""
+
+    id: str = Field(description="The image id.")
+    reason: str = Field(description="Why, for people.")
+
+
 class StageSeconds(_Described):
     """A part of the adaptation and what it took."""
 
@@ -109,6 +116,11 @@ class AdaptationReport(_Described):
     groups: list[PhotoGroup] | None = None
     photos_seen: int | None = None
     photos_learned_from: int | None = None
+    photos_left_out: list[PhotoLeftOut] | None = Field(None, description="Photos that were deleted meanwhile or cannot be read.")
+    checkpoint: dict[str, Any] | None = Field(
+        None,
+        description="Only after an interruption: `resumed_from` (a stage) and `seconds_before`, or why a checkpoint was `left_aside`.",
+    )
     appearance: Appearance | None = Field(None, description="How the gallery's photos are shown to the personal model.")
     alignment: dict[str, Any] | None = Field(None, description="Only where an operator has configured source photos.")
     pseudo_labels: dict[str, Any] | None = None

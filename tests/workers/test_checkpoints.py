@@ -110,6 +110,8 @@ def test_a_killed_adaptation_is_gone_on_with(workshop: Workshop, user_id: str, i
     assert second.candidate.stored == first.candidate.stored
     assert late not in method.ids[-1], "what is uploaded during the job is for the next one"
     assert method.ids[-1] == method.ids[0]
+    assert [line["stage"] for line in job.timeline].count("loading") == 1, "the gallery was read once, by the first attempt"
+    assert "resuming" in [line["stage"] for line in job.timeline]
     assert kept(workshop, user_id, job_id) == []
 
 
@@ -170,18 +172,18 @@ def test_a_late_writer_leaves_the_newer_checkpoint_alone(workshop: Workshop, use
     job_id = add_adaptation(workshop, user_id)
     with held_anew(workshop, job_id) as late:
         assert late is not None
-        older = JobCheckpoints(workshop, late, user_id)
+        older = JobCheckpoints(workshop, late)
         older.save(b"first")
         expire(workshop, job_id)
         with held_anew(workshop, job_id) as now:
             assert now is not None
-            newer = JobCheckpoints(workshop, now, user_id)
+            newer = JobCheckpoints(workshop, now)
             newer.save(b"second")
             assert kept(workshop, user_id, job_id) == [checkpoint_key(user_id, job_id, 2)], "the older one is removed"
             late._lost.clear()  # it does not know yet
             older.save(b"late")
             assert kept(workshop, user_id, job_id) == [checkpoint_key(user_id, job_id, 2)]
-            assert JobCheckpoints(workshop, now, user_id).load() == b"second"
+            assert JobCheckpoints(workshop, now).load() == b"second"
             late._lost.set()
             older.save(b"later still")
             assert kept(workshop, user_id, job_id) == [checkpoint_key(user_id, job_id, 2)]
@@ -195,7 +197,7 @@ def test_a_checkpoint_that_comes_after_the_erasure_is_removed_again(workshop: Wo
     job_id = add_adaptation(workshop, user_id)
     with held_anew(workshop, job_id) as held:
         assert held is not None
-        checkpoints = JobCheckpoints(workshop, held, user_id)
+        checkpoints = JobCheckpoints(workshop, held)
         with workshop.database.write() as session:
             session.delete(session.get_one(User, user_id))
         checkpoints.save(b"too late")

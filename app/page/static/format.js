@@ -35,6 +35,7 @@ export const date = (text) => new Date(text).toLocaleString("en", { day: "numeri
 const STAGES = {
   fetching: "Fetching the base model",
   loading: "Loading the base model",
+  resuming: "Going on after an interruption",
   looking: "Looking through your photos",
   aligning: "Getting used to your light and colours",
   labelling: "Finding what it is sure of",
