@@ -7,7 +7,9 @@ A long job gives way after its turn where others wait, and goes on from there wh
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import structlog
 import torch
@@ -33,6 +35,9 @@ from workers.workshop import Workshop
 
 BASE_VERSION = 0
 _STAGE = "segmenting"
+
+Step = ParamSpec("Step")
+Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +141,8 @@ def _segment_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, phot
         return
     try:
         mask = _make_mask(workshop, held, plan, photo, base, personal)
+    except (Cancelled, LeaseLost):
+        raise
     except Exception as error:
         # One bad photo is its own failure; the others of the job go on.
         failure = log_failure("photo.failed", error, image_id=photo.image_id)
@@ -162,13 +169,19 @@ def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo
 
 
 def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> Mask:
-    """Segment one photo and store its two blobs; the row is not saved yet."""
+    """Segment one photo and store its two blobs; the row is not saved yet.
+
+    Asks between its steps whether to stop: with a photo of a hundred megapixels each of them takes seconds.
+    """
     pixels = read_photo(workshop.storage, photo, workshop.decoder)
-    result = segment(base, pixels, personal)
+    result = segment(base, pixels, personal, should_stop=held.should_stop)
+    label_bytes = _unless_stopped(held, encode_labels, result.labels, base.info.palette)
+    confidence_bytes = _unless_stopped(held, encode_confidence, result.confidence)
+    classes = _unless_stopped(held, class_summary, result.labels, result.confidence, base.info.class_names)
     labels = labels_key(plan.user_id, photo.image_id, plan.base, plan.version)
     confidence = confidence_key(plan.user_id, photo.image_id, plan.base, plan.version)
-    workshop.storage.put_bytes(labels, encode_labels(result.labels, base.info.palette))
-    workshop.storage.put_bytes(confidence, encode_confidence(result.confidence))
+    workshop.storage.put_bytes(labels, label_bytes)
+    workshop.storage.put_bytes(confidence, confidence_bytes)
     return Mask(
         user_id=plan.user_id,
         image_id=photo.image_id,
@@ -177,8 +190,14 @@ def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo:
         job_id=held.job_id,
         labels_key=labels,
         confidence_key=confidence,
-        classes=class_summary(result.labels, result.confidence, base.info.class_names),
+        classes=classes,
     )
+
+
+def _unless_stopped(held: HeldJob, step: Callable[Step, Result], *arguments: Step.args, **options: Step.kwargs) -> Result:
+    if held.should_stop():
+        raise Cancelled
+    return step(*arguments, **options)
 
 
 def _save_mask(workshop: Workshop, held: HeldJob, photo: Photo, mask: Mask) -> None:
