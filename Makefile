@@ -12,6 +12,7 @@ OUT ?= out
 OPEN ?=
 PIP_ARGS ?=
 TESTS ?=
+FUZZ_CALLS ?= 5000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,6 +20,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve test unit e2e test-faults lint types fmt client docs clean
+.PHONY: help install demo serve test unit e2e test-faults test-fuzz audit lint types fmt client docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -50,6 +52,12 @@ e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, resta
 
 test-faults: $(INSTALLED) ## The fault suite in its long form, with its table: kills, stops, Redis, databases, disk, clock
 	$(BIN)/python -m pytest tests/faults --long $(TESTS)
+
+test-fuzz: $(INSTALLED) ## Schemathesis over the whole OpenAPI document, 5,000 calls and more (FUZZ_CALLS)
+	$(BIN)/python -m tests.fuzz --calls $(FUZZ_CALLS)
+
+audit: $(INSTALLED) ## Known vulnerabilities of the installed packages (needs pypi.org; says so where it does not answer)
+	$(BIN)/python -m tools.audit
 
 lint: $(INSTALLED) ## ruff and the import contracts
 	$(BIN)/ruff check .
