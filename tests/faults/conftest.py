@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from app.local import find_redis_server
 from tests.conftest import _import_pgserver
 from tests.faults.deployment import Deployment
 from tests.faults.table import Line, rendered
-from tests.faults.work import Start, Work
+from tests.faults.work import Start, Times, Work
 
 LINES = pytest.StashKey[list[Line]]()
 _PHOTOGRAPHS = ("chelsea.png", "astronaut.png", "coffee.png")
@@ -54,7 +54,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.fixture(scope="session")
-def times(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+def times(request: pytest.FixtureRequest) -> Times:
     """How often to do it: (in the long form, in the short form)."""
     is_long = request.config.getoption("--long", False)
     return lambda long, short: long if is_long else short

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import httpx
@@ -13,13 +12,13 @@ import httpx
 from app.client import Client
 from tests.faults.deployment import Deployment, await_true
 from tests.faults.marks import on_both_when_long
-from tests.faults.work import BUDGET_SECONDS, Start, Work
+from tests.faults.work import BUDGET_SECONDS, Start, Times, Work
 
 RETRIES = 20
 
 
 @on_both_when_long
-def test_the_api_killed_while_it_is_asked(service: Deployment, start: Start, times: Callable[[int, int], int]) -> None:
+def test_the_api_killed_while_it_is_asked(service: Deployment, start: Start, times: Times) -> None:
     work = start("SIGKILL of the API", service)
     moments = random.Random(11)
     for round_number in range(times(8, 2)):

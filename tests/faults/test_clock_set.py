@@ -13,10 +13,10 @@ import pytest
 
 from app.tables import JobStatus
 from tests.faults.deployment import Deployment, await_true
-from tests.faults.work import Start, Work
+from tests.faults.work import Start, Times, Work
 
 HOUR = 3600
-BUDGET_SECONDS = 8
+BUDGET_SECONDS = 4
 SOURCE = Path(__file__).with_name("set_clock.c")
 
 
@@ -54,12 +54,14 @@ def clocked_service(folder: Path, clock: SetClock) -> Iterator[Deployment]:
 
 
 @pytest.mark.timeout(600)
-def test_the_clock_is_set_by_an_hour(clocked_service: Deployment, clock: SetClock, start: Start) -> None:
+def test_the_clock_is_set_by_an_hour(clocked_service: Deployment, clock: SetClock, start: Start, times: Times) -> None:
     work = start("clock set by ±1 h", clocked_service)
-    for offset in (HOUR, 0):
-        clock_set_under_a_living_worker(work, clock, offset)
-    for offset in (HOUR, 0):
-        clock_set_and_worker_killed(work, clock, offset)
+    for _ in range(times(2, 1)):
+        # Forward under a living worker, back over a dead one, and the other way round.
+        clock_set_under_a_living_worker(work, clock, HOUR)
+        clock_set_and_worker_killed(work, clock, 0)
+        clock_set_and_worker_killed(work, clock, HOUR)
+        clock_set_under_a_living_worker(work, clock, 0)
     clocked_service.await_ready()
     work.examine()
 

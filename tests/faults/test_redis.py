@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from app.tables import JobStatus
 from tests.faults.deployment import Deployment, await_true
 from tests.faults.marks import on_both_when_long
-from tests.faults.work import Start, Work
+from tests.faults.work import Start, Times, Work
 
 
 @on_both_when_long
-def test_redis_killed_and_restarted_empty(service: Deployment, start: Start, times: Callable[[int, int], int]) -> None:
+def test_redis_killed_and_restarted_empty(service: Deployment, start: Start, times: Times) -> None:
     work = start("Redis killed, restarted empty", service)
     for _ in range(times(3, 1)):
         users = [work.user() for _ in range(4)]
@@ -25,7 +24,7 @@ def test_redis_killed_and_restarted_empty(service: Deployment, start: Start, tim
 
 
 @on_both_when_long
-def test_redis_away_during_uploads_and_requests(service: Deployment, start: Start, times: Callable[[int, int], int]) -> None:
+def test_redis_away_during_uploads_and_requests(service: Deployment, start: Start, times: Times) -> None:
     away_seconds = times(30, 4)
     work = start(f"Redis down for {away_seconds} s", service)
     service.kill_for_good("redis")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 
 import pytest
 
 from app.tables import JobStatus
 from tests.faults.deployment import Deployment, await_true
 from tests.faults.marks import on_both_when_long
-from tests.faults.work import Start, Work
+from tests.faults.work import Start, Times, Work
 
 # Kills fall anywhere from the claim to after the usual end of a job.
 LATEST_MOMENT_SECONDS = 2.5
@@ -21,12 +20,12 @@ MOST_KILLS_OF_ONE_JOB = 2
 
 @on_both_when_long
 @pytest.mark.timeout(900)
-def test_workers_killed_at_random_moments(service: Deployment, start: Start, times: Callable[[int, int], int]) -> None:
+def test_workers_killed_at_random_moments(service: Deployment, start: Start, times: Times) -> None:
     work = start("SIGKILL of a worker", service)
     moments = random.Random(7)
     user = work.user()
     job_id, kills = work.adapt(user), 0
-    while work.line.times < times(20, 4):
+    while work.line.times < times(20, 3):
         work.segment(user)
         work.await_running(job_id)
         time.sleep(moments.uniform(0, LATEST_MOMENT_SECONDS))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 
 from app.tables import JobStatus
 from tests.faults.audit import changes_of
 from tests.faults.deployment import Deployment, await_true
 from tests.faults.marks import on_both_when_long
-from tests.faults.work import Start, Work
+from tests.faults.work import Start, Times, Work
 
 
 @on_both_when_long
-def test_a_stopped_worker_comes_back_too_late(service: Deployment, start: Start, times: Callable[[int, int], int]) -> None:
+def test_a_stopped_worker_comes_back_too_late(service: Deployment, start: Start, times: Times) -> None:
     work = start("SIGSTOP past the lease, SIGCONT", service)
     while work.line.times < times(4, 1):
         stop_one(work)

@@ -79,3 +79,4 @@ class Work:
 
 
 Start = Callable[[str, Deployment], Work]
+Times = Callable[[int, int], int]
