@@ -86,8 +86,9 @@ def live(caller: Caller, api: FastAPI) -> list[str]:
     hand_worker.segment(api, segmentation)
     waiting = caller("POST", "adaptations").json()["id"]
     token = caller("POST", "tokens", json={"scope": "read_only"}).json()
+    assert caller("PUT", "webhook", json={"url": "https://hook-of-hers.example/"}).status_code == 201
     traces = [caller.user_id, *image_ids, adaptation, segmentation, waiting, token["id"], token["token"], caller.token]
-    traces += [hashlib.sha256(photo).hexdigest(), "grandmother", "a-key-of-hers", MAKER, "1999-12-31", "external-of-hers"]
+    traces += [hashlib.sha256(photo).hexdigest(), "grandmother", "a-key-of-hers", MAKER, "1999-12-31", "external-of-hers", "hook-of-hers"]
     return traces
 
 
@@ -258,7 +259,7 @@ def test_an_upload_that_was_under_way_leaves_nothing(
         patched.setattr(Storage, "put_stream", erased_meanwhile)
         answer = alice("POST", "images", files=[("files", ("grandmother.jpg", photo_of_a_person()))])
     assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
-    assert not [key for key in places.storage._filesystem.find(places.storage._root) if alice.user_id in key]
+    assert places.storage.keys(user_prefix(alice.user_id)) == []
     assert erasures.finish_all(places, taken_over_after_seconds=-1) == 1
     places.database.engine.dispose()
     assert found(places, tmp_path, [alice.user_id, "grandmother", MAKER]) == []
