@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+import structlog
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -34,6 +35,14 @@ def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in ("data_dir", "database_url", "redis_url"):
         monkeypatch.setenv(f"PERSONALSEG_{name.upper()}", str(getattr(settings, name)))
     return settings
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """The commands set logging up for their process, which here is that of all tests."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def invoke(*arguments: str, stdin: str | None = None) -> Result:
