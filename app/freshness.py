@@ -66,7 +66,7 @@ def gallery_read_at(job: Job) -> datetime | None:
     return datetime.fromisoformat(readings[-1]) if readings else job.started_at
 
 
-def _adaptations(user_id: str) -> Select[tuple[Job]]:
+def _adaptations(user_id: str) -> Select[Job]:
     return select(Job).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
 
 

@@ -45,7 +45,8 @@ def next_job(session: Session, kind: JobKind) -> str | None:
 
 def somebody_waits(session: Session, kind: JobKind) -> bool:
     """Whether there is a job that a worker could take at once."""
-    return session.execute(select(Job.id).where(Job.kind == kind, claimable(utc_now())).limit(1)).first() is not None
+    with for_everyone():  # asked while a worker acts for one user
+        return session.execute(select(Job.id).where(Job.kind == kind, claimable(utc_now())).limit(1)).first() is not None
 
 
 def queue_position(session: Session, job: Job) -> int | None:

@@ -26,7 +26,7 @@ def create(wiring: Wiring, maker: TokenMaker, user_id: str, wish: NewToken, key:
     def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
         if wish.revoke_others:
             repository.revoke(session, user_id, now)
-        return auth.create_token(session, user_id, expires_at=expires_at, read_only=wish.scope == TokenKind.READ_ONLY, seed=seed)
+        return auth.create_token(session, user_id, expires_at=expires_at, read_only=wish.scope == "read_only", seed=seed)
 
     return _created(*made_once(wiring, maker, idempotency.slot(user_id, "tokens", key, wish), make))
 

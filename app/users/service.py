@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from app import auth, idempotency
 from app.db import Database
-from app.deps import TokenMaker, Wiring, user_not_found
-from app.errors import Conflict
+from app.deps import TokenMaker, Wiring
+from app.errors import Conflict, user_not_found
 from app.pagination import decode_cursor, encode_cursor
 from app.personal_models import repository as model_repository
 from app.tables import Token, User

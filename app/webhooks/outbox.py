@@ -119,7 +119,7 @@ def forget(session: Session, before: datetime) -> int:
     return len(session.execute(old.returning(WebhookDelivery.id), execution_options=_DIRECT).all())
 
 
-def _untold() -> Select[tuple[str]]:
+def _untold() -> Select[str]:
     return select(Job.id).where(Job.finished_at.is_not(None), ~Job.announced).order_by(Job.id)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 
 from app.deps import CurrentUserId, PageCursor, PageLimit, ServiceDep, WiringDep
@@ -12,7 +14,7 @@ from app.webhooks.schemas import DeliveryPage, NewWebhook, WebhookDocument
 
 of_user = APIRouter(prefix="/v1/users/{user_id}/webhook", tags=["webhooks"], responses=problem_responses(401, 404, 422))
 of_service = APIRouter(prefix="/v1/webhook", tags=["webhooks"], responses=problem_responses(401, 403, 404, 422))
-_CREATED = {201: {"description": "Made", "model": WebhookDocument}}
+_CREATED: dict[int | str, dict[str, Any]] = {201: {"description": "Made", "model": WebhookDocument}}
 
 
 @of_user.put("", summary="Set a user's webhook", responses=_CREATED)
