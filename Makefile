@@ -19,7 +19,6 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test unit e2e test-faults lint types fmt client docs clean
 .PHONY: help install demo serve test unit e2e test-faults test-fuzz audit lint types fmt client docs clean
 
 help: ## List the tasks
@@ -33,7 +32,7 @@ $(INSTALLED): pyproject.toml
 	  { echo "personalseg needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[worker,local,postgres,otel,demo,bench,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[worker,local,postgres,s3,otel,demo,bench,dev]'
 	@touch $@
 
 demo: $(INSTALLED) ## Photos in, personal masks out, through the real service: PHOTOS=/a/folder OUT=out OPEN=1

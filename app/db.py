@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 from alembic import command
@@ -25,6 +26,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 import migrations
 from app.errors import SchemaTooNew
+from app.settings import Settings
 
 _WRITES = "personalseg_writes"
 _BUSY_TIMEOUT_MILLISECONDS = 15_000
@@ -33,14 +35,15 @@ _CHECKPOINT_TIMEOUT_MILLISECONDS = 500
 _MIGRATION_LOCK = 7_215_011_431
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, *, connections: int = 20, extra_connections: int = 20) -> Engine:
     """An engine for this URL; SQLite gets WAL, foreign keys, a busy timeout and its folder."""
+    pool: dict[str, Any] = {"hide_parameters": True, "pool_size": connections, "max_overflow": extra_connections}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sqlalchemy.create_engine(parsed, hide_parameters=True, pool_pre_ping=True, pool_size=20, max_overflow=40)
+        return sqlalchemy.create_engine(parsed, pool_pre_ping=True, **pool)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(parsed, hide_parameters=True, pool_size=20, max_overflow=40)
+    engine = sqlalchemy.create_engine(parsed, **pool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -64,12 +67,17 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-class Database:
-    """The engine of one database, and its sessions."""
+def open_database(settings: Settings) -> Database:
+    """The database of these settings, for a process that serves or works."""
+    return Database(settings.database_url, connections=settings.database_connections, extra_connections=settings.database_extra_connections)
 
-    def __init__(self, url: str) -> None:
+
+class Database:
+    """The engine of one database, and its sessions. `connections` are kept open, `extra_connections` for a moment."""
+
+    def __init__(self, url: str, *, connections: int = 20, extra_connections: int = 20) -> None:
         self.url = url
-        self.engine = make_engine(url)
+        self.engine = make_engine(url, connections=connections, extra_connections=extra_connections)
         self._reader = sessionmaker(self.engine, expire_on_commit=False)
         self._writer = sessionmaker(self.engine.execution_options(**{_WRITES: True}), expire_on_commit=False)
 

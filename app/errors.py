@@ -23,6 +23,7 @@ AppError
 SchemaTooNew                   the database was made by a newer version (no HTTP: refuses to start)
 LeaseLost                      a worker wrote with a stale lease (no HTTP: the worker drops its work)
 BlobNotFound                   the blob store does not hold this key
+StorageUnavailable             the object store does not answer, or is in trouble; an OSError (HTTP: 503 storage_unavailable)
 """
 
 from __future__ import annotations
@@ -213,3 +214,7 @@ class BlobNotFound(Exception):
     def __init__(self, key: str) -> None:
         super().__init__(f"There is no blob {key!r}.")
         self.key = key
+
+
+class StorageUnavailable(OSError):
+    """The object store does not answer, or says that it is in trouble."""

@@ -15,7 +15,7 @@ from app.attempts import FailedAttempts
 from app.callers import routes as callers
 from app.catalog import routes as catalog
 from app.checks import Foundations
-from app.db import Database
+from app.db import open_database
 from app.decoding.pool import DecoderPool
 from app.deps import Wiring
 from app.edge.fresh_context import FreshContext
@@ -37,7 +37,7 @@ from app.problems import install_handlers
 from app.quotas import routes as quotas
 from app.segmentations import routes as segmentations
 from app.settings import Settings
-from app.storage import Storage
+from app.storage import open_storage
 from app.tenancy import guard
 from app.tokens import routes as tokens
 from app.tracing import start_tracing, stop_tracing
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         dependencies=[Depends(bind_ids)],
     )
-    foundations = Foundations(settings, Database(settings.database_url), Storage(settings.storage_url))
+    foundations = Foundations(settings, open_database(settings), open_storage(settings))
     metrics = ApiMetrics()
     metrics.registry.register(ServiceState(foundations))
     app.state.wiring = Wiring(

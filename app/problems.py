@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.edge.told import route_of
-from app.errors import AppError
+from app.errors import AppError, StorageUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -64,6 +64,7 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(StorageUnavailable, _storage_away)
     app.add_exception_handler(OSError, _os_error)
     app.add_exception_handler(ClientDisconnect, _hung_up)
     app.add_exception_handler(Exception, unexpected)
@@ -116,6 +117,13 @@ def _database_away(request: Request, error: Exception) -> JSONResponse:
     detail = "The database does not answer. Nothing was changed; try again in a moment."
     headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
     return problem(503, "database_unavailable", "Not available", detail, headers=headers)
+
+
+def _storage_away(request: Request, error: Exception) -> JSONResponse:
+    log.error("request.storage_away", method=request.method, route=route_of(request.scope), exc_info=error)
+    detail = "The blob store does not answer. What was answered as stored before is kept; try again in a moment."
+    headers = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+    return problem(503, "storage_unavailable", "Not available", detail, headers=headers)
 
 
 def _os_error(request: Request, error: Exception) -> JSONResponse:

@@ -48,9 +48,28 @@ class Settings(BaseSettings):
         default_factory=_default_database_url,
         description="SQLAlchemy URL; `sqlite:///…` or `postgresql+psycopg://…`. Default: SQLite in the data folder.",
     )
+    database_connections: int = Field(20, ge=1, description="Connections that one process keeps open to the database.")
+    database_extra_connections: int = Field(
+        20,
+        ge=0,
+        description="Further ones that it opens for a moment; over all processes they must stay below PostgreSQL's `max_connections`.",
+    )
     storage_url: str = Field(
         default_factory=_default_storage_url,
-        description="fsspec URL of the blob store. Default: `blobs/` in the data folder.",
+        pattern=r"^(file|s3)://.+",
+        description="Blob store: `file:///folder` or `s3://bucket/prefix`. Default: `blobs/` in the data folder.",
+    )
+    storage_endpoint_url: str | None = Field(
+        None,
+        description="Where the bucket is served, for a store that is not Amazon's. Default: what `AWS_ENDPOINT_URL` says, else Amazon.",
+    )
+    storage_key_id: str | None = Field(None, description="Access key of the bucket. Default: what AWS's own tools would take.")
+    storage_secret: str | None = Field(None, description="Secret of that access key.")
+    storage_redirect_seconds: int = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="Photos and masks come from the bucket itself, by a redirect to an address good for so long; 0: through the API.",
     )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of the queue: `redis://…`, or `unix:///path` for a socket.")
     host: str = Field("127.0.0.1", description="Address that the API listens on.")

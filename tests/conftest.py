@@ -173,3 +173,27 @@ def settings(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pyt
         max_image_pixels=10_000_000,
         max_upload_file_bytes=2_000_000,
     )
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of an S3 server of this session's own, asked over HTTP."""
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_server: str) -> str:
+    """The name of an empty bucket there."""
+    import boto3
+
+    name = f"test-{uuid4().hex}"
+    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
+    client.create_bucket(Bucket=name)
+    client.close()
+    return name

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from app.db import Database
+from app.db import Database, open_database
 from app.decoding.pool import DecoderPool
 from app.ids import new_id
 from app.settings import Settings
-from app.storage import Storage
+from app.storage import Storage, open_storage
 from models.datasets import LabelledFolder
 from models.source import open_source
 from workers.cache import BaseCache, PersonalModelCache
@@ -50,8 +50,8 @@ def open_workshop(settings: Settings) -> Workshop:
         owner=f"{socket.gethostname()}:{os.getpid()}:{worker_id}",
         device=device,
         settings=settings,
-        database=Database(settings.database_url),
-        storage=Storage(settings.storage_url),
+        database=open_database(settings),
+        storage=open_storage(settings),
         decoder=DecoderPool(settings.decoding_limits()),
         bases=BaseCache(device, settings.weights_dir, settings.weights_mirror),
         models=models,

@@ -23,15 +23,13 @@ def sweep(
     """
     from app.db import Database
     from app.settings import Settings
-    from app.storage import Storage
+    from app.storage import open_storage
     from app.sweeping.service import sweep_storage
 
     try:
         settings = Settings()
         database = Database(settings.database_url)
-        swept = sweep_storage(
-            database, Storage(settings.storage_url), unfinished_seconds=older_than_seconds, orphan_seconds=older_than_seconds
-        )
+        swept = sweep_storage(database, open_storage(settings), unfinished_seconds=older_than_seconds, orphan_seconds=older_than_seconds)
     except ValidationError as error:
         stop(setting_sentence(error))
     except SQLAlchemyError as error:

@@ -14,7 +14,7 @@ from app.errors import SchemaTooNew
 from app.operations.backup import BLOBS, DATABASE, FORMAT, MANIFEST, sqlite_path
 from app.operations.errors import BackupUnreadable, TargetNotEmpty
 from app.settings import Settings
-from app.storage import Storage
+from app.storage import Storage, open_storage
 
 _NOT_OURS = "The file is not a backup of personalseg, or it is damaged"
 _CHUNK_BYTES = 1024 * 1024
@@ -38,7 +38,7 @@ def restore(settings: Settings, source: Path) -> Restored:
     try:
         with tarfile.open(source, "r:") as tar:
             manifest = _manifest(tar)
-            _restore_blobs(tar, manifest, Storage(settings.storage_url))
+            _restore_blobs(tar, manifest, open_storage(settings))
             _restore_database(tar, manifest, target)
     except tarfile.TarError as error:
         raise BackupUnreadable(f"{_NOT_OURS}: {error}.") from error

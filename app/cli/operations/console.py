@@ -29,12 +29,12 @@ def operating(*, as_json: bool, checked: bool = True) -> Iterator[Operator]:
     from app.db import Database
     from app.log import configure_logging
     from app.operations.service import Operator
-    from app.storage import Storage
+    from app.storage import open_storage
 
     with failures(as_json=as_json):
         settings = make_settings()
         configure_logging("WARNING", as_json=settings.log_json)
-        operator = Operator(settings, Database(settings.database_url), Storage(settings.storage_url))
+        operator = Operator(settings, Database(settings.database_url), open_storage(settings))
         try:
             if checked:
                 _require_schema(operator, as_json)
