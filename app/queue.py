@@ -59,7 +59,7 @@ def forget(redis_url: str, job_ids: Sequence[str]) -> int:
                 message: dramatiq.Message[Any] = dramatiq.Message.decode(data)
                 if wanted.intersection(message.args):
                     nameless = message.copy(args=(NOBODYS_JOB,))
-                    forgotten += int(client.eval(_REPLACE, 1, name, message_id, nameless.encode()))
+                    forgotten += client.eval(_REPLACE, 1, name, message_id, nameless.encode()) == 1
     return forgotten
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.tables import ACTIVE_STATUSES, Erasure, IdempotencyKey, Image, Job, JobStatus, Mask, PersonalModel, Token, User
 
-_REMOVED = {"masks": Mask, "models": PersonalModel, "images": Image, "tokens": Token}
+_REMOVED: dict[str, type[Any]] = {"masks": Mask, "models": PersonalModel, "images": Image, "tokens": Token}
 
 
 def get(session: Session, erasure_id: str) -> Erasure | None:
@@ -34,7 +34,7 @@ def begun(session: Session) -> Sequence[str]:
     return session.scalars(select(User.id).where(User.erased_at.is_not(None), ~User.id.in_(_erased_users()))).all()
 
 
-def _erased_users() -> Any:
+def _erased_users() -> Select[Any]:
     return select(Erasure.user_id).where(Erasure.user_id.is_not(None))
 
 
