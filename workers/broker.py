@@ -6,6 +6,8 @@ its own budget), no AgeLimit (an old ring is as good as a new one; the row decid
 
 from __future__ import annotations
 
+from typing import cast
+
 import redis
 from dramatiq.brokers.redis import RedisBroker
 from redis.backoff import ExponentialBackoff
@@ -24,4 +26,4 @@ def make_broker(redis_url: str) -> RedisBroker:
 
 def waiting_messages(broker: RedisBroker, kind: JobKind) -> int:
     """How many rings of this kind nobody has heard yet."""
-    return int(broker.client.llen(f"{broker.namespace}:{kind.value}"))
+    return cast("int", broker.client.llen(f"{broker.namespace}:{kind.value}"))
