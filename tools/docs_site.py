@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,6 @@ from app.main import create_app
 from app.settings import Settings
 
 _MARK = re.compile(r"<!-- made from the code by `make docs`: (\w+) -->")
-_ANYWHERE = Path("/nonexistent")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -51,11 +51,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 @cache
 def openapi() -> dict[str, Any]:
-    """The contract of an API with default settings; nothing is opened or written for it."""
-    url = f"sqlite:///{_ANYWHERE / 'none.sqlite3'}"
-    settings = Settings.model_construct(**{name: field.get_default() for name, field in Settings.model_fields.items()})
-    settings = settings.model_copy(update={"database_url": url, "storage_url": "memory://docs"})
-    document: dict[str, Any] = create_app(settings).openapi()
+    """The contract of an API with default settings, whatever this machine's environment says."""
+    defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        here = {"database_url": f"sqlite:///{folder}/none.sqlite3", "storage_url": f"file://{folder}"}
+        document: dict[str, Any] = create_app(Settings.model_construct(**defaults | here)).openapi()
     return document
 
 
