@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -19,6 +18,7 @@ from models.clock import Clock
 from models.comparison import Comparison, Views, views
 from models.config import GuardLimits, PersonalizeConfig
 from models.gallery import network_input, snap
+from models.held_out import guarded
 from models.inference import personal_logits
 from models.look import Look
 from models.resume import Journal
@@ -70,12 +70,12 @@ def check(
     clock: Clock,
     journal: Journal,
 ) -> Comparisons:
-    """Looks at photos drawn evenly from those learned from.
+    """Looks at the photos that were held out, then at some of those learned from (`models.held_out`).
 
     `unlearned`: the base's weights under the gallery's appearance; None where photos are shown as they are. `averaged`: the most likely
     classes of the averaged predictions. Goes on from what `journal` has of an earlier run.
     """
-    positions = np.unique(np.linspace(0, len(seen.pixels) - 1, min(config.guard_photos, len(seen.pixels))).astype(int)).tolist()
+    positions = guarded(len(seen.pixels), config)
     found = Comparisons(*(Comparison(base.classes, limits.confident) for _ in range(3)))
     size = (averaged.shape[1], averaged.shape[2])
     begun = journal.begun(STAGE)

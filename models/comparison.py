@@ -116,7 +116,9 @@ class Comparison:
         }
         for name, pairs in (("before", total.rescale_before), ("after", total.rescale_after)):
             if pairs.any():
-                figures |= {f"rescale_consistency_{name}": agreement(pairs), f"rescale_miou_{name}": mean_iou(pairs, shown)}
+                rescaled, mirrored = mean_iou(pairs, shown), figures[f"mirror_miou_{name}"]
+                figures |= {f"rescale_consistency_{name}": agreement(pairs), f"rescale_miou_{name}": rescaled}
+                figures[f"class_consistency_{name}"] = (mirrored + rescaled) / 2
         for name, pairs in (("before", total.reference_before), ("after", total.reference_after)):
             if pairs.any():
                 told = [int(i) for i in np.flatnonzero(pairs.sum(1) >= SMALLEST_SHARE * pixels)]

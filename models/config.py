@@ -54,7 +54,10 @@ class PersonalizeConfig:
     """Photos whose activations are in memory at once; the results are the same but for float error. None: 1 on a CPU, else a group."""
 
     remembered_photos: int = 2  # ours: photos of each group whose class proxies the context bank keeps
-    guard_photos: int = 32  # ours: photos the guard looks at
+    held_out_share: float = 0.125
+    """Share of the photos chosen to learn from that only the guard sees (ours: one in eight, from `held_out_from` chosen photos on)."""
+    held_out_from: int = 16
+    guard_photos: int = 32  # ours: photos the guard looks at, those held out first
     guard_share: float = 0.12  # ours: share of the budget that training leaves to the guard
 
     def to_json(self) -> dict[str, Any]:
@@ -80,5 +83,7 @@ class GuardLimits:
     """Agreement of a photo's prediction with that of its mirror image may fall by this much …"""
     max_rescale_drop: float = 0.02
     """… and with that of the photo at another size by this much."""
+    max_class_consistency_drop: float = 0.02
+    """Agreement of the two views, as the mean IoU over classes, may fall by this much: small classes count as much as large ones."""
     max_reference_drop: float = 0.04
     """Agreement with the averaged predictions, from which the pseudo labels came, may fall by this much."""

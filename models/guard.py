@@ -46,6 +46,11 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
         if drop > limits.max_rescale_drop:
             says = f"the personal one agrees {100 * drop:.1f} points less with itself on the same photos at another size"
             return Verdict(False, "size_dependent", f"Kept the base model, because {says}.", figures)
+    if "class_consistency_after" in figures:
+        drop = figures["class_consistency_before"] - figures["class_consistency_after"]
+        if drop > limits.max_class_consistency_drop:
+            says = f"class by class, the personal one agrees {100 * drop:.1f} points less with itself on mirrored and resized photos"
+            return Verdict(False, "unsteady_classes", f"Kept the base model, because {says}.", figures)
     if "reference_agreement_after" in figures:
         drop = figures["reference_agreement_before"] - figures["reference_agreement_after"]
         if drop > limits.max_reference_drop:

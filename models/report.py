@@ -14,6 +14,7 @@ from models.appearance import Choice
 from models.bases.registry import Base
 from models.clock import Clock
 from models.config import PersonalizeConfig
+from models.held_out import held_out
 from models.labels import IGNORE
 from models.look import Look
 from models.resume import Journal
@@ -55,7 +56,8 @@ def report_of(
         members = seen.group_of(photos)
         by_group = [sorted(photo for photo, group in members.items() if group == index) for index in range(len(seen.centres))]
         report["groups"] = [{"index": index, "photos": ids, "size": len(ids)} for index, ids in enumerate(by_group)]
-        report["photos_seen"], report["photos_learned_from"] = len(seen.indices), len(seen.pixels)
+        kept_back = len(held_out(len(seen.pixels), config))
+        report |= {"photos_seen": len(seen.indices), "photos_learned_from": len(seen.pixels) - kept_back, "photos_held_out": kept_back}
     if choice is not None:
         report["appearance"] = choice.to_json()
     if labels is not None and thresholds is not None:

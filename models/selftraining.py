@@ -35,8 +35,15 @@ class TrainingSet:
     labels: UInt8[Tensor, "photos h2 w2"]
     groups: Int64[np.ndarray, " photos"]
     side: int
+    positions: Sequence[int] | None = None
+    """Those of the photos that are learned from; None: all."""
     appearance: Appearance | None = None
     """How `pixels` are shown; None: as they are."""
+
+    def batches(self, size: int, rng: np.random.Generator) -> list[list[int]]:
+        """The photos learned from in random order, a group's together, in batches of at most `size`."""
+        positions = np.arange(len(self.pixels)) if self.positions is None else np.asarray(self.positions)
+        return [positions[batch].tolist() for batch in group_batches(self.groups[positions], size=size, rng=rng)]
 
     def photos(self, batch: Sequence[int]) -> UInt8[Tensor, "images 3 side side"]:
         """Some of the photos as they are learned from."""
@@ -72,7 +79,7 @@ def self_train(
     schedule = [
         (epoch, batch)
         for epoch in range(config.epochs)
-        for batch in group_batches(data.groups, size=config.group_size, rng=np.random.default_rng([config.seed, epoch]))
+        for batch in data.batches(config.group_size, np.random.default_rng([config.seed, epoch]))
     ]
     if journal is not None and (begun := journal.begun(STAGE)).facts:
         learner.restore(begun)

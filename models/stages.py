@@ -24,6 +24,7 @@ from models.config import PersonalizeConfig
 from models.datasets import LabelledFolder
 from models.gallery import network_input
 from models.grouping import group_runs
+from models.held_out import learned_from
 from models.labels import BACKGROUND, IGNORE
 from models.look import Look
 from models.memory import Portions
@@ -156,7 +157,8 @@ def train(run: Run, start: Segmenter, shown: Look, labels: Labels) -> tuple[Segm
         facts = finished.facts
         return adapted, TrainingLog(facts["steps"], facts["planned_steps"], tuple(facts["losses"]))
     assert shown.appearance is not None
-    data = TrainingSet(shown.pixels, labels.selected, shown.chosen_groups, shown.appearance.side, shown.appearance)
+    positions = learned_from(len(shown.pixels), run.config)
+    data = TrainingSet(shown.pixels, labels.selected, shown.chosen_groups, shown.appearance.side, positions, shown.appearance)
     out_of_time = lambda: run.clock.spent(1 - run.config.guard_share)  # noqa: E731
     log = self_train(
         adapted,

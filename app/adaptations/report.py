@@ -116,6 +116,7 @@ class AdaptationReport(_Described):
     groups: list[PhotoGroup] | None = None
     photos_seen: int | None = None
     photos_learned_from: int | None = None
+    photos_held_out: int | None = Field(None, description="Not learned from: only the guard looked at them.")
     photos_left_out: list[PhotoLeftOut] | None = Field(None, description="Photos that were deleted meanwhile or cannot be read.")
     checkpoint: dict[str, Any] | None = Field(
         None,

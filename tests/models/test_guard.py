@@ -135,3 +135,15 @@ def test_a_good_model_is_accepted_whatever_the_appearance() -> None:
     assert plain.code == lit.code == "accepted"
     assert "it keeps 100.0 % of what the base is sure of" in plain.sentence
     assert "shown to it with corrected light; beyond that it keeps 100.0 %" in lit.sentence
+
+
+def test_a_small_class_that_became_unsteady_is_refused() -> None:
+    labels = [0] * 97 + [1] * 3
+    # One pixel of the small class is lost on the photo at another size: 1 % of the pixels, a third of the class.
+    before = replace(view(labels), rescaled=torch.tensor(labels)[None, None])
+    after = replace(view(labels), rescaled=torch.tensor([0] * 98 + [1] * 2)[None, None])
+    result = verdict(before, after)
+    assert result.code == "unsteady_classes"
+    # Mirrored: 1 and 1. Rescaled: 97/98 and 2/3.
+    assert result.figures["class_consistency_after"] == pytest.approx((1 + (97 / 98 + 2 / 3) / 2) / 2)
+    assert verdict(before, before).accepted
