@@ -110,7 +110,8 @@ def failed(session: Session, message: Outgoing, now: datetime, *, error: str, re
 
 def pause_after(attempts: int) -> timedelta:
     """How long to wait after so many attempts."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * PAUSE_GROWTH ** (attempts - 1))
+    growth: int = PAUSE_GROWTH ** (attempts - 1)
+    return min(LONGEST_PAUSE, FIRST_PAUSE * growth)
 
 
 def forget(session: Session, before: datetime) -> int:
