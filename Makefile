@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test unit e2e test-faults test-fuzz audit lint types fmt client docs clean
+.PHONY: help install demo serve test unit e2e test-faults test-fuzz audit lint types fmt client settings docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ bench-guard: $(INSTALLED) ## The guard on all models of the survey, on models me
 	$(BIN)/python -m benchmarks.quality --guard
 	$(BIN)/python -m benchmarks.guard
 endif
+
+settings: $(INSTALLED) ## Write docs/settings.md from app/settings.py
+	$(BIN)/python -m tools.settings_page
 
 client: $(INSTALLED) ## Write the synchronous client from the asynchronous one (app/client/_async → _sync)
 	$(BIN)/python -m tools.sync_client

@@ -21,6 +21,7 @@ import app.client.errors
 import app.errors
 from app.main import create_app
 from app.settings import Settings
+from tools import settings_page
 
 _MARK = re.compile(r"<!-- made from the code by `make docs`: (\w+) -->")
 
@@ -45,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put in the place of each mark what it names."""
-    makers: dict[str, Callable[[], str]] = {"settings": settings_table, "commands": commands, "routes": routes_table, "errors": error_trees}
+    makers: dict[str, Callable[[], str]] = {"settings": settings_page.table, "commands": commands, "routes": routes_table, "errors": error_trees}
     return _MARK.sub(lambda mark: makers[mark.group(1)](), markdown)
 
 
@@ -57,19 +58,6 @@ def openapi() -> dict[str, Any]:
         here = {"database_url": f"sqlite:///{folder}/none.sqlite3", "storage_url": f"file://{folder}"}
         document: dict[str, Any] = create_app(Settings.model_construct(**defaults | here)).openapi()
     return document
-
-
-def settings_table() -> str:
-    """Every setting: its environment variable, its default, what it is."""
-    rows = [
-        f"| `PERSONALSEG_{name.upper()}` | {_default(field.get_default())} | {(field.description or '').replace('|', chr(92) + '|')} |"
-        for name, field in Settings.model_fields.items()
-    ]
-    return "\n".join(["| setting | default | what it is |", "|---|---|---|", *rows])
-
-
-def _default(value: object) -> str:
-    return "" if value is None or repr(value) == "PydanticUndefined" else f"`{value}`"
 
 
 @cache

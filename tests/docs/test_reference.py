@@ -17,7 +17,7 @@ import app.cli
 from app.settings import Settings
 
 pytest.importorskip("mkdocs")
-from tools import docs_site
+from tools import docs_site, settings_page
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -35,7 +35,7 @@ COMMANDS = dict(all_commands(typer.main.get_command(app.cli.app), "personalseg")
 def test_every_setting_is_described(name: str) -> None:
     description = Settings.model_fields[name].description
     assert description and description.endswith((".", "…"))
-    assert f"`PERSONALSEG_{name.upper()}`" in docs_site.settings_table()
+    assert f"`PERSONALSEG_{name.upper()}`" in settings_page.table()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
