@@ -44,10 +44,10 @@ serve: $(INSTALLED) ## Run the service on this machine (PERSONALSEG_PORT, PERSON
 test: lint types unit e2e ## Everything that must be green: lint, types, imports, tests with real processes
 
 unit: $(INSTALLED) ## The tests that need no deployment (TESTS="-k name" for some of them)
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults $(TESTS)
+	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser $(TESTS)
 
 e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts, each fault a few times
-	$(BIN)/python -m pytest tests/e2e tests/faults $(TESTS)
+	$(BIN)/python -m pytest tests/e2e tests/faults tests/browser $(TESTS)
 
 test-faults: $(INSTALLED) ## The fault suite in its long form, with its table: kills, stops, Redis, databases, disk, clock
 	$(BIN)/python -m pytest tests/faults --long $(TESTS)
