@@ -19,6 +19,8 @@ from app.images.multipart import received_files
 from app.images.schemas import ImageDocument, ImagePage, UploadReport
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
+from app.redirects import redirect_to_blob
+from app.storage import photo_key
 
 router = APIRouter(prefix="/v1/users/{user_id}/images", tags=["images"], responses=problem_responses(401, 404, 422))
 
@@ -86,18 +88,22 @@ def delete_image(user_id: CurrentUserId, image_id: UUID, wiring: WiringDep) -> N
     "/{image_id}/content",
     summary="Fetch a photo",
     response_class=StreamingResponse,
-    responses={200: {"content": {"image/*": {}}}, 304: {"description": "Not modified"}},
+    responses={
+        200: {"content": {"image/*": {}}},
+        304: {"description": "Not modified"},
+        307: {"description": "The bucket has it, at this address for a while"},
+    },
 )
 def get_content(user_id: CurrentUserId, image_id: UUID, request: Request, wiring: WiringDep) -> Response:
     """The bytes as they were uploaded, with an ETag."""
     image = service.require(wiring.database, user_id, str(image_id))
     etag = etag_of(image.sha256)
-    headers = cache_headers(etag) | {
-        "Content-Length": str(image.byte_size),
-        "Content-Disposition": f"inline; filename*=UTF-8''{quote(image.filename, safe='')}",
-    }
-    return not_modified(request, etag) or StreamingResponse(
-        service.content(wiring.storage, image), media_type=image.media_type, headers=headers
+    disposition = f"inline; filename*=UTF-8''{quote(image.filename, safe='')}"
+    headers = cache_headers(etag) | {"Content-Length": str(image.byte_size), "Content-Disposition": disposition}
+    return (
+        not_modified(request, etag)
+        or redirect_to_blob(request, wiring, photo_key(user_id, image.sha256), image.media_type, disposition)
+        or StreamingResponse(service.content(wiring.storage, image), media_type=image.media_type, headers=headers)
     )
 
 

@@ -14,6 +14,7 @@ from app.deps import CurrentUserId, Wiring, WiringDep
 from app.masks import service
 from app.masks.schemas import MaskDocument, MaskFormat, RleDocument
 from app.problems import problem_responses
+from app.redirects import redirect_to_blob
 from app.segmentations.schemas import ModelChoice
 from app.tables import Image, Mask
 
@@ -27,6 +28,7 @@ router = APIRouter(prefix="/v1/users/{user_id}/images", tags=["masks"], response
     responses={
         200: {"content": {"image/png": {}, "application/json": {}}, "model": MaskDocument | RleDocument},
         304: {"description": "Not modified"},
+        307: {"description": "The bucket has it, at this address for a while"},
     },
 )
 async def get_mask(
@@ -46,6 +48,11 @@ async def get_mask(
     fresh = not_modified(request, etag)
     if fresh is not None:
         return fresh
+    key = service.stored_as(mask, format)
+    response = None if key is None else await anyio.to_thread.run_sync(redirect_to_blob, request, wiring, key, "image/png")
+    if response is not None:
+        response.headers["X-Model-Version"] = str(mask.model_version)
+        return response
     response = await anyio.to_thread.run_sync(render, wiring, image, mask, format, limiter=wiring.decoding)
     response.headers.update(cache_headers(etag) | {"X-Model-Version": str(mask.model_version)})
     return response

@@ -17,7 +17,7 @@ from app.images.service import require as require_image
 from app.job_documents import job_url
 from app.masks import repository
 from app.masks.rle import encode_classes
-from app.masks.schemas import MaskClass, MaskDocument, Rle, RleDocument, RleSegment
+from app.masks.schemas import MaskClass, MaskDocument, MaskFormat, Rle, RleDocument, RleSegment
 from app.personal_models import repository as model_repository
 from app.personal_models import service as models_service
 from app.segmentations import repository as segmentation_repository
@@ -56,6 +56,11 @@ def _chosen(session: Session, user_id: str, image_id: str, choice: ModelChoice) 
         if mask is not None or choice == "personal":
             return mask
     return repository.newest(session, user_id, image_id, version=0)
+
+
+def stored_as(mask: Mask, wanted: MaskFormat) -> str | None:
+    """The key of the blob that is this format as it stands; None for a format that is made when it is asked for."""
+    return {MaskFormat.PNG: mask.labels_key, MaskFormat.CONFIDENCE: mask.confidence_key}.get(wanted)
 
 
 def labels_png(storage: Storage, mask: Mask) -> bytes:

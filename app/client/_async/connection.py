@@ -130,7 +130,8 @@ class AsyncConnection:
             headers = {"Idempotency-Key": key or str(uuid4())} | headers
 
         async def attempt() -> httpx.Response:
-            return await self._http.request(method, path, headers=headers, **options)
+            # A blob may be in a bucket: the answer leads there, and httpx shows another server no token.
+            return await self._http.request(method, path, headers=headers, follow_redirects=method == "GET", **options)
 
         return await self._attempts(attempt, is_delete=method == "DELETE")
 

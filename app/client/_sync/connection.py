@@ -129,7 +129,8 @@ class Connection:
             headers = {"Idempotency-Key": key or str(uuid4())} | headers
 
         def attempt() -> httpx.Response:
-            return self._http.request(method, path, headers=headers, **options)
+            # A blob may be in a bucket: the answer leads there, and httpx shows another server no token.
+            return self._http.request(method, path, headers=headers, follow_redirects=method == "GET", **options)
 
         return self._attempts(attempt, is_delete=method == "DELETE")
 

@@ -1,0 +1,22 @@
+"""Blobs that the bucket serves itself: the API says who may, the bytes go past it."""
+
+from __future__ import annotations
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.deps import Wiring
+
+
+def redirect_to_blob(request: Request, wiring: Wiring, key: str, media_type: str, disposition: str = "inline") -> Response | None:
+    """A redirect to where the caller, who must have been authorised, fetches this blob; None: it goes through the API.
+
+    None as well for a blob that is missing: the route has its own words for that.
+    """
+    seconds = wiring.settings.storage_redirect_seconds
+    # Our own page may load nothing from elsewhere: its Content-Security-Policy says so.
+    if not seconds or request.headers.get("sec-fetch-site") == "same-origin" or not wiring.storage.exists(key):
+        return None
+    url = wiring.storage.signed_url(key, seconds, media_type, disposition)
+    # Whoever holds the address can fetch the blob: nobody is to keep it.
+    return None if url is None else RedirectResponse(url, 307, headers={"Cache-Control": "no-store"})

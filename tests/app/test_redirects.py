@@ -1,0 +1,83 @@
+"""Photos and masks that the bucket serves itself."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.settings import Settings
+from tests.app import hand_worker
+from tests.app.conftest import Caller
+from tests.app.photos import jpeg
+from tests.conftest import free_port
+
+
+@pytest.fixture
+def settings(settings: Settings, s3_server: str, s3_bucket: str) -> Settings:
+    """On a bucket, with redirects to it."""
+    own = {"storage_url": f"s3://{s3_bucket}", "storage_endpoint_url": s3_server, "storage_key_id": "key", "storage_secret": "secret"}
+    return settings.model_copy(update={**own, "storage_redirect_seconds": 60})
+
+
+def test_a_photo_comes_from_the_bucket_as_what_it_is(alice: Caller) -> None:
+    photo = jpeg(seed=1)
+    (entry,) = alice.upload([("süß.jpg", photo)])
+    answer = alice("GET", f"images/{entry['image_id']}/content", follow_redirects=False)
+    assert answer.status_code == 307
+    assert answer.headers["Cache-Control"] == "no-store"
+    fetched = httpx.get(answer.headers["Location"], timeout=10)
+    assert fetched.content == photo
+    assert fetched.headers["Content-Type"] == "image/jpeg"
+    assert fetched.headers["Content-Disposition"] == "inline; filename*=UTF-8''s%C3%BC%C3%9F.jpg"
+
+
+def test_our_own_page_is_answered_by_the_api(alice: Caller) -> None:
+    photo = jpeg(seed=1)
+    (entry,) = alice.upload([("a.jpg", photo)])
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    answer = alice("GET", f"images/{entry['image_id']}/content", headers=headers, follow_redirects=False)
+    assert (answer.status_code, answer.content) == (200, photo)
+
+
+def test_a_mask_comes_from_the_bucket_and_what_is_made_of_it_from_the_api(api: FastAPI, alice: Caller) -> None:
+    (image_id,) = alice.upload_photos(1)
+    job = alice("POST", "segmentations", json={"image_ids": "all", "model": "base", "adapt": "never"}).json()
+    hand_worker.segment(api, job["id"])
+    for form, status in {"png": 307, "confidence": 307, "overlay": 200, "json": 200, "rle": 200}.items():
+        answer = alice("GET", f"images/{image_id}/mask", params={"format": form}, follow_redirects=False)
+        assert answer.status_code == status, form
+        assert form == "rle" or answer.headers["X-Model-Version"] == "0"
+        if status == 307:
+            fetched = httpx.get(answer.headers["Location"], timeout=10)
+            assert fetched.headers["Content-Type"] == "image/png"
+            assert fetched.content.startswith(b"\x89PNG")
+
+
+def test_nobody_elses_photo_is_given_an_address(alice: Caller, bob: Caller) -> None:
+    (image_id,) = alice.upload_photos(1)
+    answer = Caller(bob.client, bob.token, alice.user_id)("GET", f"images/{image_id}/content", follow_redirects=False)
+    assert answer.status_code == 404
+    assert "Location" not in answer.headers
+
+
+def test_a_photo_whose_file_is_gone_is_told_by_the_api(api: FastAPI, alice: Caller) -> None:
+    (image_id,) = alice.upload_photos(1)
+    api.state.wiring.storage.delete_prefix(f"users/{alice.user_id}/photos")
+    answer = alice("GET", f"images/{image_id}/content", follow_redirects=False)
+    assert (answer.status_code, answer.json()["code"]) == (404, "photo_missing")
+
+
+class TestAway:
+    """A bucket whose server does not answer."""
+
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"storage_endpoint_url": f"http://127.0.0.1:{free_port()}"})
+
+    def test_it_is_told_as_such(self, alice: Caller) -> None:
+        answer = alice("POST", "images", files=[("files", ("a.jpg", jpeg(seed=1)))])
+        assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+        assert answer.headers["Retry-After"]
+        checks = alice("GET", "/readyz", params={"check": "storage"}).json()["checks"]
+        assert not checks["storage"]["ok"]
