@@ -8,7 +8,7 @@ WORKDIR /src
 COPY pyproject.toml ./
 # The requirements alone, so that a change of the code does not install them again.
 RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; \
-api = p["dependencies"] + e["postgres"]; \
+api = p["dependencies"] + e["postgres"] + e["s3"] + e["otel"]; \
 open("api.txt", "w").write("\n".join(api)); open("worker.txt", "w").write("\n".join(api + e["worker"]))'
 
 FROM python:3.11-slim AS api-build
@@ -22,7 +22,8 @@ RUN /opt/personalseg/bin/pip install --no-cache-dir --disable-pip-version-check 
 FROM python:3.11-slim AS runtime
 # The same number in both images: they share the volume of the blobs.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin personalseg \
-    && install -d -o personalseg -g personalseg -m 0750 /data
+    && install -d -o personalseg -g personalseg -m 0750 /data \
+    && install -d -o personalseg -g personalseg -m 0700 /run/secrets
 ENV PATH=/opt/personalseg/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -35,7 +36,7 @@ VOLUME /data
 FROM runtime AS api
 COPY --from=api-build /opt/personalseg /opt/personalseg
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=20s --retries=5 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["uvicorn", "--factory", "app.main:app_factory", "--host", "0.0.0.0", "--port", "8000", \
      "--no-access-log", "--no-proxy-headers", "--timeout-graceful-shutdown", "5"]
@@ -57,6 +58,8 @@ COPY --from=worker-build /opt/personalseg /opt/personalseg
 ENV OMP_WAIT_POLICY=PASSIVE
 # In the volume: the container's own file system is read-only, and fetched once is enough for all workers.
 ENV PERSONALSEG_WEIGHTS_DIR=/data/weights
+# Prometheus asks it; published by nobody.
+EXPOSE 9100
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=4 CMD ["python", "-m", "workers.health"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "workers", "--queue", "segmentation", "--queue", "adaptation"]

@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test unit e2e test-faults test-fuzz audit lint types fmt client settings docs clean
+.PHONY: help install demo serve test unit e2e test-faults test-fuzz test-compose audit lint types fmt client settings docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ test-fuzz: $(INSTALLED) ## Schemathesis over the whole OpenAPI document, 5,000 c
 
 audit: $(INSTALLED) ## Known vulnerabilities of the installed packages (needs pypi.org; says so where it does not answer)
 	$(BIN)/python -m tools.audit
+
+test-compose: $(INSTALLED) ## Build and run the containers, kill workers, scale, down and up again (needs a Docker daemon)
+	$(BIN)/python -m tests.compose.walk
 
 lint: $(INSTALLED) ## ruff and the import contracts
 	$(BIN)/ruff check .
