@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi import FastAPI
 
+from app.storage import user_prefix
 from tests.app import hand_worker
 from tests.app.conftest import Caller
 
@@ -46,10 +47,10 @@ def test_deleting_a_photo_removes_its_masks_and_blobs(alice: Caller, api: FastAP
     job = alice("POST", "segmentations", json={"adapt": "never"}).json()
     hand_worker.segment(api, job["id"])
     storage = api.state.wiring.storage
-    prefix = storage._path(f"users/{alice.user_id}")
-    assert len(storage._filesystem.find(prefix)) == 6
+    prefix = user_prefix(alice.user_id)
+    assert len(storage.keys(prefix)) == 6
     assert alice("DELETE", f"images/{gone}").status_code == 204
-    assert len(storage._filesystem.find(prefix)) == 3
+    assert len(storage.keys(prefix)) == 3
     for path in ("", "/content", "/thumbnail", "/mask"):
         assert alice("GET", f"images/{gone}{path}").json()["code"] == "image_not_found"
     assert alice("GET", f"images/{kept}/mask").status_code == 200

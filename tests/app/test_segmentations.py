@@ -13,6 +13,7 @@ from PIL import Image
 from sqlalchemy import select, update
 
 from app import jobs
+from app.storage import user_prefix
 from app.tables import Image as Photo
 from app.tables import Job, Mask, PersonalModel
 from tests.app import hand_worker
@@ -242,7 +243,7 @@ def test_models_are_listed_rolled_back_and_dropped(alice: Caller, api: FastAPI) 
     assert alice("DELETE", "models/1").status_code == 204
     assert alice("GET", "models").json()["items"] == [] and alice("GET").json()["active_model_version"] is None
     storage = api.state.wiring.storage
-    assert not [key for key in storage._filesystem.find(storage._root) if "/models/" in key or "/masks/" in key]
+    assert not [key for key in storage.keys(user_prefix(alice.user_id)) if "/models/" in key or "/masks/" in key]
     for method, path in (("POST", "models/2/activate"), ("DELETE", "models/2"), ("POST", "models/99/activate")):
         assert alice(method, path).json()["code"] == "model_not_found"
     assert alice("DELETE", "models/x").json()["code"] == "malformed_id"
