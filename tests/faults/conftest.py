@@ -26,6 +26,7 @@ from tests.faults.work import Start, Times, Work
 LINES = pytest.StashKey[list[Line]]()
 _PHOTOGRAPHS = ("chelsea.png", "astronaut.png", "coffee.png")
 _WIDTH = 96
+TIMEOUT_SECONDS = 1200
 _DISK_BYTES = 64 * 1024 * 1024
 
 
@@ -39,7 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The short form does on PostgreSQL only what has to do with the database."""
+    """The short form does on PostgreSQL only what has to do with the database; all may take long on a busy machine."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
     if not config.getoption("--long", False):
         left_out = [item for item in items if "postgresql" in item.name and item.get_closest_marker("on_both_when_long")]
         items[:] = [item for item in items if item not in left_out]

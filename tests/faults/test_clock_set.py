@@ -53,7 +53,6 @@ def clocked_service(folder: Path, clock: SetClock) -> Iterator[Deployment]:
         yield running
 
 
-@pytest.mark.timeout(600)
 def test_the_clock_is_set_by_an_hour(clocked_service: Deployment, clock: SetClock, start: Start, times: Times) -> None:
     work = start("clock set by ±1 h", clocked_service)
     for _ in range(times(2, 1)):

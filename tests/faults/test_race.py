@@ -8,8 +8,6 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
-
 from app import queue
 from app.tables import Job, JobKind
 from tests.faults.deployment import ROOT, Deployment
@@ -34,7 +32,6 @@ for line in sys.stdin:
 
 
 @on_both_when_long
-@pytest.mark.timeout(600)
 def test_two_processes_race_for_each_job(service: Deployment, start: Start, times: Times) -> None:
     work = start("two processes race for a job", service)
     user_id = service.new_user().user_id

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import time
 
-import pytest
-
 from app.tables import JobStatus
 from tests.faults.deployment import Deployment, await_true
 from tests.faults.marks import on_both_when_long
@@ -19,7 +17,6 @@ MOST_KILLS_OF_ONE_JOB = 2
 
 
 @on_both_when_long
-@pytest.mark.timeout(900)
 def test_workers_killed_at_random_moments(service: Deployment, start: Start, times: Times) -> None:
     work = start("SIGKILL of a worker", service)
     moments = random.Random(7)
