@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test unit e2e test-faults test-fuzz test-compose audit lint types fmt client settings docs clean
+.PHONY: help install demo serve test unit e2e test-faults test-fuzz test-postgres test-s3 test-compose audit lint types fmt client settings docs clean
 
 help: ## List the tasks
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -58,6 +58,15 @@ test-fuzz: $(INSTALLED) ## Schemathesis over the whole OpenAPI document, 5,000 c
 audit: $(INSTALLED) ## Known vulnerabilities of the installed packages (needs pypi.org; says so where it does not answer)
 	$(BIN)/python -m tools.audit
 
+# The rooms that stand on a database or a blob store.
+STANDING := tests/app tests/workers
+
+test-postgres: $(INSTALLED) ## The tests of API and workers on PostgreSQL instead of SQLite
+	PERSONALSEG_TEST_DATABASE=postgresql $(BIN)/python -m pytest $(STANDING) $(TESTS)
+
+test-s3: $(INSTALLED) ## The tests of API and workers on a bucket instead of a folder
+	PERSONALSEG_TEST_STORAGE=s3 $(BIN)/python -m pytest $(STANDING) $(TESTS)
+
 test-compose: $(INSTALLED) ## Build and run the containers, kill workers, scale, down and up again (needs a Docker daemon)
 	$(BIN)/python -m tests.compose.walk
 
@@ -75,7 +84,7 @@ fmt: $(INSTALLED) ## Format the code
 
 # Listed only where the benchmark exists.
 ifneq ($(wildcard benchmarks/quality.py),)
-.PHONY: bench-quality bench-quality-short bench-guard bench-speed bench-memory bench-uploads
+.PHONY: bench-quality bench-quality-short bench-guard bench-speed bench-memory bench-load bench-uploads
 bench-quality: $(INSTALLED) ## The survey: every method on 15 galleries (many hours; continues where it was broken off)
 	$(BIN)/python -m benchmarks.quality
 
@@ -84,6 +93,9 @@ bench-quality-short: $(INSTALLED) ## The survey on three small galleries, about 
 
 bench-speed: $(INSTALLED) ## What a photo costs with a personal model, as a ratio to the base
 	$(BIN)/python -m benchmarks.speed
+
+bench-load: $(INSTALLED) ## Many users on a running deployment (LOAD="--url … --token-file … --users 1000 --photos 20000 --pollers 200")
+	$(BIN)/python -m benchmarks.load $(LOAD)
 
 bench-uploads: $(INSTALLED) ## Memory of the API while 3,000 photos (2 GB) come in one request
 	$(BIN)/python -m benchmarks.uploads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -24,6 +25,9 @@ from app.log import configure_logging
 from app.settings import Settings
 
 REDIS_START_SECONDS = 10.0
+# What `make test-postgres` and `make test-s3` let every test stand on.
+TEST_DATABASE = os.environ.get("PERSONALSEG_TEST_DATABASE")
+TEST_STORAGE = os.environ.get("PERSONALSEG_TEST_STORAGE", "file")
 
 # As in production: plain tracebacks. structlog's own default draws every local variable, which takes seconds each.
 configure_logging()
@@ -129,10 +133,11 @@ def _administer(server: Any, statement: str) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests of a module that says `BOTH_DATABASES = True` run on SQLite and on PostgreSQL."""
+    """Tests of modules that say `BOTH_DATABASES = True` run on SQLite and PostgreSQL, others on SQLite; all on TEST_DATABASE if set."""
     if "database_url" in metafunc.fixturenames:
         both = getattr(metafunc.module, "BOTH_DATABASES", False)
-        metafunc.parametrize("database_url", ["sqlite", "postgresql"] if both else ["sqlite"], indirect=True)
+        usual = ["sqlite", "postgresql"] if both else ["sqlite"]
+        metafunc.parametrize("database_url", [TEST_DATABASE] if TEST_DATABASE else usual, indirect=True)
 
 
 @pytest.fixture
@@ -161,7 +166,18 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def settings(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """An empty blob store of this test's own: the settings that lead to it."""
+    if TEST_STORAGE == "file":
+        return {"storage_url": f"file://{tmp_path / 'data' / 'blobs'}"}
+    server, bucket = request.getfixturevalue("s3_server"), request.getfixturevalue("s3_bucket")
+    return {"storage_url": f"s3://{bucket}/blobs", "storage_endpoint_url": server, "storage_key_id": "key", "storage_secret": "secret"}
+
+
+@pytest.fixture
+def settings(
+    database_url: str, redis_url: str, store_settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     """Settings of a deployment of this test's own, untouched by the environment."""
     for name in [name for name in os.environ if name.startswith("PERSONALSEG_")]:
         monkeypatch.delenv(name)
@@ -169,6 +185,7 @@ def settings(database_url: str, redis_url: str, tmp_path: Path, monkeypatch: pyt
         data_dir=tmp_path / "data",
         database_url=database_url,
         redis_url=redis_url,
+        **store_settings,
         segment_wait_seconds=0.2,
         max_image_pixels=10_000_000,
         max_upload_file_bytes=2_000_000,
@@ -180,6 +197,7 @@ def s3_server() -> Iterator[str]:
     """The URL of an S3 server of this session's own, asked over HTTP."""
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it tells every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -36,12 +36,12 @@ def bases() -> BaseCache:
 
 
 @pytest.fixture
-def workshop(database_url: str, tmp_path: Path, redis_url: str, bases: BaseCache) -> Iterator[Workshop]:
+def workshop(database_url: str, tmp_path: Path, redis_url: str, store_settings: dict[str, str], bases: BaseCache) -> Iterator[Workshop]:
     """A worker's workshop on an empty deployment; every test runs on SQLite and on PostgreSQL."""
     settings = Settings(
         data_dir=tmp_path / "data",
         database_url=database_url,
-        storage_url=f"file://{tmp_path / 'data' / 'blobs'}",
+        **store_settings,
         redis_url=redis_url,
         default_base=BASE,
         device="cpu",
