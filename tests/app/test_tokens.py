@@ -21,7 +21,7 @@ from app.db import Database
 from app.errors import TooManyRequests
 from app.main import create_app
 from app.settings import Settings
-from app.tables import Token, TokenKind
+from app.tables import Table, Token, TokenKind
 from tests.app.conftest import Caller, TestClient
 from tests.app.photos import jpeg
 
@@ -155,8 +155,14 @@ def test_the_database_knows_only_hashes(alice: Caller, api_database: Database, t
     ]
     with api_database.read() as session:
         assert {auth.hash_token(text) for text in texts} <= set(session.scalars(select(Token.token_hash)))
-    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    assert files and not [text for text in texts for held in files if text.encode() in held]
+    stored = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] + _rows(api_database)
+    assert stored and not [text for text in texts for held in stored if text.encode() in held]
+
+
+def _rows(database: Database) -> list[bytes]:
+    """Every row of every table, as text."""
+    with database.read() as session:
+        return [repr(row).encode() for table in Table.metadata.sorted_tables for row in session.execute(select(table))]
 
 
 # Wrong tokens ---------------------------------------------------------------------------------------------------------
