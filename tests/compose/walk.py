@@ -20,7 +20,7 @@ import typer
 from PIL import Image
 
 from app.client import Client, Job
-from tests.compose.containers import Composition, WalkFailed, require, run, within
+from tests.compose.containers import Composition, require, run, within
 from tests.compose.photos import make_photos
 from tests.conftest import free_port
 
@@ -113,7 +113,7 @@ class Walk:
         adaptation = self.ended(client, client.adapt(budget_seconds=_BUDGET_SECONDS), {"succeeded", "refused"})
         self.say(f"adaptation {adaptation.status}: {adaptation.error_reason or 'model ' + str(client.models()[0].version)}")
         segmentation = self.ended(client, client.segment("all", adapt="never"), {"succeeded"})
-        self.say(f"segmented with {segmentation.model_used}: {len(segmentation.items)} photos")
+        self.say(f"segmented with model {segmentation.model_version}: {len(segmentation.items)} photos")
         image = client.images()[0]
         size = Image.open(io.BytesIO(client.mask(image.id))).size
         overlay = Image.open(io.BytesIO(client.overlay(image.id))).size
@@ -213,9 +213,9 @@ def _everything(client: Client) -> dict[str, object]:
 def _cleaned_up(walk: Walk, *, keep: bool) -> Iterator[None]:
     try:
         yield
-    except (WalkFailed, Exception):
-        print(walk.logs(), file=sys.stderr)
-        raise
+    except Exception as error:
+        print(f"{walk.logs()}\nThe walk failed: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
     finally:
         if not keep:
             walk.clean_up()
