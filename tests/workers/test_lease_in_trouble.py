@@ -25,14 +25,21 @@ def job_id(workshop: Workshop, user_id: str) -> str:
 
 def locked(workshop: Workshop) -> sqlite3.Connection:
     """Another program's connection that holds the database's write lock."""
+    _need_sqlite(workshop)
     path = workshop.settings.database_url.removeprefix("sqlite:///")
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("BEGIN IMMEDIATE")
     return connection
 
 
+def _need_sqlite(workshop: Workshop) -> None:
+    if workshop.database.engine.dialect.name != "sqlite":
+        pytest.skip("only SQLite has one lock for the whole database")
+
+
 def impatient(workshop: Workshop) -> None:
     """Give up waiting for SQLite's lock at once, so that a test need not wait for it either."""
+    _need_sqlite(workshop)
     from sqlalchemy import event
 
     def prepare(connection: object, _entry: object) -> None:
