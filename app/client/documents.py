@@ -129,6 +129,14 @@ class Item(Document):
     error_reason: str | None = None
 
 
+class ItemCounts(Document):
+    """How many photos of a segmentation stand where."""
+
+    pending: int = 0
+    done: int = 0
+    failed: int = 0
+
+
 class Span(Document):
     """One stage of a job; times are ISO 8601 in UTC."""
 
@@ -138,7 +146,7 @@ class Span(Document):
 
 
 class Job(Document):
-    """An adaptation or a segmentation, as it stands."""
+    """An adaptation or a segmentation, as it stands; a segmentation on a list or on its way has its photos only counted."""
 
     id: str
     kind: str = ""
@@ -158,6 +166,7 @@ class Job(Document):
     error_reason: str | None = None
     report: JsonObject | None = None
     timeline: tuple[Span, ...] = ()
+    item_counts: ItemCounts | None = None
     items: tuple[Item, ...] = ()
 
     @property

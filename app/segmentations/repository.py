@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from app.tables import ACTIVE_STATUSES, Image, ItemStatus, Job, JobKind, SegmentationItem
@@ -28,6 +28,20 @@ def items(session: Session, user_id: str, job_id: str) -> Sequence[tuple[Segment
         .order_by(SegmentationItem.position)
     )
     return [(item, filename) for item, filename in session.execute(statement)]
+
+
+def item_counts(session: Session, user_id: str, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Of each job, how many of its photos stand where: job id → status → photos (a status that none has is left out)."""
+    statement = (
+        select(SegmentationItem.job_id, SegmentationItem.status, func.count())
+        .join(Job, SegmentationItem.job_id == Job.id)
+        .where(Job.user_id == user_id, SegmentationItem.job_id.in_(job_ids))
+        .group_by(SegmentationItem.job_id, SegmentationItem.status)
+    )
+    counts: dict[str, dict[str, int]] = {job_id: {} for job_id in job_ids}
+    for job_id, status, photos in session.execute(statement):
+        counts[job_id][status] = photos
+    return counts
 
 
 def pending_job_of(session: Session, user_id: str, image_id: str) -> Job | None:

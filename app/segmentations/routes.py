@@ -61,7 +61,7 @@ async def start_segmentation(
 def list_segmentations(
     user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE
 ) -> SegmentationPage:
-    """Newest first, without their photos."""
+    """Newest first, their photos counted instead of listed."""
     return service.page(wiring.database, user_id, cursor=cursor, limit=limit)
 
 
@@ -86,8 +86,10 @@ async def follow_segmentation(
     wiring: WiringDep,
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> Response:
-    """Server-sent events: the same document whenever it changes, at most four a second."""
-    read = partial(service.read, wiring.database, user_id, str(job_id))
+    """Server-sent events: the job as the list shows it (`SegmentationSummary`: its photos counted, not listed) whenever
+    it changes, at most four a second. Which photo stands where is read from the job itself.
+    """
+    read = partial(service.summary, wiring.database, user_id, str(job_id))
     return await event_stream(request, wiring.settings, read, last_event_id)
 
 

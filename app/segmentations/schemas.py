@@ -39,19 +39,26 @@ class SegmentationItemDocument(BaseModel):
     mask_url: str | None = Field(description="Where the mask is, once it is done.")
 
 
-class SegmentationDocument(JobDocument):
-    """A segmentation, with one entry per photo."""
+class ItemCounts(BaseModel):
+    """How many photos of a segmentation stand where."""
 
-    model_used: Literal["base"] | int | None = Field(description="Known from the start of the work on.")
-    depends_on: str | None = Field(description="The adaptation that ends first.")
-    items: list[SegmentationItemDocument]
+    pending: int
+    done: int
+    failed: int
 
 
 class SegmentationSummary(JobDocument):
-    """A segmentation, without its photos."""
+    """A segmentation, with its photos counted."""
 
-    model_used: Literal["base"] | int | None
-    depends_on: str | None
+    model_used: Literal["base"] | int | None = Field(description="Known from the start of the work on.")
+    depends_on: str | None = Field(description="The adaptation that ends first.")
+    item_counts: ItemCounts
+
+
+class SegmentationDocument(SegmentationSummary):
+    """A segmentation, with one entry per photo."""
+
+    items: list[SegmentationItemDocument]
 
 
 class SegmentationPage(BaseModel):

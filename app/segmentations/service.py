@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -137,7 +138,16 @@ def read(database: Database, user_id: str, job_id: str) -> SegmentationDocument:
         job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
         rows = repository.items(session, user_id, job_id)
         items = [_item_document(job, item, filename) for item, filename in rows]
-        return SegmentationDocument.model_validate({**_fields(session, job), "items": items})
+        counts = Counter(item.status.value for item in items)
+        return SegmentationDocument.model_validate({**_fields(session, job, counts), "items": items})
+
+
+def summary(database: Database, user_id: str, job_id: str) -> SegmentationSummary:
+    """The segmentation as it stands, its photos counted instead of listed; raises NotFound."""
+    with database.read() as session:
+        job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
+        counts = repository.item_counts(session, user_id, [job_id])[job_id]
+        return SegmentationSummary.model_validate(_fields(session, job, counts))
 
 
 def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> SegmentationPage:
@@ -146,7 +156,8 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
     with database.read() as session:
         found = adaptation_repository.page(session, user_id, JobKind.SEGMENTATION, before=before, limit=limit + 1)
         places = turns.Places(session, user_id, JobKind.SEGMENTATION)
-        items = [SegmentationSummary.model_validate(_fields(session, job, places)) for job in found[:limit]]
+        counts = repository.item_counts(session, user_id, [job.id for job in found[:limit]])
+        items = [SegmentationSummary.model_validate(_fields(session, job, counts[job.id], places)) for job in found[:limit]]
     return SegmentationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
 
 
@@ -156,11 +167,12 @@ def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> Segmen
     return read(wiring.database, user_id, job_id)
 
 
-def _fields(session: Session, job: Job, places: turns.Places | None = None) -> dict[str, Any]:
+def _fields(session: Session, job: Job, counts: Mapping[str, int], places: turns.Places | None = None) -> dict[str, Any]:
     return {
         **job_fields(session, job, places),
         "model_used": _model_name(job.model_version),
         "depends_on": job.depends_on,
+        "item_counts": {status.value: counts.get(status, 0) for status in ItemStatus},
     }
 
 

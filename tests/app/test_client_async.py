@@ -59,7 +59,9 @@ def test_a_user_s_day(api: FastAPI, alice: Caller, tmp_path: Path) -> None:
             assert seen == ["succeeded"]
             assert [document.status async for document in client.follow(job)] == []  # it has ended
             fresh = job.model_copy(update={"status": "queued"})
-            assert [document.status async for document in client.follow(fresh)] == ["succeeded"]
+            (last,) = [document async for document in client.follow(fresh)]
+            assert last.status == "succeeded" and last.item_counts is not None and last.item_counts.done == 3
+            assert [item.status for item in last.items] == ["done"] * 3
 
             image = (await client.images())[0]
             mask = await client.open_mask(image.id)

@@ -105,6 +105,35 @@ def test_there_are_at_most_four_events_a_second_and_their_percent_never_falls(al
     assert revisions == sorted(set(revisions))
 
 
+def test_events_count_the_photos_and_do_not_list_them(alice: Caller, bob: Caller, api: FastAPI) -> None:
+    photos = alice.upload_photos(3)
+    bob.upload_photos(2)
+    segmentation(bob)
+    job_id = segmentation(alice)
+
+    def counts() -> list[dict[str, int]]:
+        listed = [job["item_counts"] for job in alice("GET", "segmentations").json()["items"]]
+        return [alice("GET", f"segmentations/{job_id}").json()["item_counts"], *listed]
+
+    assert counts() == [{"pending": 3, "done": 0, "failed": 0}] * 2
+
+    def work() -> None:
+        time.sleep(1.0)
+        hand_worker.segment(api, job_id, failing=photos[1])
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    events = events_of(alice("GET", f"segmentations/{job_id}/events"))
+    worker.join()
+    assert not any("items" in event for event in events)
+    assert events[0]["item_counts"] == {"pending": 3, "done": 0, "failed": 0}
+    assert events[-1]["item_counts"] == {"pending": 0, "done": 2, "failed": 1}
+    assert counts() == [events[-1]["item_counts"]] * 2
+    document = alice("GET", f"segmentations/{job_id}").json()
+    assert [item["status"] for item in document.pop("items")] == ["done", "failed", "done"]
+    assert document == events[-1]
+
+
 @pytest.mark.parametrize("last_seen", ["0", "not a number", "999999"])
 def test_a_follower_with_an_id_of_another_state_gets_the_present_one(alice: Caller, api: FastAPI, last_seen: str) -> None:
     alice.upload_photos(1)

@@ -95,7 +95,10 @@ class Jobs(Connection):
             self._sleep(min(poll_seconds, retry_after(answer) or poll_seconds, LONGEST_POLL_SECONDS))
 
     def follow(self, job: Job) -> Iterator[Job]:
-        """The job's documents as the server sends them, until it has ended; a broken stream goes on where it broke."""
+        """The job's documents as the server sends them, until it has ended; a broken stream goes on where it broke.
+
+        A segmentation's photos are counted on the way (`item_counts`); its last document has its `items` too.
+        """
         seen: str | None = None
         patience = Patience(self._retries)
         while not job.ended:
@@ -110,7 +113,7 @@ class Jobs(Connection):
                         for event in source.iter_sse():
                             seen, job = event.id or seen, self._as_job(event.json(), job.kind)
                             patience = Patience(self._retries)
-                            yield job
+                            yield self._with_items(job) if job.ended else job
                     else:
                         answer.read()
             except SSEError as error:
@@ -125,6 +128,9 @@ class Jobs(Connection):
     def _start(self, kind: JobKind, wish: dict[str, Any], key: str | None) -> Job:
         given = {name: value for name, value in wish.items() if value is not None}
         return self._as_job(self._json("POST", self._path(f"{kind}s"), json=given, key=key), kind)
+
+    def _with_items(self, job: Job) -> Job:
+        return job if job.kind == "adaptation" else self.job("segmentation", job.id)
 
     def _as_job(self, document: Any, kind: str) -> Job:
         return parse(Job, with_kind(document, kind))

@@ -103,7 +103,9 @@ export class Masks {
   async #make(imageId, model, signal) {
     const { api, path } = this.app;
     const wish = { image_ids: [imageId], model, adapt: "never", wait: WAIT_SECONDS };
-    const job = await follow(api, await api.post(`${path}/segmentations`, wish, { signal }), () => {}, signal);
+    const ended = await follow(api, await api.post(`${path}/segmentations`, wish, { signal }), () => {}, signal);
+    // Events count the photos; what became of this one is in the job itself.
+    const job = ended.items ? ended : await api.get(ended.links.self, { signal });
     const item = job.items.find((each) => each.image_id === imageId);
     if (job.status !== "succeeded" || item?.status === "failed") {
       throw new Error(item?.error_reason ?? job.error_reason ?? "This photo could not be segmented.");

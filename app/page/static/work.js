@@ -4,10 +4,6 @@ import { announce, toast } from "./dom.js";
 import { hasEnded } from "./events.js";
 import { stageName } from "./format.js";
 
-// A segmentation's document carries one entry per photo: of a large gallery only the summary is read.
-const MOST_STREAMED = 200;
-const POLL_MILLISECONDS = 1500;
-
 export class Work extends EventTarget {
   /** @param {import("./app.js").App} app */
   constructor(app) {
@@ -81,20 +77,7 @@ export class Work extends EventTarget {
       this.now.job = document;
       this.#changed();
     };
-    const isLarge = kind === "segmentation" && this.app.images.length > MOST_STREAMED;
-    return isLarge ? this.#poll(job, note) : this.app.follow(job, note);
-  }
-
-  async #poll(job, note) {
-    const { api, path, stopped } = this.app;
-    for (;;) {
-      stopped.signal.throwIfAborted();
-      const { items } = await api.get(`${path}/segmentations?limit=20`);
-      const found = items.find((each) => each.id === job.id) ?? job;
-      note(found);
-      if (hasEnded(found)) return found;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
-    }
+    return this.app.follow(job, note);
   }
 
   async #guarded(step) {
