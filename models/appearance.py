@@ -111,7 +111,8 @@ class Choice:
 
 def channel_statistics(pixels: UInt8[Tensor, "photos 3 h w"]) -> tuple[Float[Tensor, 3], Float[Tensor, 3], Tensor, Tensor]:
     """Mean over the gallery and mean standard deviation within a photo: of each channel, and of the mean of the channels."""
-    small = resize_batch(pixels, STATISTICS_SIDE).float()
+    # One at a time: torch makes floats of what it resizes, and those of a gallery are four times its size.
+    small = torch.cat([resize_batch(photo[None], STATISTICS_SIDE) for photo in pixels]).float()
     light = small.mean(1)
     return small.mean((0, 2, 3)), small.std((2, 3)).mean(0), light.mean(), light.std((1, 2)).mean()
 

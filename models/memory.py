@@ -2,13 +2,14 @@
 
 Only the network is split. The context needs the features of the whole group at once, and those are small; so what is computed is what one
 pass over the group gives, but for the order of float sums. Where gradients are wanted, a piece's activations are computed again when its
-turn comes (Training Deep Nets with Sublinear Memory Cost, arXiv 1604.06174), all but the last piece's, whose turn comes first.
+turn comes (Training Deep Nets with Sublinear Memory Cost, arXiv 1604.06174): by then what the context and the loss held is gone.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -65,11 +66,14 @@ def release() -> None:
 
 def features_in_pieces(network: BaseNetwork, x: Float[Tensor, "images 3 height width"], size: int) -> Features:
     """`network(x)`, at most `size` photos at once."""
-    *first, last = torch.split(x, size)
+    if len(x) <= size:
+        return network(x)  # type: ignore[no-any-return]
+    pieces = torch.split(x, size)
     if torch.is_grad_enabled():
-        done = [checkpoint(network, piece, use_reentrant=False, preserve_rng_state=False) for piece in first]
+        # Reentrant, because its first pass keeps nothing; it asks for an argument that wants a gradient, though only the weights do.
+        wants_gradient = torch.zeros(1, device=x.device, requires_grad=True)
+        again = partial(checkpoint, lambda piece, _: network(piece), use_reentrant=True, preserve_rng_state=False)
+        done = [again(piece, wants_gradient) for piece in pieces]
     else:
-        done = [network(piece) for piece in first]
-    if not done:
-        return network(last)  # type: ignore[no-any-return]
-    return Features(*(torch.cat(maps) for maps in zip(*done, network(last), strict=True)))
+        done = [network(piece) for piece in pieces]
+    return Features(*(torch.cat(maps) for maps in zip(*done, strict=True)))

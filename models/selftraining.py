@@ -195,6 +195,8 @@ def is_finite(module: nn.Module) -> bool:
 
 def _loss_at(logits: Float[Tensor, "images classes h w"], labels: Int64[Tensor, "images h2 w2"]) -> Tensor:
     """The loss at the labels' own size."""
+    if logits.shape[2:] == labels.shape[1:]:
+        return masked_cross_entropy(logits, labels)
     return masked_cross_entropy(F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False), labels)
 
 
