@@ -16,6 +16,7 @@ from app.storage import Storage, user_prefix
 from app.tables import Image, Job, Mask, PersonalModel, SegmentationItem, User
 from app.tenancy import ForeignAccess, acting_for
 from tests.workers.conftest import add_adaptation, add_photo, add_segmentation, job_of, photograph
+from tests.workers.test_jobs_done import judged
 from workers.adaptation import adapt_gallery
 from workers.cache import ModelKey
 from workers.erasure import finish_erasures
@@ -123,6 +124,25 @@ def test_one_users_adaptation_leaves_the_others_masks_as_they_were(workshop: Wor
     masks(workshop, user_id, hers, "personal")
     assert masks(workshop, bob, his, "base") == before
     assert masks(workshop, bob, his, "personal") == before, "without a model of his own he gets the base's masks"
+
+
+def test_one_users_adaptation_leaves_the_masks_of_anothers_model_as_they_were(
+    workshop: Workshop, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have a model of their own; his is in the worker's memory when hers is made and used."""
+    judged(monkeypatch, accepted=True)
+    bob = another_user(workshop)
+    his, hers = gallery(workshop, bob), [add_photo(workshop, user_id, photograph(name, 112)) for name in PHOTOS]
+    personal_model(workshop, bob)
+    base, before = masks(workshop, bob, his, "base"), masks(workshop, bob, his, "personal")
+    assert before != base, "a model that changes nothing would prove nothing"
+    personal_model(workshop, user_id)
+    assert masks(workshop, user_id, hers, "personal") != masks(workshop, user_id, hers, "base")
+    assert workshop.models.user_ids() == {bob, user_id}
+    assert masks(workshop, bob, his, "personal") == before
+    workshop.models.forget({bob})
+    assert masks(workshop, bob, his, "personal") == before, "also when his model is read from its file again"
+    assert masks(workshop, bob, his, "base") == base
 
 
 def test_a_model_in_memory_is_no_permission(workshop: Workshop, user_id: str) -> None:
