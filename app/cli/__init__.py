@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import jobs, local, results, session
+from app.cli import account, jobs, local, results, session
 from app.cli.bases import bases
 from app.cli.console import EXIT_INTERRUPTED, errors
 from app.cli.operations import add_operations
@@ -37,6 +37,9 @@ for command in (session.login, session.logout, upload, jobs.adapt, jobs.segment,
     app.command()(command)
 app.add_typer(results.models, name="models")
 app.command()(results.export)
+app.add_typer(account.settings, name="settings")
+app.add_typer(account.webhook, name="webhook")
+app.command()(account.quotas)
 app.command()(personalize)
 app.command()(sweep)
 app.add_typer(bases, name="bases")
