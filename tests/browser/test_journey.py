@@ -7,16 +7,24 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 from PIL import Image
 from playwright.sync_api import Page, expect
 from pycocotools.coco import COCO
 
-from app.client import Client
+from app.client import Client, ExportFormat
 from app.local import Deployment
 from tests.browser.conftest import Check
 
 LEGEND_ROWS = ".legend-row"
+EXPORTS = {
+    "COCO": "coco",
+    "COCO panoptic": "coco-panoptic",
+    "Pascal VOC": "voc",
+    "Label Studio": "labelstudio",
+    "Confidence": "confidence",
+}
 
 
 def test_the_whole_journey(signed_in: Page, client: Client, photos: list[Path], upload, check: Check, tmp_path: Path) -> None:
@@ -145,18 +153,30 @@ def look_at_the_models(page: Page, client: Client, check: Check) -> None:
     expect(sheet).to_have_count(0)
 
 
+def exported_photos(archive: zipfile.ZipFile, format: str, tmp_path: Path) -> int:
+    """How many photos the zip speaks of."""
+    if format == "coco":
+        return len(COCO(archive.extract("annotations.json", tmp_path)).imgs)
+    if format == "coco-panoptic":
+        return len(json.loads(archive.read("panoptic.json"))["annotations"])
+    if format == "labelstudio":
+        return len(json.loads(archive.read("tasks.json")))
+    if format == "voc":
+        return len(json.loads(archive.read("photos.json")))
+    return sum(name.endswith(".png") for name in archive.namelist())
+
+
 def export(page: Page, check: Check, tmp_path: Path, count: int) -> None:
     page.get_by_role("button", name="Export").click()
     check("export")
-    for name in ("COCO", "Pascal VOC"):
+    assert set(EXPORTS.values()) == set(get_args(ExportFormat))
+    expect(page.get_by_role("button", name="Download")).to_have_count(len(EXPORTS))
+    for name, format in EXPORTS.items():
         with page.expect_download() as download:
-            page.get_by_role("button", name=f"Download {name}").click()
+            page.get_by_role("button", name=f"Download {name}", exact=True).click()
+        assert download.value.suggested_filename == f"personalseg-{format}.zip"
         with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as archive:
-            if name == "COCO":
-                coco = COCO(archive.extract("annotations.json", tmp_path))
-                assert len(coco.imgs) == count
-            else:
-                assert len(json.loads(archive.read("photos.json"))) == count
+            assert exported_photos(archive, format, tmp_path) == count, name
     page.keyboard.press("Escape")
 
 

@@ -6,7 +6,10 @@ import { bytes } from "./format.js";
 
 const FORMATS = {
   coco: ["COCO", "One annotations.json with run lengths, as pycocotools reads it."],
+  "coco-panoptic": ["COCO panoptic", "panoptic.json and one PNG of segments per photo, as panopticapi reads them."],
   voc: ["Pascal VOC", "One palette PNG per photo, the names of the classes, a list."],
+  labelstudio: ["Label Studio", "Tasks to import: the masks as brush regions to correct, and the labelling interface."],
+  confidence: ["Confidence", "One grey PNG per photo: the whiter a pixel, the surer the model."],
 };
 
 export function showExport(app) {
