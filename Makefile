@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml
 	  { echo "personalseg needs Python 3.11, 3.12 or 3.13; say which with: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[worker,local,postgres,s3,otel,demo,bench,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[worker,local,postgres,s3,otel,demo,bench,dev,docs]'
 	@touch $@
 
 demo: $(INSTALLED) ## Photos in, personal masks out, through the real service: PHOTOS=/a/folder OUT=out OPEN=1
@@ -115,7 +115,6 @@ client: $(INSTALLED) ## Write the synchronous client from the asynchronous one (
 	$(BIN)/python -m tools.sync_client
 
 docs: $(INSTALLED) ## Build the documentation site into site/
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 clean: ## Remove .venv and the caches; data/ and out/ stay
