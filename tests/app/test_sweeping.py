@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from app.sweeping.service import Swept, sweep_storage
 from app.tables import Mask, PersonalModel
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
+from tests.conftest import TEST_STORAGE
 
 BOTH_DATABASES = True
 
@@ -32,6 +34,13 @@ def make_old(storage: Storage) -> None:
     then = time.time() - 7200
     for path in Path(storage._root).rglob("*"):
         os.utime(path, (then, then))
+    if TEST_STORAGE == "s3":
+        from moto.s3.models import s3_backends
+
+        # The bucket's server runs in this process.
+        (server,) = [regions["aws"] for regions in s3_backends.values()]
+        for blob in server.buckets[storage._root.split("/")[0]].keys.values():
+            blob.last_modified = datetime.fromtimestamp(then, UTC).replace(tzinfo=None)
 
 
 def sweep(api: FastAPI) -> Swept:
