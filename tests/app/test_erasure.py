@@ -50,6 +50,9 @@ def everything_of(places: Places, folder: Path) -> Iterator[tuple[str, bytes]]:
         yield f"name of {path}", str(path.relative_to(folder)).encode()
         if path.is_file():
             yield str(path), path.read_bytes()
+    for key in places.storage.keys("users"):
+        yield f"name of {key}", key.encode()
+        yield key, places.storage.get_bytes(key)
     with places.database.read() as session:
         for table in Table.metadata.sorted_tables:
             yield f"table {table.name}", repr(session.execute(select(table)).all()).encode()
