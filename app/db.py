@@ -30,6 +30,7 @@ from app.settings import Settings
 
 _WRITES = "personalseg_writes"
 _BUSY_TIMEOUT_MILLISECONDS = 15_000
+_STALLED_WRITE_MILLISECONDS = 10_000
 _CHECKPOINT_TIMEOUT_MILLISECONDS = 500
 # Any fixed number will do; it keeps two processes from migrating one PostgreSQL at once.
 _MIGRATION_LOCK = 7_215_011_431
@@ -40,7 +41,9 @@ def make_engine(url: str, *, connections: int = 20, extra_connections: int = 20)
     pool: dict[str, Any] = {"hide_parameters": True, "pool_size": connections, "max_overflow": extra_connections}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sqlalchemy.create_engine(parsed, pool_pre_ping=True, **pool)
+        engine = sqlalchemy.create_engine(parsed, pool_pre_ping=True, **pool)
+        event.listen(engine, "begin", _bound_write)
+        return engine
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sqlalchemy.create_engine(parsed, **pool)
@@ -60,6 +63,12 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     # What is erased must not be readable in the free pages of the file.
     cursor.execute("PRAGMA secure_delete = ON")
     cursor.close()
+
+
+def _bound_write(connection: Connection) -> None:
+    # A process that is stopped in the middle of a write holds its rows' locks: PostgreSQL takes them away after this time.
+    if connection.get_execution_options().get(_WRITES, False):
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = {_STALLED_WRITE_MILLISECONDS}")
 
 
 def _begin_sqlite(connection: Connection) -> None:

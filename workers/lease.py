@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import jobs, turns
@@ -36,8 +36,8 @@ _SMALLEST_FRACTION_FOR_ETA = 0.01
 _SHORTEST_ELAPSED_FOR_ETA_SECONDS = 1.0
 _LONGEST_ETA_SECONDS = 24 * 3600.0
 
-DATABASE_AWAY = (OperationalError, InterfaceError)
-"""What a database that is restarted or locked answers with; it passes."""
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+"""What a database answers with that is restarted or locked, or that ended a transaction which stood still; it passes."""
 
 Result = TypeVar("Result")
 
@@ -110,17 +110,17 @@ class HeldJob:
             log.warning("job.progress_not_written", job_id=self.job_id, error=str(error))
 
     def write(self, action: Callable[[Session], Result]) -> Result:
-        """What `action` returns, done in one transaction; while the database is away it is tried again, as long as the lease lasts.
+        """What `action` returns, done in one transaction; while the database is away it is tried again, for as long as a lease lasts.
 
         For what is dear: a result, or the end of the job. Raises what `action` raises, and in the end SQLAlchemyError.
         """
-        pause = _SHORTEST_PAUSE_SECONDS
+        pause, deadline = _SHORTEST_PAUSE_SECONDS, time.monotonic() + self.lease.lease_seconds
         while True:
             try:
                 with self.database.write() as session:
                     return action(session)
             except DATABASE_AWAY as error:
-                if self._lost.is_set() or self._stopping.is_set():
+                if self._lost.is_set() or self._stopping.is_set() or time.monotonic() > deadline:
                     raise
                 log.warning("job.write_tried_again", job_id=self.job_id, error=str(error))
             time.sleep(pause)

@@ -99,6 +99,17 @@ def test_waiting_for_the_database_ends_with_the_lease(workshop: Workshop, job_id
     assert job_of(workshop, job_id).status == JobStatus.RUNNING
 
 
+def test_waiting_for_the_database_ends_though_the_heart_beats(workshop: Workshop, job_id: str) -> None:
+    def never(_session: object) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("no such table"))
+
+    with hold_job(workshop, job_id) as held:
+        assert held is not None
+        with pytest.raises(OperationalError):
+            held.write(never)
+        assert not held.should_stop()
+
+
 def test_a_job_that_met_an_absent_database_is_tried_again(workshop: Workshop, job_id: str) -> None:
     def work(_workshop: Workshop, _held: object) -> None:
         raise OperationalError("SELECT 1", {}, Exception("the server closed the connection unexpectedly"))
