@@ -46,7 +46,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put in the place of each mark what it names."""
-    makers: dict[str, Callable[[], str]] = {"settings": settings_page.table, "commands": commands, "routes": routes_table, "errors": error_trees}
+    makers: dict[str, Callable[[], str]] = {
+        "settings": settings_page.table,
+        "commands": commands,
+        "routes": routes_table,
+        "errors": error_trees,
+    }
     return _MARK.sub(lambda mark: makers[mark.group(1)](), markdown)
 
 

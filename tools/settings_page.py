@@ -11,7 +11,8 @@ from app.settings import Settings
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 _HEAD = """# Settings
 
-Environment variables; the unit is in the name. Each may also be a file of that name in lower case below `/run/secrets` (`PERSONALSEG_SECRETS_DIR`); the environment wins.
+Environment variables; the unit is in the name. Each may also be a file of that name in lower case below `/run/secrets`
+(`PERSONALSEG_SECRETS_DIR`); the environment wins.
 This page is made from `app/settings.py` by `make settings`.
 
 """

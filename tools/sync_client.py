@@ -18,7 +18,10 @@ TARGET = ROOT / "app" / "client" / "_sync"
 
 _NAMES = {
     "_async": "_sync",
-    **{f"Async{name}": name for name in ("BaseTransport", "Client", "Connection", "Iterator", "Jobs", "People", "Photos", "Results", "Webhooks")},
+    **{
+        f"Async{name}": name
+        for name in ("BaseTransport", "Client", "Connection", "Iterator", "Jobs", "People", "Photos", "Results", "Webhooks")
+    },
     "aconnect_sse": "connect_sse",
     "aiter_sse": "iter_sse",
     "aiter_bytes": "iter_bytes",
