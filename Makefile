@@ -3,6 +3,7 @@
 #   PYTHON       the Python (3.11 – 3.13) that makes .venv; default python3
 #   PHOTOS, OUT  of `make demo`: your own folder of photos, and where the result goes
 #   OPEN         of `make demo` and `make serve`: 1 opens the page in the browser, signed in
+#   TESTS        arguments for pytest; TEST_PROCESSES: how many run the unit tests side by side (2)
 #   PIP_ARGS     given to pip; for a machine without a GPU, much smaller:
 #                make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
@@ -12,6 +13,7 @@ OUT ?= out
 OPEN ?=
 PIP_ARGS ?=
 TESTS ?=
+TEST_PROCESSES ?= 2
 FUZZ_CALLS ?= 5000
 
 VENV := .venv
@@ -44,7 +46,7 @@ serve: $(INSTALLED) ## Run the service on this machine (PERSONALSEG_PORT, PERSON
 test: lint types unit e2e ## Everything that must be green: lint, types, imports, tests with real processes
 
 unit: $(INSTALLED) ## The tests that need no deployment (TESTS="-k name" for some of them)
-	$(BIN)/python -m pytest --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser $(TESTS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser $(TESTS)
 
 e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts, each fault a few times
 	$(BIN)/python -m pytest tests/e2e tests/faults tests/browser $(TESTS)
