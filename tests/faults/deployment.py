@@ -37,7 +37,7 @@ SHORT_TIMES = {
     "heartbeat_seconds": 1.0,
     "sweep_seconds": 1.0,
     "worker_fresh_seconds": 5.0,
-    "unfinished_file_seconds": 10.0,
+    "unfinished_file_seconds": 5.0,
 }
 START_SECONDS = 120.0
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ RETRIES = 20
 def test_the_api_killed_while_it_is_asked(service: Deployment, start: Start, times: Times) -> None:
     work = start("SIGKILL of the API", service)
     moments = random.Random(11)
-    for round_number in range(times(8, 2)):
+    for round_number in range(times(5, 1)):
         patient = service.new_user(RETRIES)
         asking = threading.Thread(target=ask, args=(work, patient, f"round-{round_number}"))
         asking.start()
@@ -34,7 +34,7 @@ def test_the_api_killed_while_it_is_asked(service: Deployment, start: Start, tim
         assert not asking.is_alive()
         assert len(list(patient.jobs("adaptation"))) == 1, "one key, one job"
         assert len(patient.images()) == len(work.photos)
-    assert len(work.accepted) == 2 * times(8, 2)
+    assert len(work.accepted) == 2 * times(5, 1)
     work.examine()
 
 

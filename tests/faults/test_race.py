@@ -41,7 +41,7 @@ def test_two_processes_race_for_each_job(service: Deployment, start: Start, time
     for worker in service.workers:
         service.signal(worker, signal.SIGSTOP)  # the service's own workers keep out of the race
     try:
-        for number in range(times(1000, 200)):
+        for number in range(times(1000, 100)):
             work.accepted.append(_add_job(service, user_id))
             order = racers if number % 2 else racers[::-1]
             for racer in order:

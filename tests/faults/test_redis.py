@@ -25,7 +25,7 @@ def test_redis_killed_and_restarted_empty(service: Deployment, start: Start, tim
 
 @on_both_when_long
 def test_redis_away_during_uploads_and_requests(service: Deployment, start: Start, times: Times) -> None:
-    away_seconds = times(30, 4)
+    away_seconds = times(30, 3)
     work = start(f"Redis down for {away_seconds} s", service)
     service.kill_for_good("redis")
     gone = time.monotonic()

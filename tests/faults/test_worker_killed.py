@@ -22,7 +22,7 @@ def test_workers_killed_at_random_moments(service: Deployment, start: Start, tim
     moments = random.Random(7)
     user = work.user()
     job_id, kills = work.adapt(user), 0
-    while work.line.times < times(20, 3):
+    while work.line.times < times(16, 3):
         work.segment(user)
         work.await_running(job_id)
         time.sleep(moments.uniform(0, LATEST_MOMENT_SECONDS))
