@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.interrupts import heed_interrupts
+
 BATCH = 8
 
 
@@ -107,7 +109,7 @@ def upload(server: SlowGallery, *arguments: str) -> subprocess.Popen[str]:
         "NO_COLOR": "1",
     }
     command = [sys.executable, "-m", "app.cli", "upload", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_interrupts)
 
 
 def test_requests_go_side_by_side_and_known_photos_not_at_all(serve: Any, folder: Path) -> None:

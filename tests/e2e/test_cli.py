@@ -21,6 +21,7 @@ from app.client import Client
 from app.local import Deployment
 from tests.conftest import free_port
 from tests.e2e.conftest import within
+from tests.interrupts import heed_interrupts
 
 TIMEOUT_SECONDS = 240
 
@@ -42,6 +43,7 @@ class Terminal:
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment | environment,
+            preexec_fn=heed_interrupts,
         )
 
     def __call__(self, *arguments: object, **environment: str) -> tuple[int, str, str]:
