@@ -37,11 +37,11 @@ def deployment_in(folder: Path, **settings: object) -> Deployment:
 @pytest.fixture(scope="session", autouse=True)
 def own_environment() -> Iterator[None]:
     """Children that share few cores, and no setting of the person who runs the tests."""
-    given = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PERSONALSEG_")}
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    os.environ.pop("OMP_NUM_THREADS")
-    os.environ.update(given)
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("PERSONALSEG_")]:
+            environment.delenv(name)
+        environment.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session")
