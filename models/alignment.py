@@ -149,7 +149,7 @@ class Aligner:
     ) -> tuple[float, float, list[tuple[Tensor, Tensor]]]:
         """Both losses, their gradients left in the segmenter's parameters; and for each discriminator what it is to tell apart."""
         self.optimizer.zero_grad(set_to_none=True)
-        features = features_in_pieces(self.segmenter.base, photos, at_once)
+        features = features_in_pieces(self.segmenter.base, photos, at_once, self.portions.heed)
         logits = self.segmenter.with_context(features)
         small = F.interpolate(labels[:, None].float(), logits.shape[2:], mode="nearest")[:, 0].long().to(self.device)
         own_loss = masked_cross_entropy(features.logits, small)
@@ -158,7 +158,7 @@ class Aligner:
         known = [weighted_self_information(given.detach()) for given in (logits, features.logits)]
         del logits, features
 
-        unseen = features_in_pieces(self.segmenter.base, others, at_once)
+        unseen = features_in_pieces(self.segmenter.base, others, at_once, self.portions.heed)
         maps = [weighted_self_information(given) for given in (self.segmenter.with_context(unseen), unseen.logits)]
         weights = (self.config.adversarial_weight, self.config.auxiliary_adversarial_weight)
         fooled = [fooling_loss(judge, given) for judge, given in zip(self.discriminators, maps, strict=True)]

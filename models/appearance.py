@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from models.bases.registry import Base
 from models.gallery import network_input, resize_batch, snap
+from models.memory import nothing
 
 SOURCE_MEAN = (119.2, 114.6, 101.3)
 SOURCE_DEVIATION = (56.1, 55.8, 57.3)
@@ -203,11 +204,12 @@ def choose_appearance(
     known: Mapping[str, float] | None = None,
     at_once: int = BATCH,
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, distances: None,
+    heed: Callable[[], None] = nothing,
 ) -> Choice:
     """First the light at the base's own side, then the side under that light. `pixels`: small copies of the gallery's photos.
 
     `known`: distances that an earlier run has measured; `on_step` hears of each that is new, with all so far. `at_once`: photos that go
-    through the network together.
+    through the network together; `heed` is asked before each pass.
     """
     positions = np.unique(np.linspace(0, len(pixels) - 1, min(SAMPLE, len(pixels))).round().astype(int)).tolist()
     sample = pixels[positions]
@@ -217,7 +219,7 @@ def choose_appearance(
 
     def distance_of(name: str, appearance: Appearance) -> float:
         if name not in distances:
-            distances[name] = _distance(base, appearance, sample, at_once)
+            distances[name] = _distance(base, appearance, sample, at_once, heed)
             on_step(len(distances), len(lights) + len(sides), distances)
         return distances[name]
 
@@ -238,9 +240,10 @@ def _best_light(candidates: Sequence[Appearance], distances: dict[str, float]) -
     return best if distances[best.kind] < (1 - MIN_GAIN) * distances[untouched.kind] else untouched
 
 
-def _distance(base: Base, appearance: Appearance, pixels: UInt8[Tensor, "photos 3 h w"], at_once: int) -> float:
+def _distance(base: Base, appearance: Appearance, pixels: UInt8[Tensor, "photos 3 h w"], at_once: int, heed: Callable[[], None]) -> float:
     distance = StatisticsDistance(base.segmenter.base)
     for start in range(0, len(pixels), at_once):
+        heed()
         shown = appearance.show(resize_batch(pixels[start : start + at_once], appearance.side))
         distance.add(network_input(shown, appearance.side, base.device))
     return distance.value()

@@ -33,16 +33,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _HOST_MEMORY)
 
 
+def nothing() -> None:
+    """Nobody wants the work to stop."""
+
+
 class Portions:
     """How many photos go through the network at once; halved whenever memory runs out, for the rest of the job."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, heed: Callable[[], None] = nothing) -> None:
         self.size = max(1, size)
+        self.heed = heed
+        """Asked before each pass through the network; raises Cancelled where the work shall stop."""
 
     @classmethod
-    def fitting(cls, device: torch.device, group_size: int, wanted: int | None = None) -> Portions:
+    def fitting(cls, device: torch.device, group_size: int, wanted: int | None = None, heed: Callable[[], None] = nothing) -> Portions:
         """`wanted`; else one photo on a CPU and a whole group elsewhere."""
-        return cls(wanted or (ON_A_CPU if device.type == "cpu" else group_size))
+        return cls(wanted or (ON_A_CPU if device.type == "cpu" else group_size), heed)
 
     def attempt(self, work: Callable[[int], Result]) -> Result:
         """What `work(photos at once)` gives, tried again with half as many while memory runs out; raises that error at one photo."""
@@ -64,16 +70,23 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
-def features_in_pieces(network: BaseNetwork, x: Float[Tensor, "images 3 height width"], size: int) -> Features:
-    """`network(x)`, at most `size` photos at once."""
+def features_in_pieces(
+    network: BaseNetwork, x: Float[Tensor, "images 3 height width"], size: int, heed: Callable[[], None] = nothing
+) -> Features:
+    """`network(x)`, at most `size` photos at once; `heed` is asked before each pass, also when a piece is computed again."""
+
+    def through(piece: Float[Tensor, "images 3 height width"]) -> Features:
+        heed()
+        return network(piece)  # type: ignore[no-any-return]
+
     if len(x) <= size:
-        return network(x)  # type: ignore[no-any-return]
+        return through(x)
     pieces = torch.split(x, size)
     if torch.is_grad_enabled():
         # Reentrant, because its first pass keeps nothing; it asks for an argument that wants a gradient, though only the weights do.
         wants_gradient = torch.zeros(1, device=x.device, requires_grad=True)
-        again = partial(checkpoint, lambda piece, _: network(piece), use_reentrant=True, preserve_rng_state=False)
+        again = partial(checkpoint, lambda piece, _: through(piece), use_reentrant=True, preserve_rng_state=False)
         done = [again(piece, wants_gradient) for piece in pieces]
     else:
-        done = [network(piece) for piece in pieces]
+        done = [through(piece) for piece in pieces]
     return Features(*(torch.cat(maps) for maps in zip(*done, strict=True)))

@@ -62,7 +62,7 @@ def personalize(
         verdict = Verdict(False, "too_few_photos", f"Kept the base model, because {len(photos.ids)} photo is too few to learn from.")
         return Personalization(None, verdict, {}, report_of(base, photos, config, clock, verdict))
     journal = Journal.open(checkpoints, clock, what_fits(base, photos, config, limits, source), tuple(photos.ids))
-    run = Run(base, config, clock, journal, Portions.fitting(base.device, config.group_size, config.photos_at_once))
+    run = Run(base, config, clock, journal, Portions.fitting(base.device, config.group_size, config.photos_at_once, clock.look))
     report = partial(report_of, base, photos, config, clock, journal=journal)
 
     clock.stage("looking")

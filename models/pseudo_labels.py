@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from models.gallery import network_input, snap
 from models.labels import IGNORE
 from models.losses import entropy_of
-from models.memory import features_in_pieces
+from models.memory import features_in_pieces, nothing
 from models.segmenter import Segmenter
 
 
@@ -36,16 +36,17 @@ def average_predictions(
     device: torch.device,
     size: int,
     at_once: int | None = None,
+    heed: Callable[[], None] = nothing,
 ) -> Float[Tensor, "images classes size size"]:
     """Mean class probabilities of a group's photos over scales (times `side`) and mirror images, each pass with the group's context.
 
-    `at_once`: photos that go through the network together; None: all.
+    `at_once`: photos that go through the network together; None: all. `heed` is asked before each pass.
     """
     total = torch.zeros(1, device=device)
     for scale in scales:
         x = network_input(pixels, snap(side * scale), device)
         for flipped in (False, True):
-            features = features_in_pieces(segmenter.base, x.flip(3) if flipped else x, at_once or len(x))
+            features = features_in_pieces(segmenter.base, x.flip(3) if flipped else x, at_once or len(x), heed)
             logits = segmenter.with_context(features)
             logits = logits.flip(3) if flipped else logits
             total = total + F.interpolate(logits, (size, size), mode="bilinear", align_corners=False).softmax(1)

@@ -125,14 +125,14 @@ class Learner:
     def _gradients(self, x: Float[Tensor, "images 3 side side"], target: Int64[Tensor, "images h2 w2"], at_once: int) -> float:
         """The loss; its gradients are left in the parameters, and nowhere else."""
         self.optimizer.zero_grad(set_to_none=True)
-        features = features_in_pieces(self.segmenter.base, x, at_once)
+        features = features_in_pieces(self.segmenter.base, x, at_once, self.portions.heed)
         logits = self.segmenter.with_context(features)
         loss = _loss_at(logits, target)
         if self.segmenter.use_context:
             loss = loss + self.config.auxiliary_weight * _loss_at(features.logits, target)
         if self.anchor is not None:
             with torch.no_grad():
-                reference = self.anchor.with_context(features_in_pieces(self.anchor.base, x, at_once)).softmax(1)
+                reference = self.anchor.with_context(features_in_pieces(self.anchor.base, x, at_once, self.portions.heed)).softmax(1)
             loss = loss + self.config.anchor_weight * unlabelled_divergence(logits, reference, target)
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())

@@ -63,7 +63,7 @@ def _choice(run: Run, seen: Look, parts: int) -> Choice:
 
     def choice(at_once: int) -> Choice:
         known = run.journal.begun("aligning").facts.get("distances")
-        return choose_appearance(run.base, seen.pixels, known=known, at_once=at_once, on_step=on_step)
+        return choose_appearance(run.base, seen.pixels, known=known, at_once=at_once, on_step=on_step, heed=run.portions.heed)
 
     return run.portions.attempt(choice)
 
@@ -112,7 +112,9 @@ def label(run: Run, segmenter: Segmenter, shown: Look, side: int) -> Prediction:
     for done in range(begun.facts.get("batches", 0), len(batches)):
         pixels = shown.shown(batches[done])
         scales = (1.0,) if run.clock.spent(run.config.describe_share + run.config.label_share) else run.config.scales
-        average = partial(average_predictions, segmenter, pixels, side=side, scales=scales, device=run.base.device, size=size)
+        average = partial(
+            average_predictions, segmenter, pixels, side=side, scales=scales, device=run.base.device, size=size, heed=run.portions.heed
+        )
         parts.append(run.portions.attempt(lambda at_once, average=average: most_likely(average(at_once=at_once))))  # type: ignore[misc]
         run.journal.note("labelling", lambda done=done: Section(concatenate(parts)._asdict(), {"batches": done + 1}))  # type: ignore[misc]
         run.clock.step(done + 1, len(batches))

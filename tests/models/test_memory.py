@@ -122,3 +122,23 @@ def test_how_many_photos_fit_by_default() -> None:
     assert Portions.fitting(torch.device("cpu"), 8).size == 1
     assert Portions.fitting(torch.device("cuda"), 8).size == 8
     assert Portions.fitting(torch.device("cpu"), 8, 3).size == 3
+
+
+def test_the_work_stops_between_two_photos_also_backwards(tiny: models.Base, data: TrainingSet) -> None:
+    x = normalize(data.photos(range(4)).float())
+    segmenter = copy.deepcopy(tiny.segmenter).eval().requires_grad_(True)
+    asked = 0
+
+    def heed() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == stop_at:
+            raise models.Cancelled
+
+    for stop_at, expected in ((3, "forwards"), (6, "backwards")):
+        asked, came = 0, "forwards"
+        with pytest.raises(models.Cancelled):
+            features = features_in_pieces(segmenter.base, x, 1, heed)
+            came = "backwards"
+            features.logits.sum().backward()
+        assert (asked, came) == (stop_at, expected)
