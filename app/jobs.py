@@ -137,16 +137,7 @@ def try_again(session: Session, lease: Lease, *, code: str, reason: str) -> None
     if attempt is not None and attempt >= MAX_ATTEMPTS:
         fail(session, lease, code=code, reason=reason)
         return
-    _write(
-        session,
-        lease,
-        status=JobStatus.QUEUED,
-        served_at=utc_now(),
-        eta_seconds=None,
-        lease_owner=None,
-        lease_expires_at=None,
-        rung_at=None,
-    )
+    _queue_again(session, lease, served_at=utc_now(), rung_at=None)
 
 
 def cancel(session: Session, lease: Lease) -> None:
@@ -156,33 +147,13 @@ def cancel(session: Session, lease: Lease) -> None:
 
 def hand_back(session: Session, lease: Lease) -> None:
     """Queue the job again because the worker is asked to stop; this does not count as an attempt."""
-    _write(
-        session,
-        lease,
-        status=JobStatus.QUEUED,
-        attempt=Job.attempt - 1,
-        eta_seconds=None,
-        lease_owner=None,
-        lease_expires_at=None,
-        rung_at=None,
-    )
+    _queue_again(session, lease, attempt=Job.attempt - 1, rung_at=None)
 
 
 def yield_turn(session: Session, lease: Lease) -> None:
     """Queue the job again because others have waited for longer; not an attempt, and what is done stays done."""
     now = utc_now()
-    _write(
-        session,
-        lease,
-        status=JobStatus.QUEUED,
-        attempt=Job.attempt - 1,
-        eta_seconds=None,
-        lease_owner=None,
-        lease_expires_at=None,
-        served_at=now,
-        yielded_at=now,
-        rung_at=now,
-    )
+    _queue_again(session, lease, attempt=Job.attempt - 1, served_at=now, yielded_at=now, rung_at=now)
 
 
 def expire_leases_of(session: Session, owner_prefix: str) -> int:
@@ -303,6 +274,10 @@ def _write(session: Session, lease: Lease, **values: Any) -> None:
     statement = update(Job).where(_held(lease)).values(revision=Job.revision + 1, **values).returning(Job.id)
     if session.execute(statement, execution_options=_DIRECT).scalar_one_or_none() is None:
         raise LeaseLost(lease.job_id)
+
+
+def _queue_again(session: Session, lease: Lease, **values: Any) -> None:
+    _write(session, lease, status=JobStatus.QUEUED, eta_seconds=None, lease_owner=None, lease_expires_at=None, **values)
 
 
 def _finish(session: Session, lease: Lease, status: JobStatus, **values: Any) -> None:
