@@ -9,23 +9,12 @@ from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.edge.security_headers import PAGE_POLICY
+
 STATIC = Path(__file__).parent / "static"
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'self'",
-        "img-src 'self' blob: data:",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    ]
-)
+# What every answer carries beside these is of `app.edge.security_headers`.
 _HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    # The address may have carried a token; nobody else is to learn of it.
-    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": PAGE_POLICY,
     # Asked about again each time, so that page and API are of one version.
     "Cache-Control": "no-cache",
 }
