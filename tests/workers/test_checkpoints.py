@@ -126,7 +126,7 @@ def test_a_handed_back_adaptation_keeps_its_checkpoint(workshop: Workshop, user_
     job = job_of(workshop, job_id)
     assert job.attempt == 1
     assert job.report is not None
-    assert job.report["checkpoint"]["resumed_from"] == "training"
+    assert job.report["checkpoint"]["resumed_from"] == "labelling"
     assert kept(workshop, user_id, job_id) == []
 
 
