@@ -26,6 +26,28 @@ def test_version() -> None:
     assert done.stdout.startswith("personalseg 0.")
 
 
+def test_a_shell_completes_commands_and_options() -> None:
+    """In a real bash: what `--show-completion` prints is evaluated, and the function that it registers is asked."""
+    script = """
+        set -e
+        eval "$(personalseg --show-completion)"
+        ask() {
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+            _personalseg_completion personalseg "${!#}" personalseg
+            echo "${COMPREPLY[*]}"
+        }
+        complete -p personalseg
+        ask personalseg ad
+        ask personalseg adapt --wa
+    """
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, env={"PATH": path}, check=False)
+    assert done.returncode == 0, done.stderr
+    registered, command, option = done.stdout.splitlines()
+    assert "-F _personalseg_completion" in registered
+    assert (command, option) == ("adapt", "--watch")
+
+
 @pytest.mark.parametrize("command", [(), ("demo",), ("serve",)])
 def test_help_tells_the_commands(command: tuple[str, ...]) -> None:
     done = personalseg(*command, "--help")

@@ -46,8 +46,9 @@ def test_the_whole_journey(signed_in: Page, client: Client, photos: list[Path], 
     personalise(page, check)
     look_at_a_photo(page, check, tmp_path)
     look_at_the_models(page, client, check)
+    go_between_versions(page, client, check)
     export(page, check, tmp_path, len(photos))
-    delete_a_photo(page, client, len(photos))
+    delete_a_photo(page, client, check, len(photos))
     erase_me(page, client, check)
 
 
@@ -93,8 +94,10 @@ def look_at_a_photo(page: Page, check: Check, tmp_path: Path) -> None:
     check("viewer-confidence")
     viewer.get_by_label("Changes").check()
     expect(slider).to_be_hidden()
+    check("viewer-changes")
     viewer.get_by_label("Photo", exact=True).check()
     expect(page.locator(".layer").first).to_be_hidden()
+    check("viewer-photo")
     viewer.get_by_label("Classes").check()
     viewer.get_by_label("Overlay").fill("40")
     assert page.locator("[data-layer=personal]").evaluate("layer => getComputedStyle(layer).opacity") == "0.4"
@@ -153,6 +156,40 @@ def look_at_the_models(page: Page, client: Client, check: Check) -> None:
     expect(sheet).to_have_count(0)
 
 
+def go_between_versions(page: Page, client: Client, check: Check) -> None:
+    """A second model; back to the first one, and away with the second: the page shows each at once, the service agrees."""
+    in_use = page.locator("aside .badge")
+    page.get_by_role("button", name="Personalise again").click()
+    expect(in_use).to_have_text("Version 2 in use")
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_hidden()
+    page.get_by_role("button", name="Before and after").click()
+    sheet = page.get_by_role("dialog", name="Your models")
+    first, second = sheet.locator("[data-version='1']"), sheet.locator("[data-version='2']")
+    expect(second).to_have_attribute("aria-pressed", "true")
+
+    first.click()
+    expect(first).to_have_attribute("aria-pressed", "true")
+    check("models-versions")
+    sheet.get_by_role("button", name="Use version 1").click()
+    expect(first).to_contain_text("In use")
+    expect(second).not_to_contain_text("In use")
+    expect(in_use).to_have_text("Version 1 in use")
+    assert [(model.version, model.active) for model in client.models()] == [(2, False), (1, True)]
+
+    second.click()
+    sheet.get_by_role("button", name="Delete").click()
+    check("delete-version")
+    page.get_by_role("button", name="Cancel").click()
+    expect(second).to_be_visible()
+    sheet.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete version").click()
+    expect(second).to_have_count(0)
+    expect(first).to_have_attribute("aria-pressed", "true")
+    assert [(model.version, model.active) for model in client.models()] == [(1, True)]
+    page.keyboard.press("Escape")
+    expect(in_use).to_have_text("Version 1 in use")
+
+
 def exported_photos(archive: zipfile.ZipFile, format: str, tmp_path: Path) -> int:
     """How many photos the zip speaks of."""
     if format == "coco":
@@ -180,9 +217,10 @@ def export(page: Page, check: Check, tmp_path: Path, count: int) -> None:
     page.keyboard.press("Escape")
 
 
-def delete_a_photo(page: Page, client: Client, count: int) -> None:
+def delete_a_photo(page: Page, client: Client, check: Check, count: int) -> None:
     page.locator("[data-photo]").first.click()
     page.get_by_role("button", name="Delete this photo").click()
+    check("delete-photo")
     page.get_by_role("button", name="Delete photo").click()
     expect(page.get_by_role("dialog").get_by_text(f"1 of {count - 1}")).to_be_visible()
     page.keyboard.press("Escape")
@@ -192,6 +230,7 @@ def delete_a_photo(page: Page, client: Client, count: int) -> None:
 
 def erase_me(page: Page, client: Client, check: Check) -> None:
     page.get_by_role("button", name="Your account").click()
+    check("account")
     page.get_by_role("button", name="Erase me").click()
     erase = page.get_by_role("button", name="Erase everything")
     expect(erase).to_be_disabled()
