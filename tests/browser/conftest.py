@@ -31,10 +31,11 @@ _PATIENCE_MILLISECONDS = 60_000
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium; its tests are skipped by name where there is none."""
+    """Chromium; its tests are skipped by name where there is none, except in CI."""
     path = next((found for name in _NAMES if (found := shutil.which(name))), None)
     if path is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
+        missing = "no Chromium on this machine: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     # As root (a container) Chromium has no sandbox.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     expect.set_options(timeout=_PATIENCE_MILLISECONDS)
