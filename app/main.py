@@ -119,6 +119,7 @@ def app_factory() -> ASGIApp:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = app.state.wiring.settings.request_threads
     yield
     app.state.wiring.decoder.close()
     app.state.wiring.database.close()

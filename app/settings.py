@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         default_factory=_default_database_url,
         description="SQLAlchemy URL; `sqlite:///…` or `postgresql+psycopg://…`. Default: SQLite in the data folder.",
     )
+    request_threads: int = Field(
+        8,
+        ge=1,
+        description="Requests that one API process works on at the same moment; more only take the interpreter from each other.",
+    )
     database_connections: int = Field(20, ge=1, description="Connections that one process keeps open to the database.")
     database_extra_connections: int = Field(
         20,

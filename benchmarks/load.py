@@ -17,8 +17,9 @@ import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
@@ -33,6 +34,8 @@ _RETRY = frozenset({429, 503})
 _RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.5
 _PAGE = 1000
+_CLIENTS = 32
+"""Connection pools: one with hundreds of connections looks at each of them at every request."""
 _ENDED = frozenset({"succeeded", "refused", "failed", "cancelled"})
 
 
@@ -61,7 +64,8 @@ class User:
 class Load:
     """One run: the deployment, how much, and what was measured."""
 
-    http: httpx.AsyncClient
+    callers: Iterator[httpx.AsyncClient]
+    """The next one to send a request."""
     service_headers: dict[str, str]
     answers: Answers = field(default_factory=Answers)
     users: list[User] = field(default_factory=list)
@@ -74,7 +78,7 @@ class Load:
         started = time.perf_counter()
         while True:
             try:
-                answer = await self.http.request(method, url, headers=headers, **options)
+                answer = await next(self.callers).request(method, url, headers=headers, **options)
             except httpx.TransportError as error:
                 self.answers.failed(what, type(error).__name__)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -161,9 +165,12 @@ class Load:
 
 async def run(url: str, token: str, *, users: int, photos: int, pollers: int, uploaders: int, segmented: int | None, keep: bool) -> Load:
     """The whole load; returns what was measured."""
-    limits = httpx.Limits(max_connections=uploaders + pollers, max_keepalive_connections=uploaders + pollers)
-    async with httpx.AsyncClient(base_url=url, timeout=120.0, limits=limits, trust_env=False) as http:
-        load = Load(http, {"Authorization": f"Bearer {token}"}, segmented=segmented)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with AsyncExitStack() as stack:
+        clients = [httpx.AsyncClient(base_url=url, timeout=120.0, limits=limits, trust_env=False) for _ in range(_CLIENTS)]
+        for client in clients:
+            await stack.enter_async_context(client)
+        load = Load(cycle(clients), {"Authorization": f"Bearer {token}"}, segmented=segmented)
         await _all(range(users), load.create_user, uploaders)
         async with _pollers(load, pollers):
             with load.answers.phase("upload"):

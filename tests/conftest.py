@@ -192,6 +192,13 @@ def settings(
     )
 
 
+def told_by_environment(settings: Settings) -> dict[str, str]:
+    """Where this deployment is, as variables tell it to a process or a command."""
+    places = {"data_dir", "database_url", "redis_url", "storage_url", "storage_endpoint_url", "storage_key_id", "storage_secret"}
+    given = settings.model_dump(mode="json", include=places, exclude_none=True)
+    return {f"PERSONALSEG_{name.upper()}": str(value) for name, value in given.items()}
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The URL of an S3 server of this session's own, asked over HTTP."""

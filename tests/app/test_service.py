@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import anyio
 import httpx
 import pytest
+import starlette.testclient
 from fastapi import FastAPI
 
 from app import auth
@@ -34,6 +36,13 @@ def register(database: Database, *, heard_seconds_ago: float = 0) -> None:
 def test_alive(anonymous: httpx.Client) -> None:
     assert anonymous.get("/healthz").json() == {"status": "ok"}
     assert "personalseg" in anonymous.get("/").text
+
+
+def test_so_many_requests_at_a_time(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"request_threads": 3}))
+    with starlette.testclient.TestClient(app) as client:
+        assert client.portal is not None
+        assert client.portal.call(lambda: anyio.to_thread.current_default_thread_limiter().total_tokens) == 3
 
 
 def test_ready_only_with_a_worker_that_was_heard_lately(anonymous: httpx.Client, api_database: Database) -> None:

@@ -149,13 +149,23 @@ def check(page: Page) -> Check:
 
 
 def _require_accessible(page: Page, state: str) -> None:
-    found = Axe().run(page).response["violations"]
+    report = Axe().run(page).response
+    found = report["violations"]
+    if _SHOTS:
+        broken = ", ".join(f"{entry['id']} ({entry['impact']})" for entry in found)
+        _write_down(f"| {state} | {len(report['passes'])} | {broken or 'none'} |")
     bad = [
         f"{entry['id']} ({entry['impact']}): {entry['nodes'][0]['html'][:160]} — {entry['nodes'][0].get('failureSummary', '')[:300]}"
         for entry in found
         if entry["impact"] in _SERIOUS
     ]
     assert bad == [], f"{state}: {bad}"
+
+
+def _write_down(line: str) -> None:
+    Path(str(_SHOTS)).mkdir(parents=True, exist_ok=True)
+    with (Path(str(_SHOTS)) / "axe.md").open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def _picture(page: Page, name: str) -> None:

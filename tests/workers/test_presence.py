@@ -33,6 +33,8 @@ def test_a_worker_that_was_taken_for_dead_registers_again(workshop: Workshop) ->
 
 
 def test_files_that_a_killed_process_left_are_removed_at_their_age(workshop: Workshop, user_id: str, tmp_path: Path) -> None:
+    if not workshop.settings.storage_url.startswith("file:"):
+        pytest.skip("a bucket has no half files")
     whole = f"users/{user_id}/photos/whole"
     workshop.storage.put_bytes(whole, b"x")
     folder = tmp_path / "data" / "blobs" / ".unfinished"

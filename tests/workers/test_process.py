@@ -15,7 +15,7 @@ import pytest
 
 from app import queue
 from app.tables import JobKind, JobStatus, Worker
-from tests.conftest import free_port
+from tests.conftest import free_port, told_by_environment
 from tests.workers.conftest import BASE, add_adaptation, add_photo, job_of, photograph
 from workers.workshop import Workshop
 
@@ -26,9 +26,8 @@ PATIENCE_SECONDS = 200
 @contextmanager
 def worker_process(workshop: Workshop, **settings: object) -> Iterator[subprocess.Popen[str]]:
     """`python -m workers --queue adaptation` on the workshop's deployment."""
-    given = {**workshop.settings.model_dump(mode="json", include={"data_dir", "database_url", "storage_url", "redis_url"}), **settings}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PERSONALSEG_", "OTEL_"))}
-    environment |= {f"PERSONALSEG_{name.upper()}": str(value) for name, value in given.items()}
+    environment |= told_by_environment(workshop.settings) | {f"PERSONALSEG_{name.upper()}": str(value) for name, value in settings.items()}
     environment |= {"PERSONALSEG_DEFAULT_BASE": BASE, "PERSONALSEG_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "workers", "--queue", "adaptation"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -22,8 +22,9 @@ from app.clock import utc_now
 from app.db import Database
 from app.errors import Unauthorized
 from app.settings import Settings
-from app.storage import Storage, photo_key
+from app.storage import open_storage, photo_key
 from app.tables import Image, ItemStatus, Job, JobKind, JobStatus, SegmentationItem, User, Worker
+from tests.conftest import told_by_environment
 
 BOTH_DATABASES = True
 Run = Callable[..., Any]
@@ -32,8 +33,8 @@ Run = Callable[..., Any]
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The deployment of the test, as the environment tells it to the commands."""
-    for name in ("data_dir", "database_url", "redis_url"):
-        monkeypatch.setenv(f"PERSONALSEG_{name.upper()}", str(getattr(settings, name)))
+    for name, value in told_by_environment(settings).items():
+        monkeypatch.setenv(name, value)
     return settings
 
 
@@ -77,7 +78,7 @@ def add_photo(settings: Settings, database: Database, user_id: str, content: byt
     import hashlib
 
     sha256 = hashlib.sha256(content).hexdigest()
-    Storage(settings.storage_url).put_bytes(photo_key(user_id, sha256), content)
+    open_storage(settings).put_bytes(photo_key(user_id, sha256), content)
     image = Image(user_id=user_id, sha256=sha256, filename="p.jpg", media_type="image/jpeg", byte_size=len(content), width=1, height=1)
     with database.write() as session:
         session.add(image)
@@ -103,7 +104,7 @@ def test_users(settings: Settings, database: Database, user: str) -> None:
     assert run("users", "list")["items"]
     assert invoke("users", "erase", "ann", stdin=f"{user}\n").exit_code == 0
     assert run("users", "list")["items"] == []
-    assert not Storage(settings.storage_url).exists(photo_key(user, "x"))
+    assert not open_storage(settings).exists(photo_key(user, "x"))
     with database.read() as session:
         assert session.query(Image).count() == 0
 
@@ -211,7 +212,7 @@ def test_backup_and_restore(settings: Settings, database: Database, user: str, t
     gone = add_photo(settings, database, user, b"lost")
     with database.read() as session:
         lost_key = photo_key(user, session.get_one(Image, gone).sha256)
-    Storage(settings.storage_url).delete(lost_key)
+    open_storage(settings).delete(lost_key)
     file = tmp_path / "saved.tar"
     if settings.database_url.startswith("postgresql"):
         assert refused("backup", str(file)) == "needs_pg_dump"
@@ -225,8 +226,7 @@ def test_backup_and_restore(settings: Settings, database: Database, user: str, t
     assert refused("restore", str(file)) == "target_not_empty"
 
     elsewhere = tmp_path / "elsewhere"
-    monkeypatch.setenv("PERSONALSEG_DATA_DIR", str(elsewhere))
-    monkeypatch.delenv("PERSONALSEG_DATABASE_URL")
+    restore_to(elsewhere, monkeypatch)
     assert run("restore", str(file))["blobs"] == 1
     back = Settings()
     restored = Database(back.database_url)
@@ -234,8 +234,15 @@ def test_backup_and_restore(settings: Settings, database: Database, user: str, t
         assert session.get_one(User, user).external_id == "ann"
         key = photo_key(user, session.get_one(Image, photo).sha256)
     restored.close()
-    assert Storage(back.storage_url).get_bytes(key) == b"the photo"
+    assert open_storage(back).get_bytes(key) == b"the photo"
     assert invoke("doctor").stdout.startswith("ok   database")
+
+
+def restore_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the commands work on a deployment with everything in this folder."""
+    monkeypatch.setenv("PERSONALSEG_DATA_DIR", str(folder))
+    for name in ("DATABASE_URL", "STORAGE_URL"):
+        monkeypatch.delenv(f"PERSONALSEG_{name}")
 
 
 def rewritten(source: Path, target: Path, change: Callable[[str, bytes], bytes]) -> Path:
@@ -277,8 +284,7 @@ def test_a_damaged_or_hostile_backup_changes_nothing(
         rewritten(good, tmp_path / "climb.tar", edit(blobs=climbing)): "backup_unreadable",
         rewritten(good, tmp_path / "future.tar", edit(revision="from_the_future")): "schema_too_new",
     }
-    monkeypatch.setenv("PERSONALSEG_DATA_DIR", str(tmp_path / "empty"))
-    monkeypatch.delenv("PERSONALSEG_DATABASE_URL")
+    restore_to(tmp_path / "empty", monkeypatch)
     for file, code in bad.items():
         assert refused("restore", str(file)) == code, file.name
         assert not list((tmp_path / "empty").glob("*.sqlite3")), file.name
