@@ -241,8 +241,10 @@ class Deployment:
                 jobs.forget_rings(session)
 
 
-def serve(settings: Settings, *, is_opening: bool = False) -> int:
+def serve(settings: Settings, *, is_opening: bool = False, as_json: bool = False) -> int:
     """Run the deployment until SIGTERM or Ctrl-C, with the page in the browser where that is asked for; the exit code.
+
+    With `as_json` the standard output holds where it is and nothing else.
 
     Raises LocalError when it cannot start.
     """
@@ -256,16 +258,21 @@ def serve(settings: Settings, *, is_opening: bool = False) -> int:
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         deployment.start()
-        typer.echo(_welcome(deployment))
-        _offer_page(deployment, is_opening=is_opening)
+        typer.echo(json.dumps(_places(deployment)) if as_json else _welcome(deployment))
+        _offer_page(deployment, is_opening=is_opening, is_telling=not as_json)
         deployment.wait()
-        typer.echo("Stopping …")
+        typer.echo("Stopping …", err=as_json)
     finally:
         deployment.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
-    typer.echo("Stopped.")
+    typer.echo("Stopped.", err=as_json)
     return 0
+
+
+def _places(deployment: Deployment) -> dict[str, str]:
+    url, data_dir = deployment.base_url, deployment.data_dir
+    return {"url": url, "documentation": f"{url}/docs", "data_dir": str(data_dir), "service_token_file": str(data_dir / TOKEN_FILE)}
 
 
 def _welcome(deployment: Deployment) -> str:
@@ -280,16 +287,16 @@ def _welcome(deployment: Deployment) -> str:
     )
 
 
-def _offer_page(deployment: Deployment, *, is_opening: bool) -> None:
+def _offer_page(deployment: Deployment, *, is_opening: bool, is_telling: bool) -> None:
     # The address signs in: it is for a person's eyes, not for the log of whoever runs this without a terminal.
-    if not (is_opening or sys.stdout.isatty()):
+    if not (is_opening or (is_telling and sys.stdout.isatty())):
         return
     try:
         address = signed_in_address(deployment.base_url, deployment.service_token)
     except ClientError as error:
         raise LocalError(f"The page cannot be opened signed in: {error.detail}") from error
     if not (is_opening and open_in_browser(address, deployment.data_dir)):
-        typer.echo(f"The page, signed in: {address}")
+        typer.echo(f"The page, signed in: {address}", err=not is_telling)
 
 
 # The programs ---------------------------------------------------------------------------------------------------------

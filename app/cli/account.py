@@ -23,7 +23,12 @@ _SECONDS_PER_MINUTE = 60
 
 @settings.command("show")
 def show_settings(as_json: AsJson = False) -> None:
-    """Whether adaptations start by themselves."""
+    """Whether adaptations start by themselves.
+
+    Example:
+
+      personalseg settings show
+    """
     with failures(as_json), Client.logged_in() as client:
         found = client.settings()
     _tell_settings(found, as_json)
@@ -79,7 +84,12 @@ def set_webhook(
 
 @webhook.command("show")
 def show_webhook(as_json: AsJson = False) -> None:
-    """The address; its secret is not shown again."""
+    """The address; its secret is not shown again.
+
+    Example:
+
+      personalseg webhook show
+    """
     with failures(as_json), Client.logged_in() as client:
         found = client.webhook()
     if as_json:
@@ -90,7 +100,12 @@ def show_webhook(as_json: AsJson = False) -> None:
 
 @webhook.command("delete")
 def delete_webhook(sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False, as_json: AsJson = False) -> None:
-    """Tell nobody any more; the secret is gone with it."""
+    """Tell nobody any more; the secret is gone with it.
+
+    Example:
+
+      personalseg webhook delete --yes
+    """
     if not sure:
         typer.confirm("Delete the webhook and its secret?", abort=True, err=True)
     with failures(as_json), Client.logged_in() as client:
@@ -103,7 +118,12 @@ def delete_webhook(sure: Annotated[bool, typer.Option("--yes", "-y", help="Do no
 
 @webhook.command("deliveries")
 def list_deliveries(limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most lines.")] = 20, as_json: AsJson = False) -> None:
-    """What was told or is to be told, newest first: how often it was tried, and what the receiver answered."""
+    """What was told or is to be told, newest first: how often it was tried, and what the receiver answered.
+
+    Example:
+
+      personalseg webhook deliveries --limit 20
+    """
     with failures(as_json), Client.logged_in() as client:
         found = list(islice(client.deliveries(), limit))
     if as_json:
@@ -120,7 +140,12 @@ def list_deliveries(limit: Annotated[int, typer.Option(min=1, max=100_000, help=
 
 
 def quotas(as_json: AsJson = False) -> None:
-    """What you may store, how long adaptations may run within 24 hours, and how much of it is used."""
+    """What you may store, how long adaptations may run within 24 hours, and how much of it is used.
+
+    Example:
+
+      personalseg quotas --json
+    """
     with failures(as_json), Client.logged_in() as client:
         found = client.quotas()
     if as_json:

@@ -17,7 +17,14 @@ BaseName = Annotated[str, typer.Argument(help="A base model's name; `personalseg
 
 @bases.command("list")
 def list_bases(folder: WeightsDir = None, as_json: AsJson = False) -> None:
-    """Every base model: where its weights are, its context, its scores."""
+    """Every base model: where its weights are, its context, its scores.
+
+    Examples:
+
+      personalseg bases list
+
+      personalseg bases list --json | jq -r ".bases[].name"
+    """
     _run_bases(["list"], folder, as_json)
 
 
@@ -30,7 +37,14 @@ def fetch_base(
     folder: WeightsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a base's weights now, so that no job has to wait for them."""
+    """Fetch a base's weights now, so that no job has to wait for them.
+
+    Examples:
+
+      personalseg bases fetch deeplabv3_resnet50
+
+      personalseg bases fetch deeplabv3_resnet50 --mirror https://mirror.example/weights
+    """
     _run_bases(["fetch", name, *(["--mirror", mirror] if mirror is not None else [])], folder, as_json)
 
 
@@ -41,7 +55,12 @@ def install_base(
     folder: WeightsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take weights that you have trained for a base that has none."""
+    """Take weights that you have trained for a base that has none.
+
+    Example:
+
+      personalseg bases install pspnet_resnet50 runs/pspnet.safetensors
+    """
     _run_bases(["install", name, str(file)], folder, as_json)
 
 

@@ -80,7 +80,12 @@ def segment(
 
 
 def cancel(as_json: AsJson = False) -> None:
-    """Stop whatever is queued or running for you; it ends within seconds, and nothing that is there is lost."""
+    """Stop whatever is queued or running for you; it ends within seconds, and nothing that is there is lost.
+
+    Example:
+
+      personalseg cancel
+    """
     with failures(as_json), Client.logged_in() as client:
         stopped = [client.cancel(job) for kind in ("adaptation", "segmentation") for job in _unfinished(client, kind)]
     if as_json:

@@ -12,8 +12,9 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from app.cli.console import EXIT_INTERRUPTED, errors, setting_sentence, stop
+from app.cli.console import EXIT_INTERRUPTED, AsJson, errors, print_json, setting_sentence, stop
 from app.demo.errors import DemoError
+from app.demo.result import DemoResult
 from app.demo.run import Options, check_request, run_demo
 
 if TYPE_CHECKING:
@@ -23,21 +24,27 @@ if TYPE_CHECKING:
 OpenPage = Annotated[bool, typer.Option("--open", help="Open the page in the browser, signed in.")]
 
 
-def serve(is_opening: OpenPage = False) -> None:
+def serve(is_opening: OpenPage = False, as_json: AsJson = False) -> None:
     """Run the whole service on this machine: API, queue, database and workers.
 
     Settings come from the environment: [bold]PERSONALSEG_PORT[/] (8000), [bold]PERSONALSEG_DATA_DIR[/] (./data).
     Ctrl-C stops everything; starting again goes on where it stopped.
+
+    Examples:
+
+      personalseg serve --open
+
+      PERSONALSEG_PORT=9000 PERSONALSEG_DATA_DIR=/srv/photos personalseg serve --json
     """
     from app import local  # kept out of `--help` and `--version`, which must answer at once
     from app.settings import Settings
 
     try:
-        code = local.serve(Settings(), is_opening=is_opening)
+        code = local.serve(Settings(), is_opening=is_opening, as_json=as_json)
     except ValidationError as error:
-        stop(setting_sentence(error))
+        stop(setting_sentence(error), code="bad_setting", as_json=as_json)
     except local.LocalError as error:
-        stop(str(error))
+        stop(str(error), code="cannot_start", as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -51,23 +58,31 @@ def demo(
     base: Annotated[str | None, typer.Option(help="The base model, by name.", show_default="the service's")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all randomness in the adaptation.", show_default="0")] = None,
     is_opening: OpenPage = False,
+    as_json: AsJson = False,
 ) -> None:
     """Adapt to a folder of photos and show base and personal masks side by side.
 
     Starts the whole service in a temporary folder, does everything through its REST API, writes OUT/report.html and
     stops it again; with [bold]--open[/] it first shows the photos in the page, until Ctrl-C.
+
+    Examples:
+
+      personalseg demo
+
+      personalseg demo ~/Pictures/2024 --out masks --open
     """
     # Ended from outside, the demo must still stop its children: SIGTERM is taken like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         check_request(photos, out)
     except DemoError as error:
-        stop(str(error))
+        stop(str(error), as_json=as_json)
 
     from app import local
 
-    console = Console()
+    console = Console(stderr=as_json)
     tokens: list[str] = []
+    results: list[DemoResult] = []
     try:
         with (
             tempfile.TemporaryDirectory(prefix="personalseg-demo-", ignore_cleanup_errors=True) as data_dir,
@@ -83,15 +98,25 @@ def demo(
                 options=Options(budget_seconds, base, seed),
                 console=console,
                 on_user=lambda user: tokens.append(user.token or ""),
+                on_result=results.append,
             )
+            if as_json:
+                _tell(results, out)
             if is_opening and tokens:
                 _show_page(deployment, tokens[0], console)
     except (DemoError, local.LocalError) as error:
-        stop(str(error))
+        stop(str(error), code="cannot_start", as_json=as_json)
     except KeyboardInterrupt:
         errors().print("Stopped; nothing was written.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     raise typer.Exit(code)
+
+
+def _tell(results: list[DemoResult], out: Path) -> None:
+    if results:
+        print_json({"out": str(out.resolve()), **results[0].as_json()})
+    else:
+        print_json({"error": {"code": "demo_stopped", "message": "The demo stopped: the standard error says why."}})
 
 
 def _show_page(deployment: Deployment, token: str, console: Console) -> None:

@@ -21,7 +21,14 @@ Version = Annotated[int, typer.Argument(min=1, help="A version; `personalseg mod
 
 @models.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """Every version: its base, its size, whether it is in use, and what the guard said."""
+    """Every version: its base, its size, whether it is in use, and what the guard said.
+
+    Examples:
+
+      personalseg models list
+
+      personalseg models list --json
+    """
     with failures(as_json), Client.logged_in() as client:
         found = client.models()
     if as_json:
@@ -39,7 +46,12 @@ def list_models(as_json: AsJson = False) -> None:
 
 @models.command("activate")
 def activate_model(version: Version, as_json: AsJson = False) -> None:
-    """Put a version in use, e.g. an older one that you liked better."""
+    """Put a version in use, e.g. an older one that you liked better.
+
+    Example:
+
+      personalseg models activate 2
+    """
     with failures(as_json), Client.logged_in() as client:
         model = client.activate(version)
     if as_json:
@@ -54,7 +66,12 @@ def delete_model(
     sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Drop a version and its masks. Where it is the one in use, the base serves from then on."""
+    """Drop a version and its masks. Where it is the one in use, the base serves from then on.
+
+    Example:
+
+      personalseg models delete 3 --yes
+    """
     if not sure:
         typer.confirm(f"Delete personal model {version} for good?", abort=True, err=True)
     with failures(as_json), Client.logged_in() as client:

@@ -88,7 +88,12 @@ def _logged_in(client: Client, token: str, user: str | None, new_user: str | Non
 
 
 def logout(as_json: AsJson = False) -> None:
-    """Forget the token that `login` keeps. It stays valid: revoke it with the API where it may have been seen."""
+    """Forget the token that `login` keeps. It stays valid: revoke it with the API where it may have been seen.
+
+    Example:
+
+      personalseg logout
+    """
     with failures(as_json):
         there = forget_login()
     if as_json:

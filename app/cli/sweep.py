@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.cli.console import setting_sentence, stop
+from app.cli.console import EXIT_UNAVAILABLE, AsJson, failures, print_json, stop
 
 
 def sweep(
     older_than_seconds: Annotated[
         float, typer.Option("--older-than", min=60, help="Seconds. What is younger may belong to an upload or a job that goes on.")
     ] = 3600.0,
+    as_json: AsJson = False,
 ) -> None:
     """Remove from the blob store what no row of the database speaks of.
 
     Run it on a machine with the service's settings ([bold]PERSONALSEG_DATABASE_URL[/], [bold]PERSONALSEG_STORAGE_URL[/]).
     The service may be running meanwhile.
+
+    Example:
+
+      personalseg sweep --older-than 86400 --json
     """
     from app.db import Database
     from app.settings import Settings
     from app.storage import open_storage
     from app.sweeping.service import sweep_storage
 
-    try:
+    with failures(as_json):
         settings = Settings()
         database = Database(settings.database_url)
-        swept = sweep_storage(database, open_storage(settings), unfinished_seconds=older_than_seconds, orphan_seconds=older_than_seconds)
-    except ValidationError as error:
-        stop(setting_sentence(error))
-    except SQLAlchemyError as error:
-        stop(f"The database does not answer: {type(error).__name__}.")
-    database.close()
+        try:
+            swept = sweep_storage(
+                database, open_storage(settings), unfinished_seconds=older_than_seconds, orphan_seconds=older_than_seconds
+            )
+        except SQLAlchemyError as error:
+            why = f"The database does not answer: {type(error).__name__}."
+            stop(why, code="database_error", exit_code=EXIT_UNAVAILABLE, as_json=as_json)
+        finally:
+            database.close()
+    if as_json:
+        print_json(asdict(swept))
+        return
     typer.echo(
         f"Removed {swept.unfinished} half-written files, {swept.orphans} blobs without a row, {swept.strangers} blobs of erased users."
     )

@@ -96,10 +96,12 @@ def run_demo(
     options: Options | None = None,
     console: Console | None = None,
     on_user: Callable[[User], None] = lambda _user: None,
+    on_result: Callable[[DemoResult], None] = lambda _result: None,
 ) -> int:
     """Do the main job on a folder of photos (None: the sample album) and put masks, overlays and the report in `out`.
 
-    `on_user` is told of the user made for it, whose token shows the result in the page while the deployment runs.
+    `on_user` is told of the user made for it, whose token shows the result in the page while the deployment runs;
+    `on_result` of what came of it.
 
     Returns:
         The exit code: 0 when every step was done (keeping the base is an answer, not a failure), else 1.
@@ -129,6 +131,7 @@ def run_demo(
         console.print(f"[bold red]The demo stopped:[/] {escape(str(error))}", highlight=False)
         return EXIT_FAILED
     View(console).summary(result, out)
+    on_result(result)
     return EXIT_FAILED if result.problems or not result.photos else EXIT_FINE
 
 

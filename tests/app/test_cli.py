@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+
+from app.cli import app
 
 
 def personalseg(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,6 +29,27 @@ def test_version() -> None:
     done = personalseg("--version")
     assert done.returncode == 0
     assert done.stdout.startswith("personalseg 0.")
+
+
+def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command, however deep, by its name."""
+    for word, below in getattr(command, "commands", {}).items():
+        yield from commands(below, f"{name} {word}".strip())
+    if not hasattr(command, "commands"):
+        yield name, command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands(get_command(app))))
+def test_each_command_has_json_and_an_example_that_is_one(name: str, command: Any) -> None:
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert "--json" in options
+    _, _, examples = command.help.partition("Example")
+    own = [line.split(f"personalseg {name}", 1)[1] for line in examples.splitlines() if f"personalseg {name}" in line]
+    assert own, examples
+    known = options | {option for parameter in command.params for option in parameter.secondary_opts}
+    for arguments in own:
+        asked = {word.split("=")[0] for word in arguments.split(" | ")[0].split(" || ")[0].split() if word.strip("-") and word.startswith("-")}
+        assert asked <= known, arguments
 
 
 def test_a_shell_completes_commands_and_options() -> None:

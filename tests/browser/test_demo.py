@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,10 +23,10 @@ _PATIENCE_SECONDS = 240.0
 @contextmanager
 def demo(photos: Path, out: Path, browser: Path) -> Iterator[subprocess.Popen[str]]:
     """The command itself; `browser` is what it starts instead of one with a window."""
-    command = [sys.executable, "-m", "app.cli", "demo", str(photos), "--out", str(out), "--budget", "3", "--open"]
+    command = [sys.executable, "-m", "app.cli", "demo", str(photos), "--out", str(out), "--budget", "3", "--open", "--json"]
     environment = os.environ | {"BROWSER": str(browser)}
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed_interrupts
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
     )
     try:
         yield process
@@ -39,7 +40,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> str:
     """What stands in the file, as soon as it is there."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while not path.exists() or not path.read_text():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < until, f"{path.name} did not come"
         time.sleep(0.2)
     return path.read_text().strip()
@@ -58,6 +59,9 @@ def test_the_demo_opens_the_page_at_its_end(page: Page, photos: list[Path], chec
         expect(page.locator("aside .badge")).to_have_text("Version 1 in use")
         check("demo-opened")
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=_PATIENCE_SECONDS)
+        document, said = process.communicate(timeout=_PATIENCE_SECONDS)
     assert process.returncode == 0, said
     assert "The page stays until Ctrl-C." in said
+    told = json.loads(document)
+    assert told["out"] == str(out)
+    assert told | {"out": ""} == json.loads((out / "report.json").read_text()) | {"out": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -54,10 +55,10 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Path, photos: l
         assert len(user.images()) == len(photos)
 
 
-def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
+def serve(folder: Path, port: int, *options: str) -> subprocess.Popen[bytes]:
     settings = {f"PERSONALSEG_{name.upper()}": str(value) for name, value in FAST.items()}
     environment = {**os.environ, **settings, "PERSONALSEG_DATA_DIR": str(folder), "PERSONALSEG_PORT": str(port)}
-    return subprocess.Popen([sys.executable, "-m", "app.cli", "serve"], env=environment, stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-m", "app.cli", "serve", *options], env=environment, stdout=subprocess.PIPE)
 
 
 def read_until(process: subprocess.Popen[bytes], pattern: str) -> str:
@@ -82,6 +83,17 @@ def test_serve_says_how_to_use_it_and_stops_on_sigterm(tmp_path: Path) -> None:
         assert time.monotonic() - asked < 10
         _gone, alive = psutil.wait_procs(children, timeout=3)
         assert not alive
+
+
+def test_serve_tells_a_program_where_it_is(tmp_path: Path) -> None:
+    with serve(tmp_path, 0, "--json") as process:
+        assert process.stdout is not None
+        places = json.loads(process.stdout.readline())
+        assert Client(places["url"], Path(places["service_token_file"]).read_text().strip()).is_alive()
+        assert (places["data_dir"], places["documentation"]) == (str(tmp_path), f"{places['url']}/docs")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+        assert process.stdout.read() == b""
 
 
 def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:

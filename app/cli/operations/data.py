@@ -13,7 +13,14 @@ from app.cli.operations.console import failures, make_settings, operating, show
 
 
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the database to this version's tables. Safe to repeat, and while the version before still runs."""
+    """Bring the database to this version's tables. Safe to repeat, and while the version before still runs.
+
+    Examples:
+
+      personalseg migrate
+
+      docker compose run --rm migrate
+    """
     from app import db
 
     with failures(as_json=as_json):
@@ -29,7 +36,14 @@ def backup(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Save a SQLite deployment to one file while it runs. (PostgreSQL: pg_dump, see docs/operations.md.)"""
+    """Save a SQLite deployment to one file while it runs. (PostgreSQL: pg_dump, see docs/operations.md.)
+
+    Examples:
+
+      personalseg backup /backups/$(date +%F).tar
+
+      personalseg backup rows-only.tar --no-blobs --json
+    """
     from app.operations.backup import make_backup
 
     if file.exists() and not overwrite:
@@ -41,7 +55,12 @@ def backup(
 
 
 def restore(file: Annotated[Path, typer.Argument(help="A file that `personalseg backup` wrote.")], as_json: AsJson = False) -> None:
-    """Bring a backup back into an empty deployment, and migrate it."""
+    """Bring a backup back into an empty deployment, and migrate it.
+
+    Example:
+
+      PERSONALSEG_DATA_DIR=/srv/new personalseg restore /backups/2026-11-22.tar
+    """
     from app.operations.restore import restore as restore_from
 
     with failures(as_json=as_json):

@@ -11,7 +11,14 @@ from app.cli.operations.console import operating
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at database, Redis, storage, workers and disk: a line each, and what to do where one is not well. Exit code 1 then."""
+    """Look at database, Redis, storage, workers and disk: a line each, and what to do where one is not well. Exit code 1 then.
+
+    Examples:
+
+      personalseg doctor
+
+      personalseg doctor --json || notify-the-operator
+    """
     from app.operations.doctor import examine
 
     with operating(as_json=as_json, checked=False) as operator:

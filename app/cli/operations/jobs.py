@@ -44,7 +44,14 @@ def list_jobs(
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """The newest jobs."""
+    """The newest jobs.
+
+    Examples:
+
+      personalseg jobs list --status failed --limit 20
+
+      personalseg jobs list --user ada --kind adaptation --json
+    """
     from app.operations import service
 
     with operating(as_json=as_json) as operator:
@@ -54,7 +61,12 @@ def list_jobs(
 
 @jobs.command("show")
 def show_job(job: JobId, as_json: AsJson = False) -> None:
-    """Everything that a job's row says: lease, attempts, timeline, the request that made it."""
+    """Everything that a job's row says: lease, attempts, timeline, the request that made it.
+
+    Example:
+
+      personalseg jobs show 01a20534-609c-772b-a03a-ba428229f622 --json
+    """
     from app.operations import service
 
     with operating(as_json=as_json) as operator:
@@ -63,7 +75,12 @@ def show_job(job: JobId, as_json: AsJson = False) -> None:
 
 @jobs.command("cancel")
 def cancel_job(job: JobId, as_json: AsJson = False) -> None:
-    """Cancel a queued job at once; ask the worker of a running one to stop."""
+    """Cancel a queued job at once; ask the worker of a running one to stop.
+
+    Example:
+
+      personalseg jobs cancel 01a20534-609c-772b-a03a-ba428229f622
+    """
     from app.operations import service
 
     with operating(as_json=as_json) as operator:
@@ -72,7 +89,12 @@ def cancel_job(job: JobId, as_json: AsJson = False) -> None:
 
 @jobs.command("requeue")
 def requeue_job(job: JobId, as_json: AsJson = False) -> None:
-    """Queue a failed, refused or cancelled job again, with all its attempts; photos that are done stay done."""
+    """Queue a failed, refused or cancelled job again, with all its attempts; photos that are done stay done.
+
+    Example:
+
+      personalseg jobs requeue 01a20534-609c-772b-a03a-ba428229f622
+    """
     from app.operations import service
 
     with operating(as_json=as_json) as operator:

@@ -17,7 +17,12 @@ OfService = Annotated[bool, typer.Option("--service", help="Of an application's 
 
 @tokens.command("list")
 def list_tokens(user: OfUser = None, service: OfService = False, as_json: AsJson = False) -> None:
-    """Tokens without their secrets; all of them unless told whose."""
+    """Tokens without their secrets; all of them unless told whose.
+
+    Example:
+
+      personalseg tokens list --service
+    """
     from app.operations import service as operations
 
     with operating(as_json=as_json) as operator:
@@ -33,7 +38,14 @@ def create_token(
     expires_in_days: Annotated[int | None, typer.Option("--expires-in-days", min=1, max=3650, help="For ever without it.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """A new token, for --user NAME or for a --service; its text is shown this once."""
+    """A new token, for --user NAME or for a --service; its text is shown this once.
+
+    Examples:
+
+      personalseg tokens create --service
+
+      personalseg tokens create --user ada --read-only --expires-in-days 30 --json
+    """
     from app.operations import service as operations
 
     if (user is None) != service:
@@ -49,7 +61,12 @@ def revoke_token(
     token: Annotated[str, typer.Argument(help="The token's id, or its prefix as `list` shows it; never the token itself.")],
     as_json: AsJson = False,
 ) -> None:
-    """Make a token invalid from now on."""
+    """Make a token invalid from now on.
+
+    Example:
+
+      personalseg tokens revoke 01a20534-60a0-75c6-9b2f-3a00f4a2afe9
+    """
     from app.operations import service as operations
 
     with operating(as_json=as_json) as operator:

@@ -17,7 +17,12 @@ Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Most lines.")]
 
 @users.command("list")
 def list_users(limit: Limit = 50, as_json: AsJson = False) -> None:
-    """The newest users, with their photos."""
+    """The newest users, with their photos.
+
+    Example:
+
+      personalseg users list --limit 100 --json
+    """
     from app.operations import service
 
     with operating(as_json=as_json) as operator:
@@ -26,7 +31,12 @@ def list_users(limit: Limit = 50, as_json: AsJson = False) -> None:
 
 @users.command("show")
 def show_user(user: UserName, as_json: AsJson = False) -> None:
-    """One user: photos, model, tokens, last jobs."""
+    """One user: photos, model, tokens, last jobs.
+
+    Example:
+
+      personalseg users show ada
+    """
     from app.operations import service
 
     with operating(as_json=as_json) as operator:
@@ -39,7 +49,12 @@ def erase_user(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove everything of a user: rows, photos, masks, models, running jobs. There is no way back."""
+    """Remove everything of a user: rows, photos, masks, models, running jobs. There is no way back.
+
+    Example:
+
+      personalseg users erase ada
+    """
     from app.operations import service
 
     with operating(as_json=as_json) as operator:
