@@ -39,7 +39,7 @@ EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=20s --retries=5 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 CMD ["uvicorn", "--factory", "app.main:app_factory", "--host", "0.0.0.0", "--port", "8000", \
-     "--no-access-log", "--no-proxy-headers", "--timeout-graceful-shutdown", "5"]
+     "--no-access-log", "--no-proxy-headers", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "5"]
 
 # After `api`, so that builders which go through the stages in order do not fetch torch for it.
 FROM python:3.11-slim AS worker-build

@@ -46,6 +46,7 @@ from app.tables import JobKind, Worker
 # Importing torch on a machine that is busy or reads from a slow disk can take a minute.
 _START_SECONDS = 180.0
 _STOP_SECONDS = 8.0
+_API_IDLE_SECONDS = 75
 _API_GRACE_SECONDS = 3
 _REDIS_START_SECONDS = 15.0
 # sun_path holds 104 bytes on macOS and 108 on Linux, the final zero included.
@@ -344,6 +345,8 @@ def _api_program(settings: Settings, environment: dict[str, str]) -> Program:
         "--host": settings.host,
         "--port": str(settings.port),
         "--timeout-graceful-shutdown": str(_API_GRACE_SECONDS),
+        # Longer than a caller's pool or a load balancer keeps one, so that nobody takes up a connection that is just being closed.
+        "--timeout-keep-alive": str(_API_IDLE_SECONDS),
         "--log-level": "info",
     }
     arguments = [part for option in options.items() for part in option]

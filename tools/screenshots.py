@@ -9,6 +9,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -21,8 +22,6 @@ from app.page.opening import address_with
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 DESKTOP, PHONE = (1360, 860), (390, 844)
-SHOWN = "photographer-mist"
-"""The photo that is opened large: the one that the base does worst on."""
 QUALITY = 85
 PATIENCE_MILLISECONDS = 60_000
 
@@ -48,7 +47,8 @@ def main() -> None:
                 print(job.report["verdict"])  # type: ignore[index]  # noqa: T201 - for who runs it
                 for model in ("personal", "base"):
                     client.wait(client.segment("all", model=model))
-                for taking in (take_gallery, take_models, take_viewer):
+                changed_most = job.report["photos_compared"][0]["id"]  # type: ignore[index]
+                for taking in (take_gallery, take_models, partial(take_viewer, changed_most)):
                     with_page(browser, address, taking)
         browser.close()
 
@@ -84,9 +84,9 @@ def take_models(page: Page) -> None:
     take(page, "models")
 
 
-def take_viewer(page: Page) -> None:
-    """One photo, large."""
-    page.locator(f"[data-photo][aria-label*='{SHOWN}']").click()
+def take_viewer(image_id: str, page: Page) -> None:
+    """That photo, large."""
+    page.locator(f"[data-photo='{image_id}']").click()
     expect(page.get_by_role("slider", name="Compare")).to_be_visible()
     page.locator(".legend-row").first.wait_for()
     page.wait_for_timeout(1000)

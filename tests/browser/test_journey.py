@@ -230,6 +230,7 @@ def delete_a_photo(page: Page, client: Client, check: Check, count: int) -> None
 
 def erase_me(page: Page, client: Client, check: Check) -> None:
     page.get_by_role("button", name="Your account").click()
+    expect(page.locator(".menu")).to_contain_text(re.compile(r"5 photos · \d+ kB"))
     check("account")
     page.get_by_role("button", name="Erase me").click()
     erase = page.get_by_role("button", name="Erase everything")

@@ -42,7 +42,7 @@ export class Gallery {
   }
 
   showProblem(text, retry) {
-    fill(this.place, el("div", { class: "card empty" }, icon("warn"), el("h2", {}, "Your photos cannot be shown"), el("p", { class: "soft" }, text), button("Try again", retry, { symbol: "retry" })));
+    fill(this.place, el("div", { class: "card empty" }, icon("warn"), el("h1", {}, "Your photos cannot be shown"), el("p", { class: "soft" }, text), button("Try again", retry, { symbol: "retry" })));
   }
 
   show(images) {
@@ -71,7 +71,7 @@ export class Gallery {
     return el(
       "section",
       { class: "group", "aria-label": title || "Photos" },
-      title && el("h3", {}, title, el("span", { class: "soft" }, plural(photos.length, "photo"), note && ` · ${note}`)),
+      title && el("h2", {}, title, el("span", { class: "soft" }, plural(photos.length, "photo"), note && ` · ${note}`)),
       el("ul", { class: "grid" }, ...photos.map((photo) => this.#cell(photo))),
     );
   }

@@ -8,12 +8,13 @@ const WORD = "erase";
 
 export function showMenu(app, opener) {
   const { user } = app;
+  const stored = app.images.reduce((sum, image) => sum + image.byte_size, 0);
   const name = user?.external_id ?? "Signed in";
   const close = () => menu.hidePopover();
   const menu = el(
     "div",
     { class: "menu", popover: "auto", role: "group", "aria-label": "Your account" },
-    el("p", {}, el("b", {}, name), el("br"), el("span", { class: "soft small" }, user ? `${plural(app.images.length, "photo")} · ${bytes(user.images_bytes)}` : "")),
+    el("p", {}, el("b", {}, name), el("br"), el("span", { class: "soft small" }, `${plural(app.images.length, "photo")} · ${bytes(stored)}`)),
     el("a", { class: "button", href: "docs", target: "_blank", rel: "noopener" }, "API documentation"),
     button("Sign out", () => { close(); app.onLeave(); }),
     button("Erase me …", () => { close(); eraseMe(app); }, { kind: "danger", "data-writes": "" }),
@@ -23,7 +24,7 @@ export function showMenu(app, opener) {
     menu.remove();
     if (document.activeElement === document.body) opener.focus();
   });
-  document.body.append(menu);
+  app.bar.append(menu);
   menu.showPopover();
   menu.querySelector(".button").focus();
 }
