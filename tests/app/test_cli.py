@@ -48,7 +48,8 @@ def test_each_command_has_json_and_an_example_that_is_one(name: str, command: An
     assert own, examples
     known = options | {option for parameter in command.params for option in parameter.secondary_opts}
     for arguments in own:
-        asked = {word.split("=")[0] for word in arguments.split(" | ")[0].split(" || ")[0].split() if word.strip("-") and word.startswith("-")}
+        words = arguments.split(" | ")[0].split(" || ")[0].split()
+        asked = {word.split("=")[0] for word in words if word.startswith("-") and word.strip("-")}
         assert asked <= known, arguments
 
 
