@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
-from app.cli.console import EXIT_UNAVAILABLE, AsJson, failures, print_json, stop
+from app.cli.console import AsJson, print_json
+from app.cli.operations.console import operating
 
 
 def sweep(
@@ -26,23 +26,10 @@ def sweep(
 
       personalseg sweep --older-than 86400 --json
     """
-    from app.db import Database
-    from app.settings import Settings
-    from app.storage import open_storage
     from app.sweeping.service import sweep_storage
 
-    with failures(as_json):
-        settings = Settings()
-        database = Database(settings.database_url)
-        try:
-            swept = sweep_storage(
-                database, open_storage(settings), unfinished_seconds=older_than_seconds, orphan_seconds=older_than_seconds
-            )
-        except SQLAlchemyError as error:
-            why = f"The database does not answer: {type(error).__name__}."
-            stop(why, code="database_error", exit_code=EXIT_UNAVAILABLE, as_json=as_json)
-        finally:
-            database.close()
+    with operating(as_json=as_json, checked=False) as operator:
+        swept = sweep_storage(operator.database, operator.storage, unfinished_seconds=older_than_seconds, orphan_seconds=older_than_seconds)
     if as_json:
         print_json(asdict(swept))
         return

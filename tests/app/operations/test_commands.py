@@ -200,6 +200,14 @@ def test_migrate(settings: Settings, database: Database) -> None:
     assert refused("users", "list") == "database_not_ready"
 
 
+def test_sweep(settings: Settings, database: Database, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_photo(settings, database, user, b"a photo")
+    assert run("sweep", "--older-than", "60") == {"unfinished": 0, "orphans": 0, "strangers": 0}
+    assert invoke("sweep").stdout.startswith("Removed 0 half-written files, 0 blobs without a row")
+    monkeypatch.setenv("PERSONALSEG_DATABASE_URL", "postgresql+psycopg://nobody:secret@127.0.0.1:1/none")
+    assert refused("sweep", exit_code=3) == "database_error"
+
+
 def test_a_database_that_is_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERSONALSEG_DATABASE_URL", "postgresql+psycopg://nobody:secret@127.0.0.1:1/none")
     assert refused("migrate", exit_code=3) == "database_error"
