@@ -54,8 +54,8 @@ RUN /opt/personalseg/bin/pip install --no-cache-dir --disable-pip-version-check 
 
 FROM runtime AS worker
 COPY --from=worker-build /opt/personalseg /opt/personalseg
-# Threads that spin while they wait take the cores from other containers.
-ENV OMP_WAIT_POLICY=PASSIVE
+# Threads that spin for long while they wait take the cores from other containers (docs/decisions/0020).
+ENV GOMP_SPINCOUNT=1000
 # In the volume: the container's own file system is read-only, and fetched once is enough for all workers.
 ENV PERSONALSEG_WEIGHTS_DIR=/data/weights
 # Prometheus asks it; published by nobody.

@@ -42,6 +42,7 @@ from app.page.opening import open_in_browser, signed_in_address
 from app.prepare import TOKEN_FILE, ensure_token_file
 from app.settings import Settings
 from app.tables import JobKind, Worker
+from app.threads import waiting_threads
 
 # Importing torch on a machine that is busy or reads from a slow disk can take a minute.
 _START_SECONDS = 180.0
@@ -202,9 +203,7 @@ class Deployment:
         mine = {f"PERSONALSEG_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
         root = str(Path(app.__file__).resolve().parent.parent)
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-        # Threads that spin while they wait take the cores from the other children.
-        quiet_threads = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-        return {**os.environ, **quiet_threads, **mine, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **waiting_threads(os.environ), **mine, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
     def _wait_until_ready(self, supervisor: Supervisor, api: Child) -> None:
         deadline = time.monotonic() + _START_SECONDS

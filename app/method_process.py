@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import app
+from app.threads import waiting_threads
 
 _NEEDED = ("torch", "torchvision", "safetensors", "jaxtyping", "numpy", "filelock", "platformdirs")
 _END_SECONDS = 10.0
@@ -34,7 +35,7 @@ def run_module(module: str, arguments: Sequence[str], *, standard_input: bytes |
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     child = subprocess.Popen(  # noqa: S603 - ours, no shell
         [sys.executable, "-m", module, *arguments],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, **waiting_threads(os.environ), "PYTHONPATH": path},
         stdin=None if standard_input is None else subprocess.PIPE,
     )
     try:

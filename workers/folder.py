@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -149,7 +148,6 @@ def main(
 ) -> None:
     """Read the list of photos from the standard input, do the work, tell the result."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     files = [PhotoFile(Path(path), name) for path, name in json.load(sys.stdin)]
     with _failures(as_json):
         settings = Settings()
