@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app import jobs
 from app.storage import model_key
 from app.tables import Image, Job, JobKind, PersonalModel
-from models import Personalization, PersonalizeConfig, personalize, save_personal
+from models import Personalization, PersonalizeConfig, learned_side, personalize, save_personal
 from models.types import Cancelled, Progress
 from workers.bases import base_for
 from workers.checkpoints import JobCheckpoints
@@ -56,7 +56,7 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
     photos = photos_named(plan.photos, checkpoints.photo_ids or [photo.image_id for photo in plan.photos])
     result = personalize(
         base,
-        Gallery(workshop.storage, photos, workshop.decoder),
+        Gallery(workshop.storage, photos, workshop.decoder, learned_side(base, plan.config)),
         plan.config,
         source=workshop.source,
         on_progress=_reporter(held),

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from app.decoding.errors import PhotoRejected
 from app.decoding.pool import DecoderPool
 from app.settings import Settings
-from models import Base, PersonalizeConfig, Segmentation, personalize, save_personal, segment
+from models import Base, PersonalizeConfig, Segmentation, learned_side, personalize, save_personal, segment
 from models import Progress as MethodProgress
 from models.bases.errors import BaseNotAvailable
 from models.types import Cancelled, ModelFileError, PhotoUnavailable
@@ -51,9 +51,11 @@ class PhotoFile:
 class Folder:
     """The `PhotoSource` of some files; what cannot be decoded is left out of the learning."""
 
-    def __init__(self, files: Sequence[PhotoFile], decoder: DecoderPool) -> None:
+    def __init__(self, files: Sequence[PhotoFile], decoder: DecoderPool, at_least: int | None = None) -> None:
+        """`at_least`: photos may come smaller than they are, where no side falls below so many pixels; None: at their own size."""
         self._files = tuple(files)
         self._decoder = decoder
+        self._at_least = at_least
 
     @property
     def ids(self) -> Sequence[str]:
@@ -64,7 +66,7 @@ class Folder:
         """The photo, upright RGB; raises PhotoUnavailable."""
         try:
             with self._files[index].path.open("rb") as stream:
-                raw = self._decoder.pixels(stream)
+                raw = self._decoder.pixels(stream, self._at_least)
         except PhotoRejected as rejection:
             raise PhotoUnavailable(rejection.reason) from rejection
         except OSError as error:
@@ -93,7 +95,8 @@ def personalize_folder(
 ) -> Result:
     """Adapt the base to the photos and segment them by what the guard lets serve; writes into `out`."""
     photos = Folder(files, decoder)
-    found = personalize(base, photos, config, on_progress=lambda progress: on_step(*_told(progress)))
+    small = Folder(files, decoder, learned_side(base, config))
+    found = personalize(base, small, config, on_progress=lambda progress: on_step(*_told(progress)))
     result = Result(base.info.name, report=found.report)
     if found.model is not None:
         result.model_file = _write(out, "model.safetensors", save_personal(found.model), result)

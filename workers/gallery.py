@@ -37,10 +37,12 @@ class Vanished:
 class Gallery:
     """The `PhotoSource` of one user; holds ids and keys, never pixels."""
 
-    def __init__(self, storage: Storage, photos: Sequence[Photo | Vanished], decoder: DecoderPool) -> None:
+    def __init__(self, storage: Storage, photos: Sequence[Photo | Vanished], decoder: DecoderPool, at_least: int | None = None) -> None:
+        """`at_least`: photos may come smaller than they are, where no side falls below so many pixels; None: at their own size."""
         self._storage = storage
         self._photos = tuple(photos)
         self._decoder = decoder
+        self._at_least = at_least
 
     @property
     def ids(self) -> Sequence[str]:
@@ -53,18 +55,18 @@ class Gallery:
         try:
             if isinstance(photo, Vanished):
                 raise BlobNotFound(photo.image_id)
-            return read_photo(self._storage, photo, self._decoder)
+            return read_photo(self._storage, photo, self._decoder, self._at_least)
         except BlobNotFound as error:
             raise PhotoUnavailable("The photo was deleted meanwhile.") from error
         except (PhotoUnreadable, PhotoTooLarge) as error:
             raise PhotoUnavailable(str(error)) from error
 
 
-def read_photo(storage: Storage, photo: Photo, decoder: DecoderPool) -> UInt8[np.ndarray, "height width 3"]:
-    """One photo, upright RGB; raises BlobNotFound, PhotoUnreadable or PhotoTooLarge, whatever its bytes are."""
+def read_photo(storage: Storage, photo: Photo, decoder: DecoderPool, at_least: int | None = None) -> UInt8[np.ndarray, "height width 3"]:
+    """One photo, upright RGB; raises BlobNotFound, PhotoUnreadable or PhotoTooLarge, whatever its bytes are. `at_least`: as for Gallery."""
     try:
         with storage.open(photo.key) as stream:
-            raw = decoder.pixels(stream)
+            raw = decoder.pixels(stream, at_least)
     except PhotoRejected as rejection:
         kind = PhotoTooLarge if rejection.code == "too_many_pixels" else PhotoUnreadable
         raise kind(rejection.reason) from rejection

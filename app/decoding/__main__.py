@@ -68,7 +68,7 @@ def _done(request: dict[str, Any], files: list[IO[bytes]], max_pixels: int) -> A
         case "overlay":
             return _whole(overlay(files[0], files[1], max_pixels))
         case "pixels":
-            width, height, rows = pixels(files[0], max_pixels)
+            width, height, rows = pixels(files[0], max_pixels, request.get("at_least"))
             return {"width": width, "height": height, "bytes": width * height * 3}, rows
         case task:
             raise ValueError(f"{task!r} is not a task of a decoder")

@@ -66,9 +66,12 @@ class DecoderPool:
         _, data = self._ask({"task": "overlay"}, [photo, labels], most)
         return bytes(data)
 
-    def pixels(self, photo: IO[bytes]) -> RawPixels:
-        """The upright photo as raw RGB; raises PhotoRejected."""
-        answer, data = self._ask({"task": "pixels"}, [photo], self.limits.max_pixels * _CHANNELS)
+    def pixels(self, photo: IO[bytes], at_least: int | None = None) -> RawPixels:
+        """The upright photo as raw RGB; raises PhotoRejected.
+
+        `at_least`: a JPEG may come smaller than it is, where no side falls below so many pixels (`app.decoding.derived`).
+        """
+        answer, data = self._ask({"task": "pixels", "at_least": at_least}, [photo], self.limits.max_pixels * _CHANNELS)
         width, height = int(answer["width"]), int(answer["height"])
         if width < 1 or height < 1 or width * height * _CHANNELS != len(data):
             raise PhotoRejected("decoding_crashed", "The picture made its decoder fail.")

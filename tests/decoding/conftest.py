@@ -22,7 +22,7 @@ def decoder() -> Iterator[DecoderPool]:
     pool.close()
 
 
-def decoded(decoder: DecoderPool, data: bytes) -> Image.Image:
+def decoded(decoder: DecoderPool, data: bytes, at_least: int | None = None) -> Image.Image:
     """The photo as every reader gets it."""
-    raw = decoder.pixels(io.BytesIO(data))
+    raw = decoder.pixels(io.BytesIO(data), at_least)
     return Image.frombytes("RGB", (raw.width, raw.height), bytes(raw.data))

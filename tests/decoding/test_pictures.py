@@ -154,6 +154,35 @@ def test_a_large_photo_of_many_strips_is_put_together_again(decoder: DecoderPool
     assert decoded(decoder, encoded(image, "PNG", compress_level=1)).tobytes() == image.convert("RGB").tobytes()
 
 
+@pytest.mark.parametrize(
+    ("format", "at_least", "size"),
+    [
+        ("JPEG", 480, (800, 600)),
+        ("JPEG", 150, (200, 150)),
+        ("JPEG", 151, (400, 300)),
+        ("JPEG", 601, (1600, 1200)),
+        ("PNG", 150, (1600, 1200)),
+    ],
+)
+def test_a_photo_that_may_be_smaller_is_no_smaller_than_asked_and_looks_the_same(
+    decoder: DecoderPool, format: str, at_least: int, size: tuple[int, int]
+) -> None:
+    image = picture(20, 15, seed=3).resize((1600, 1200), Image.Resampling.BICUBIC)
+    data = encoded(image, format)
+    photo = decoded(decoder, data, at_least)
+    assert photo.size == size
+    small, whole = (np.asarray(each.resize((96, 96), Image.Resampling.BILINEAR), np.float32) for each in (photo, decoded(decoder, data)))
+    assert np.abs(small - whole).mean() < 1.0, "of 255"
+
+
+def test_a_smaller_photo_is_turned_as_the_large_one_is(decoder: DecoderPool) -> None:
+    for orientation in range(1, 9):
+        data = with_orientation("JPEG", orientation)
+        small, whole = decoded(decoder, data, 30), decoded(decoder, data)
+        assert (small.width * 2, small.height * 2) == whole.size
+        assert corners(small) == corners(whole)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_no_cut_of_a_file_is_taken(decoder: DecoderPool, format: str) -> None:
     options = {"progressive": True} if format == "JPEG" else {}

@@ -9,6 +9,7 @@ from PIL import Image
 import models
 from models.clock import STAGES
 from models.datasets import LabelledFolder
+from models.look import Copies
 from tests.models.conftest import Album
 
 QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, keep_share_shifted=0.85)
@@ -35,6 +36,12 @@ def test_the_report_is_json_and_tells_what_happened(result: models.Personalizati
     assert {entry["name"] for entry in report["pseudo_labels"]["classes"]} >= {"background", "person", "cat"}
     # of each class the most confident 85 % are kept, give or take ties
     assert report["pseudo_labels"]["labelled_share"] == pytest.approx(0.85, abs=0.02)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (0.75, 1.0, 1.25)])
+def test_the_side_that_is_learned_from_is_that_of_the_copies(tiny: models.Base, scales: tuple[float, ...]) -> None:
+    config = replace(QUICK, scales=scales)
+    assert models.learned_side(tiny, config) == Copies(1, tiny, config).side
 
 
 def test_the_base_is_never_changed(tiny: models.Base, album: Album) -> None:
