@@ -119,6 +119,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the table, the JSON and the plots; cells/ in it is the cache.")] = RESULTS,
     list_: Annotated[bool, typer.Option("--list", help="List methods and galleries, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be computed, and stop.")] = False,
+    cached: Annotated[bool, typer.Option("--cached", help="Compute nothing: the tables and plots of the cells that are there.")] = False,
 ) -> None:
     """Compare adaptation methods on labelled galleries."""
     console = Console(width=160)
@@ -143,6 +144,8 @@ def main(
         for spec in missing:
             console.print(f"to compute: {spec.name}", highlight=False)
         return
+    if cached:
+        specs, missing = [spec for spec in specs if spec not in missing], []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("cells", total=len(missing))

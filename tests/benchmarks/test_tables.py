@@ -177,3 +177,18 @@ def test_dry_run_and_list(tmp_path: Path) -> None:
     listed = CliRunner().invoke(app, ["--list"]).output
     assert all(name in listed for name in METHODS)
     assert CliRunner().invoke(app, ["--methods", "nothing"]).exit_code == 2
+
+
+def test_what_is_cached_makes_a_table_and_nothing_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CellStore(tmp_path / "cells")
+    for given in (cell("source_only", FARM, 40.0, fbiou=50.0), cell("tent", FARM, 35.0)):
+        store.write(CellSpec.from_json(given["spec"]), INFOS["espnetv2"], given)
+    monkeypatch.setattr("benchmarks.runner.Runner._compute", lambda *_: pytest.fail("computed a cell"))
+    given = ["--cached", "--methods", "tent,adabn", "--gallery", "farm:grey:8", "--gallery", "pets:warm:9", "--out", str(tmp_path)]
+    result = CliRunner().invoke(_app(quality.main), given)
+    assert result.exit_code == 0, result.output
+    assert "-5.0" in result.output
+    written = (tmp_path / "quality.md").read_text()
+    assert "Tent" in written
+    assert "AdaBN" not in written
+    assert "pets" not in written
