@@ -120,7 +120,7 @@ client: $(INSTALLED) ## Write the synchronous client from the asynchronous one (
 	$(BIN)/python -m tools.sync_client
 
 docs: $(INSTALLED) ## Build the documentation site into site/
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m mkdocs build --strict
 
 clean: ## Remove .venv and the caches; data/ and out/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
