@@ -31,8 +31,8 @@ import typer
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
-import app
 from app import jobs
+from app.child_environment import child_environment
 from app.children import Child, Program, Supervisor
 from app.client import ClientError
 from app.db import Database, upgrade
@@ -42,7 +42,6 @@ from app.page.opening import open_in_browser, signed_in_address
 from app.prepare import TOKEN_FILE, ensure_token_file
 from app.settings import Settings
 from app.tables import JobKind, Worker
-from app.threads import waiting_threads
 
 # Importing torch on a machine that is busy or reads from a slow disk can take a minute.
 _START_SECONDS = 180.0
@@ -201,9 +200,7 @@ class Deployment:
         given = self.settings.model_dump(mode="json", exclude_none=True)
         # As pydantic-settings reads them: lists are JSON.
         mine = {f"PERSONALSEG_{name.upper()}": value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
-        root = str(Path(app.__file__).resolve().parent.parent)
-        path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-        return {**os.environ, **waiting_threads(os.environ), **mine, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        return {**child_environment(), **mine, "PYTHONUNBUFFERED": "1"}
 
     def _wait_until_ready(self, supervisor: Supervisor, api: Child) -> None:
         deadline = time.monotonic() + _START_SECONDS

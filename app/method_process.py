@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import app
-from app.threads import waiting_threads
+from app.child_environment import child_environment
 
 _NEEDED = ("torch", "torchvision", "safetensors", "jaxtyping", "numpy", "filelock", "platformdirs")
 _END_SECONDS = 10.0
@@ -31,11 +28,9 @@ def run_module(module: str, arguments: Sequence[str], *, standard_input: bytes |
     """
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise WorkerExtraMissing(missing)
-    root = str(Path(app.__file__).resolve().parent.parent)
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     child = subprocess.Popen(  # noqa: S603 - ours, no shell
         [sys.executable, "-m", module, *arguments],
-        env={**os.environ, **waiting_threads(os.environ), "PYTHONPATH": path},
+        env=child_environment(),
         stdin=None if standard_input is None else subprocess.PIPE,
     )
     try:

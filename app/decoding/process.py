@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import app
+from app.child_environment import python_path
 from app.decoding.errors import DecoderUnavailable, PhotoRejected
 from app.decoding.limits import DecodingLimits
 from app.decoding.wire import ConnectionEnded, receive_bytes, receive_message, send_message
 
 _START_SECONDS = 60.0
-_ROOT = str(Path(app.__file__).resolve().parent.parent)
 
 
 class DecoderProcess:
@@ -80,15 +77,11 @@ class DecoderProcess:
 
 def _start(limits: DecodingLimits, theirs: socket.socket) -> subprocess.Popen[bytes]:
     # No token, address or proxy of ours; one memory arena, because each counts in full against the limit.
-    environment = {"PYTHONPATH": _python_path(), "MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
+    environment = {"PYTHONPATH": python_path(), "MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
     command = [sys.executable, "-P", "-m", "app.decoding", json.dumps(limits.as_json())]
     return subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
         command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environment, cwd="/", start_new_session=True, close_fds=True
     )
-
-
-def _python_path() -> str:
-    return os.pathsep.join([_ROOT, *(path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)])
 
 
 def _too_slow(seconds: float) -> PhotoRejected:

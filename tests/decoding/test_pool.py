@@ -124,8 +124,7 @@ def test_it_ends_with_whoever_started_it() -> None:
 
 
 def test_a_machine_that_cannot_start_one_is_not_the_photos_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.decoding.process._ROOT", "/nowhere")
-    monkeypatch.setattr("app.decoding.process._python_path", lambda: "/nowhere")
+    monkeypatch.setattr("app.decoding.process.python_path", lambda: "/nowhere")
     monkeypatch.setattr("sys.executable", "/bin/false")
     pool = DecoderPool(SMALL)
     for _ in range(2):
