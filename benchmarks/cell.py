@@ -19,14 +19,14 @@ import torch
 from benchmarks.cells import CellSpec, CellStore, cell_key, normalised
 from benchmarks.galleries import UserGallery, open_gallery
 from benchmarks.recipes import Kind
-from benchmarks.scoring import BATCH, Scores, compare, counts_to_json, masks_by_segment, masks_of, score, small_photos
+from benchmarks.scoring import BATCH, Scores, compare, masks_by_segment, masks_of, score, small_photos
 from benchmarks.sheets import save_sheet
+from benchmarks.survey.guarded import Guarded
 from benchmarks.survey.interface import Adapted, Problem
 from benchmarks.survey.methods import BASE, METHODS
+from benchmarks.verdicts import counts_to_json, judged
 from models.bases.registry import Base, load_base
-from models.config import GuardLimits
 from models.datasets import LabelledFolder
-from models.guard import judge
 from models.source import open_source
 
 
@@ -58,13 +58,13 @@ def compute(spec: CellSpec, base: Base, gallery: UserGallery, source: LabelledFo
         "scoring_seconds": round(scoring_seconds, 2),
         "model_bytes": adapted.model_bytes,
         "note": adapted.note,
-        **_guard(base, gallery, pixels, adapted, after, before or after),
+        **_guard(base, gallery, pixels, adapted),
         "spec": spec.to_json(),
         "precision": str(next(base.segmenter.parameters()).dtype),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
-    return cell, masks
+    return judged(cell, base.info), masks
 
 
 def _scores(after: Scores, before: Scores) -> dict[str, Any]:
@@ -75,21 +75,21 @@ def _scores(after: Scores, before: Scores) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _guard(base: Base, gallery: UserGallery, pixels: torch.Tensor, adapted: Adapted, after: Scores, before: Scores) -> dict[str, Any]:
-    """The label-free comparison, the verdict (the method's own where it has one), and what a user would be served under it."""
-    limits = GuardLimits()
-    comparison = compare(base, pixels, adapted, limits)
-    verdict = adapted.verdict or judge(comparison, limits, base.info.class_names)
-    served = after if verdict.accepted else before
-    if adapted.served is not None:
-        served = score(base, gallery, list(masks_by_segment(gallery, adapted.served)))
-    return {
-        "served_miou": served.miou,
-        "served_fbiou": served.fbiou,
-        "guard": verdict.to_json(),
+def _guard(base: Base, gallery: UserGallery, pixels: torch.Tensor, adapted: Adapted) -> dict[str, Any]:
+    """What the guard judges, and the scores of what is served where it refuses what was learned (`benchmarks.verdicts`)."""
+    comparison = compare(base, pixels, adapted)
+    found: dict[str, Any] = {
         "figures": {name: round(value, 5) for name, value in comparison.figures().items()},
         "counts": counts_to_json(comparison),
     }
+    if adapted.verdict is not None:
+        found["own_verdict"] = adapted.verdict.to_json()
+    if isinstance(adapted, Guarded) and adapted.learned is not None:
+        found |= {"learned": counts_to_json(adapted.learned), "shown_as": adapted.shown_as}
+    if adapted.served is not None:
+        scores = score(base, gallery, list(masks_by_segment(gallery, adapted.served)))
+        found |= {"unlearned_miou": scores.miou, "unlearned_fbiou": scores.fbiou}
+    return found
 
 
 def base_scores(spec: CellSpec, base: Base, gallery: UserGallery, store: CellStore) -> tuple[Scores, list[np.ndarray] | None]:

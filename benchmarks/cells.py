@@ -26,11 +26,12 @@ SCORING = ("benchmarks.cameras", "benchmarks.galleries", "models.metrics", "mode
 """Modules whose code every cell depends on."""
 LEFT_OUT = frozenset(
     {
-        "models", "models.types", "models.datasets", "models.labels", "models.evaluate", "models.source", "models.explain",
+        "models", "models.types", "models.datasets", "models.labels", "models.evaluate", "models.source", "models.explain", "models.guard",
         "models.bases", "models.bases.registry", "models.bases.info", "models.bases.fetch", "models.bases.weights", "benchmarks.recipes",
     }
 )  # fmt: skip
-"""Modules that cells import and whose changes do not change a cell: types, file formats, words, lists of what there is."""
+"""Modules that cells import and whose changes do not change a cell: types, file formats, words, lists of what there is, and the guard (its
+verdict is made when a cell is read)."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """`python -m benchmarks.guard`: how often does the guard refuse a model that is worse than the base, and how often one that is better?
 
 Reads the cached cells of all methods (`python -m benchmarks.quality --guard` computes them); every cell holds a label-free comparison
-of the base with what was adapted, and the verdict on it. `--again` judges the stored comparisons anew with the guard as it is now.
+of the base with what was adapted, and is judged as it is read, by the guard as it is now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +19,8 @@ from rich.table import Table
 from benchmarks.cells import RESULTS, CellSpec, CellStore
 from benchmarks.recipes import Kind
 from benchmarks.survey.methods import BASE, METHODS
+from benchmarks.verdicts import judged
 from models.bases.registry import BaseInfo, available_bases
-from models.comparison import Comparison
-from models.config import GuardLimits
-from models.counts import Counts
-from models.guard import judge
-from models.types import Verdict
 
 WORSE = -0.5
 """mIoU points: a model is worse from this loss on, better from any gain on; in between, either verdict is right."""
@@ -56,41 +52,15 @@ class Judged:
         return self.gain is not None and self.gain > 0
 
 
-def comparison_from(counts: dict[str, Any], classes: int) -> Comparison:
-    """The comparison that a cell stored. Raises KeyError where the cell is of an older comparison."""
-    values: dict[str, Any] = {}
-    for field in fields(Counts):
-        stored = counts[field.name]
-        if isinstance(stored, list):
-            matrix = np.zeros((classes, classes), np.float64 if field.name.startswith("confidence") else np.int64)
-            for row, column, value in stored:
-                matrix[row, column] = value
-            values[field.name] = matrix
-        else:
-            values[field.name] = stored
-    comparison = Comparison(classes, counts["confident_limit"])
-    comparison.total = Counts(**values)
-    return comparison
-
-
-def verdict_of(cell: dict[str, Any], info: BaseInfo, *, again: bool) -> Verdict:
-    """The stored verdict, or today's on the stored comparison. A method that kept the base by itself keeps its own verdict."""
-    stored = Verdict(cell["guard"]["accepted"], cell["guard"]["code"], cell["guard"]["sentence"], cell["guard"]["figures"])
-    if not again or cell["figures"]["changed_share"] == 0:
-        return stored
-    return judge(comparison_from(cell["counts"], len(info.class_names)), GuardLimits(), info.class_names)
-
-
-def judged(cells: Sequence[dict[str, Any]], infos: dict[str, BaseInfo], *, again: bool = False) -> list[Judged]:
+def judged_models(cells: Sequence[dict[str, Any]]) -> list[Judged]:
     """Every adapted model among the cells (the base itself is left out)."""
     found = []
     for cell in cells:
         if cell["method"] == BASE:
             continue
-        verdict = verdict_of(cell, infos[cell["spec"]["base"]], again=again)
         gain = None if cell["miou"] is None or cell["base_miou"] is None else cell["miou"] - cell["base_miou"]
-        changed = cell["figures"]["changed_share"]
-        found.append(Judged(cell["method"], cell["gallery"], Kind(cell["kind"]), gain, verdict.accepted, verdict.code, changed))
+        verdict, changed = cell["guard"], cell["figures"]["changed_share"]
+        found.append(Judged(cell["method"], cell["gallery"], Kind(cell["kind"]), gain, verdict["accepted"], verdict["code"], changed))
     return found
 
 
@@ -125,14 +95,13 @@ def _share(models: Sequence[Judged]) -> str:
 
 def main(
     out: Annotated[Path, typer.Option(help="The results folder of `benchmarks.quality`.")] = RESULTS,
-    again: Annotated[bool, typer.Option("--again", help="Judge the stored comparisons with the guard as it is now.")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="Read cells of older code, too.")] = False,
     wrong: Annotated[bool, typer.Option("--wrong", help="Name every model that was judged wrongly.")] = False,
 ) -> None:
     """Print the guard's table over all cached cells. Ends with status 1 where a goal is missed."""
     console, infos, store = Console(width=160), {info.name: info for info in available_bases()}, CellStore(out / "cells")
     cells = [cell for cell in store.all() if cell["method"] in METHODS and (stale or current(cell, infos, store))]
-    models = judged(cells, infos, again=again)
+    models = judged_models([judged(cell, infos[cell["spec"]["base"]]) for cell in cells])
     console.print(guard_table(models))
     for model in models:
         if model.kind is Kind.JUNK:

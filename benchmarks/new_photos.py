@@ -28,7 +28,7 @@ from models.checkpoints import PersonalModel
 from models.config import PersonalizeConfig
 from models.gallery import network_input
 from models.grouping import describe
-from models.inference import enlarge_labels
+from models.inference import enlarge_labels, personal_features
 from models.metrics import Scorer
 from models.personalize import personalize
 from models.preprocess import shrink
@@ -67,8 +67,7 @@ def split(count: int) -> tuple[list[int], list[int]]:
 @torch.no_grad()
 def looked_at(model: PersonalModel, base: Base, photo: np.ndarray) -> Features:
     """The personal model's features of one photo, in its user's appearance."""
-    pixels = model.appearance.show(shrink(photo, model.appearance.side)[None])
-    return model.segmenter.base(network_input(pixels, model.appearance.side, base.device))  # type: ignore[no-any-return]
+    return personal_features(model, shrink(photo, model.appearance.side)[None], base.device)
 
 
 @torch.no_grad()

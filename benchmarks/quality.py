@@ -23,6 +23,7 @@ from benchmarks.runner import Run, Runner
 from benchmarks.summary import Row, rows
 from benchmarks.survey.methods import BASE, METHODS
 from benchmarks.tables import markdown, print_tables
+from benchmarks.verdicts import judged
 from models.bases.registry import available_bases
 
 SHORT_EPOCHS, SHORT_BUDGET = 2, 20.0
@@ -155,7 +156,7 @@ def main(
             bar.console.print(f"{'FAILED ' if failed else ''}{spec.name}", highlight=False)
 
         run = runner.run(specs, tell)
-    table = rows(run.cells)
+    table = rows(judged(cell, runner.infos[cell["spec"]["base"]]) for cell in run.cells)
     if table:
         print_tables(table, console)
         write_results(table, run, runner, specs, out, "short" if short else "pss" if pss else "quality", console)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from benchmarks.galleries import UserGallery
 from benchmarks.survey.interface import Adapted, Forward, Segment
 from models.bases.registry import Base
 from models.comparison import Comparison, Views, views
-from models.config import GuardLimits
 from models.gallery import network_input, snap
 from models.inference import enlarge_labels
 from models.metrics import Scorer, class_iou, foreground_iou
@@ -87,12 +85,12 @@ def _or_none(value: float) -> float | None:
 
 
 @torch.no_grad()
-def compare(base: Base, pixels: UInt8[Tensor, "photos 3 side side"], adapted: Adapted, limits: GuardLimits) -> Comparison:
+def compare(base: Base, pixels: UInt8[Tensor, "photos 3 side side"], adapted: Adapted) -> Comparison:
     """Base and adapted network side by side on photos drawn evenly from the gallery."""
     positions = np.unique(np.linspace(0, len(pixels) - 1, min(COMPARED_PHOTOS, len(pixels))).astype(int))
     plain = base.segmenter.base
     before: Forward = adapted.before or (lambda x: plain(x).logits)
-    comparison = Comparison(base.classes, limits.confident)
+    comparison = Comparison(base.classes)
     for start in range(0, len(positions), BATCH):
         x = network_input(pixels[torch.from_numpy(positions[start : start + BATCH])], base.info.side, base.device)
         plain_size = before(x).shape[2:]
@@ -113,18 +111,3 @@ def looked_at(forward: Forward, x: Float[Tensor, "images 3 side side"]) -> Views
     side, size = snap(RESCALED * x.shape[2]), (plain.mirrored.shape[1], plain.mirrored.shape[2])
     small = forward(F.interpolate(x, (side, side), mode="bilinear", antialias=True))
     return replace(plain, rescaled=F.interpolate(small, size, mode="bilinear", align_corners=False).argmax(1))
-
-
-def counts_to_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison's sums, so that a later guard can judge them again: matrices as [row, column, value] of what is not 0."""
-    found: dict[str, Any] = {"confident_limit": comparison.confident_limit}
-    for name, value in vars(comparison.total).items():
-        if isinstance(value, np.ndarray):
-            found[name] = [[int(row), int(column), _number(value[row, column])] for row, column in np.argwhere(value)]
-        else:
-            found[name] = round(float(value), 3)
-    return found
-
-
-def _number(value: np.generic) -> int | float:
-    return int(value) if isinstance(value, np.integer) else round(float(value), 2)

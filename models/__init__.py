@@ -8,9 +8,10 @@
 from models.bases.registry import Base, BaseInfo, available_bases, default_base, load_base
 from models.checkpoint_file import photo_ids_in
 from models.checkpoints import PersonalModel, load_personal
-from models.config import GuardLimits, PersonalizeConfig
-from models.gallery import snap
+from models.config import PersonalizeConfig
+from models.guard import GuardLimits
 from models.inference import segment
+from models.look import learned_side
 from models.personalize import Personalization, personalize
 from models.resume import CheckpointStore
 from models.types import Cancelled, ModelFileError, PhotoSource, PhotoUnavailable, Progress, Segmentation, Verdict
@@ -19,11 +20,6 @@ from models.types import Cancelled, ModelFileError, PhotoSource, PhotoUnavailabl
 def save_personal(model: PersonalModel) -> bytes:
     """The personal model's file content (safetensors); `load_personal` reads it."""
     return model.stored
-
-
-def learned_side(base: Base, config: PersonalizeConfig) -> int:
-    """Pixels: a photo with no side below this holds all that `personalize` uses of it, so that it need not be decoded larger."""
-    return snap(base.info.side * max(config.scales))  # as `models.look` copies it; a test holds the two together
 
 
 __all__ = [

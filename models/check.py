@@ -16,7 +16,7 @@ from models.checkpoint_file import Section
 from models.checkpoints import PersonalModel
 from models.clock import Clock
 from models.comparison import Comparison, Views, views
-from models.config import GuardLimits, PersonalizeConfig
+from models.config import PersonalizeConfig
 from models.gallery import network_input, snap
 from models.held_out import guarded
 from models.inference import personal_logits
@@ -66,7 +66,6 @@ def check(
     seen: Look,
     averaged: UInt8[Tensor, "chosen h w"],
     config: PersonalizeConfig,
-    limits: GuardLimits,
     clock: Clock,
     journal: Journal,
 ) -> Comparisons:
@@ -76,7 +75,7 @@ def check(
     classes of the averaged predictions. Goes on from what `journal` has of an earlier run.
     """
     positions = guarded(len(seen.pixels), config)
-    found = Comparisons(*(Comparison(base.classes, limits.confident) for _ in range(3)))
+    found = Comparisons(*(Comparison(base.classes) for _ in range(3)))
     size = (averaged.shape[1], averaged.shape[2])
     begun = journal.begun(STAGE)
     looked_at = list(begun.facts.get("photos", []))

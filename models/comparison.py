@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from models.config import GuardLimits
-from models.counts import SMALLEST_SHARE, Counts, agreement, count_pairs, iou, mean_iou, sum_pairs
+from models.counts import SMALLEST_SHARE, Counts, agreement, count_pairs, iou, mean_iou, photos_showing, sum_pairs
 from models.labels import BACKGROUND
 from models.losses import entropy_of
+
+CONFIDENT = 0.9
+"""From this probability on a model counts as sure of a pixel's class (ours)."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ def count(before: Views, after: Views, confident_limit: float, reference: Int64[
     classes = before.probabilities.shape[1]
     confidence_before, base = before.probabilities.max(1)
     confidence_after, personal = after.probabilities.max(1)
+    sure = confidence_before >= confident_limit
     unseen = np.zeros((classes, classes), np.int64)
     return Counts(
         moved=count_pairs(base, personal, classes),
-        moved_sure=count_pairs(base, personal, classes, where=confidence_before >= confident_limit),
+        moved_sure=count_pairs(base, personal, classes, where=sure),
         mirror_before=count_pairs(base, before.mirrored, classes),
         mirror_after=count_pairs(personal, after.mirrored, classes),
         rescale_before=unseen if before.rescaled is None else count_pairs(base, before.rescaled, classes),
@@ -51,13 +54,15 @@ def count(before: Views, after: Views, confident_limit: float, reference: Int64[
         confidence_after=sum_pairs(base, personal, confidence_after, classes),
         entropy_before=float(entropy_of(before.probabilities).sum()),
         entropy_after=float(entropy_of(after.probabilities).sum()),
+        photos=len(base),
+        sure_photos=photos_showing(base, sure, classes),
     )
 
 
 class Comparison:
     """What the photos looked at say, photo by photo and added up."""
 
-    def __init__(self, classes: int, confident_limit: float) -> None:
+    def __init__(self, classes: int, confident_limit: float = CONFIDENT) -> None:
         self.confident_limit = confident_limit
         self.total = Counts.none(classes)
         self.photos: dict[str, Counts] = {}
@@ -89,7 +94,7 @@ class Comparison:
         """Puts `to_arrays`'s counts back into an empty comparison, in their order."""
         for index, photo_id in enumerate(photo_ids):
             values: dict[str, Any] = {
-                name: stacked[index] if stacked.ndim > 1 else float(stacked[index]) for name, stacked in arrays.items()
+                name: stacked[index] if stacked.ndim > 1 else stacked[index].item() for name, stacked in arrays.items()
             }
             self.photos[photo_id] = Counts(**values)
             self.total += self.photos[photo_id]
@@ -133,15 +138,6 @@ class Comparison:
     def per_photo(self) -> list[dict[str, Any]]:
         """JSON: each photo that came with its id. Shares of the photo's pixels; its classes but for slivers."""
         return [{"id": photo_id, **_photo_figures(counts)} for photo_id, counts in self.photos.items()]
-
-    def collapsed(self, limits: GuardLimits) -> list[int]:
-        """Classes that the base surely sees and the personal model all but stopped seeing.
-
-        Only pixels that the base is sure of count: a class that it merely guessed at may vanish, which is often the gain.
-        """
-        large = self.total.sure_before >= limits.collapse_from_share * max(1, self.total.pixels)
-        gone = self.total.sure_kept < limits.collapse_to_ratio * self.total.sure_before
-        return [int(index) for index in np.flatnonzero(large & gone)]
 
 
 def _class_figures(total: Counts, index: int) -> dict[str, float | None]:

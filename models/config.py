@@ -63,27 +63,3 @@ class PersonalizeConfig:
     def to_json(self) -> dict[str, Any]:
         """For the report."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class GuardLimits:
-    """When the guard refuses. First values, chosen by reason and checked on a few galleries of the tuning half of `voc2012/val`."""
-
-    confident: float = 0.9
-    """A pixel counts as one that the base is sure of from this probability on."""
-    min_confident_agreement: float = 0.93
-    """Share of those pixels that must keep their class."""
-    collapse_from_share: float = 0.003
-    """A class of which the base is sure on at least this share of the gallery …"""
-    collapse_to_ratio: float = 0.5
-    """… must keep at least this ratio of those pixels."""
-    max_background_share: float = 0.995
-    """A personal model may not call more than this share of the gallery background where the base did not."""
-    max_consistency_drop: float = 0.02
-    """Agreement of a photo's prediction with that of its mirror image may fall by this much …"""
-    max_rescale_drop: float = 0.02
-    """… and with that of the photo at another size by this much."""
-    max_class_consistency_drop: float = 0.02
-    """Agreement of the two views, as the mean IoU over classes, may fall by this much: small classes count as much as large ones."""
-    max_reference_drop: float = 0.04
-    """Agreement with the averaged predictions, from which the pseudo labels came, may fall by this much."""

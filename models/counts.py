@@ -38,12 +38,15 @@ class Counts:
     entropy_before: float
     """Of the base's probabilities, in nats, summed over the pixels."""
     entropy_after: float
+    photos: int
+    sure_photos: Int64[np.ndarray, " classes"]
+    """Photos on which the base is sure of the class on at least SMALLEST_SHARE of their pixels."""
 
     @classmethod
     def none(cls, classes: int) -> Counts:
         """Of no photo."""
         pairs, sums = np.zeros((classes, classes), np.int64), np.zeros((classes, classes))
-        return cls(pairs, pairs, pairs, pairs, pairs, pairs, pairs, pairs, sums, sums, 0.0, 0.0)
+        return cls(pairs, pairs, pairs, pairs, pairs, pairs, pairs, pairs, sums, sums, 0.0, 0.0, 0, np.zeros(classes, np.int64))
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(**{field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)})
@@ -104,6 +107,12 @@ def sum_pairs(
     """`values` summed over the pixels of each pair of classes; on the CPU, where the order of the sum is fixed."""
     flat = (first * classes + second).flatten().cpu()
     return torch.bincount(flat, weights=values.flatten().cpu().double(), minlength=classes * classes).view(classes, classes).numpy()
+
+
+def photos_showing(labels: Int64[Tensor, "images h w"], where: Bool[Tensor, "images h w"], classes: int) -> Int64[np.ndarray, " classes"]:
+    """In how many photos each class has at least SMALLEST_SHARE of the pixels, those in `where` counted."""
+    areas = torch.stack([torch.bincount(photo[sure].cpu(), minlength=classes) for photo, sure in zip(labels, where, strict=True)])  # (B, K)
+    return (areas >= SMALLEST_SHARE * labels[0].numel()).sum(0).numpy()
 
 
 def agreement(pairs: Int64[np.ndarray, "classes classes"]) -> float:

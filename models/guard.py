@@ -7,19 +7,43 @@ are they still near what the base says on average over several views. What was l
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from models.appearance import Appearance
+import numpy as np
+
 from models.comparison import Comparison
-from models.config import GuardLimits
 from models.types import Verdict
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """When the guard refuses. First values, chosen by reason and checked on a few galleries of the tuning half of `voc2012/val`."""
+
+    min_confident_agreement: float = 0.93
+    """Share of the pixels that the base is sure of that must keep their class."""
+    collapse_from_share: float = 0.003
+    """A class of which the base is sure on at least this share of the gallery …"""
+    collapse_from_photos: float = 0.05
+    """… and on at least this share of its photos (2 of 32), so that one object that changes its class is no collapse, …"""
+    collapse_to_ratio: float = 0.5
+    """… must keep at least this ratio of those pixels."""
+    max_background_share: float = 0.995
+    """A personal model may not call more than this share of the gallery background where the base did not."""
+    max_consistency_drop: float = 0.02
+    """Agreement of a photo's prediction with that of its mirror image may fall by this much …"""
+    max_rescale_drop: float = 0.02
+    """… and with that of the photo at another size by this much."""
+    max_class_consistency_drop: float = 0.02
+    """Agreement of the two views, as the mean IoU over classes, may fall by this much: small classes count as much as large ones."""
+    max_reference_drop: float = 0.04
+    """Agreement with the averaged predictions, from which the pseudo labels came, may fall by this much."""
 
 
 def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:
     """The verdict on a personal model from its comparison with the base."""
     figures = comparison.figures()
-    if collapsed := comparison.collapsed(limits):
-        names = ", ".join(class_names[index] for index in collapsed)
+    if gone := collapsed(comparison, limits):
+        names = ", ".join(class_names[index] for index in gone)
         return Verdict(False, "class_collapse", f"Kept the base model, because the personal one all but stopped seeing: {names}.", figures)
     if figures["background_after"] > limits.max_background_share >= figures["background_before"]:
         return Verdict(
@@ -63,19 +87,32 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
     return Verdict(True, "accepted", sentence, figures)
 
 
-def settle(learned: Comparison, appearance: Appearance, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:
+def collapsed(comparison: Comparison, limits: GuardLimits) -> list[int]:
+    """Classes that the base surely sees and the personal model all but stopped seeing.
+
+    Only pixels that the base is sure of count: a class that it merely guessed at may vanish, which is often the gain.
+    """
+    total = comparison.total
+    large = total.sure_before >= limits.collapse_from_share * max(1, total.pixels)
+    often = total.sure_photos >= limits.collapse_from_photos * total.photos
+    gone = total.sure_kept < limits.collapse_to_ratio * total.sure_before
+    return [int(index) for index in np.flatnonzero(large & often & gone)]
+
+
+def settle(learned: Comparison, shown_as: str | None, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:
     """What is served: the trained model, else its appearance alone where that changes anything, else the base.
 
-    `learned` compares the base under that appearance with the trained model. The appearance needs no judge of its own: it was only taken
-    because it brings the gallery's statistics nearer to those of training (`models.appearance`).
+    `learned` compares the base under that appearance with the trained model; `shown_as` says in words how photos are shown (None: as they
+    are). The appearance needs no judge of its own: it was only taken because it brings the gallery's statistics nearer to those of training
+    (`models.appearance`).
     """
     verdict = judge(learned, limits, class_names)
-    if not appearance.changes_anything:
+    if shown_as is None:
         return verdict
     if verdict.accepted:
         beyond = verdict.sentence.removeprefix("The personal model is in use: it ")
-        sentence = f"The personal model is in use: photos are shown to it {appearance.words}; beyond that it {beyond}"
+        sentence = f"The personal model is in use: photos are shown to it {shown_as}; beyond that it {beyond}"
         return replace(verdict, sentence=sentence)
     why = verdict.sentence.removeprefix("Kept the base model, because ")
-    sentence = f"Photos are shown to the base model {appearance.words}. What was learned beyond that is not kept, because {why}"
+    sentence = f"Photos are shown to the base model {shown_as}. What was learned beyond that is not kept, because {why}"
     return Verdict(True, "appearance_only", sentence, verdict.figures)

@@ -15,7 +15,7 @@ from models.checkpoints import PersonalModel
 from models.gallery import network_input, resize_batch, snap
 from models.grouping import describe
 from models.preprocess import shrink
-from models.types import Cancelled, Segmentation
+from models.types import Cancelled, Features, Segmentation
 
 STRIP_VALUES = 32 * 2**20  # ours: class scores held at once while enlarging, so that a 100-megapixel photo costs no more than a small one
 
@@ -52,11 +52,16 @@ def personal_logits(
 
     `scale`: of the side that the service uses, to see whether another size says the same.
     """
-    side = snap(scale * personal.appearance.side)
-    features = personal.segmenter.base(network_input(personal.appearance.show(resize_batch(pixels, side)), side, device))
+    features = personal_features(personal, pixels, device, scale=scale)
     if group is None or group >= len(personal.bank.centres):
         group = personal.bank.nearest(describe(features.deep)[0])
     return personal.segmenter.with_context(features, bank=personal.bank.of(group))
+
+
+def personal_features(personal: PersonalModel, pixels: UInt8[Tensor, "1 3 h w"], device: torch.device, *, scale: float = 1.0) -> Features:
+    """The first half of `personal_logits`: what the personal network sees, before any context."""
+    side = snap(scale * personal.appearance.side)
+    return personal.segmenter.base(network_input(personal.appearance.show(resize_batch(pixels, side)), side, device))  # type: ignore[no-any-return]
 
 
 def enlarge_labels(

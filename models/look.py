@@ -121,13 +121,17 @@ def look(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cloc
     return found
 
 
+def learned_side(base: Base, config: PersonalizeConfig) -> int:
+    """Pixels: a photo with no side below this holds all that `personalize` uses of it, so that it need not be decoded larger."""
+    return snap(base.info.side * max(config.scales))
+
+
 class Copies:
     """Small copies of the first photos read, as many as there is room for."""
 
     def __init__(self, room: int, base: Base, config: PersonalizeConfig) -> None:
-        side = snap(base.info.side * max(config.scales))
-        self.side, self._count = side, 0
-        self._room = torch.empty(room, 3, side, side, dtype=torch.uint8)
+        self.side, self._count = learned_side(base, config), 0
+        self._room = torch.empty(room, 3, self.side, self.side, dtype=torch.uint8)
 
     def __len__(self) -> int:
         return self._count

@@ -14,10 +14,11 @@ from models.bases.registry import Base
 from models.check import check
 from models.checkpoints import PersonalModel
 from models.clock import Clock
-from models.config import GuardLimits, PersonalizeConfig
+from models.comparison import Comparison
+from models.config import PersonalizeConfig
 from models.datasets import LabelledFolder
 from models.explain import changes
-from models.guard import settle
+from models.guard import GuardLimits, settle
 from models.look import MIN_PHOTOS, TooFewPhotos, look
 from models.memory import Portions
 from models.report import left_out_json, report_of
@@ -36,7 +37,11 @@ class Personalization:
     groups: dict[str, int]
     report: dict[str, Any]
     model: PersonalModel | None = None
-    """What to serve: the candidate, or the base's weights under the gallery's appearance; None where the guard keeps the base."""
+    """What to serve: the candidate, or `unlearned`; None where the guard keeps the base."""
+    unlearned: PersonalModel | None = None
+    """The base's weights under the gallery's appearance; None where photos are shown as they are, or nothing was trained."""
+    learned: Comparison | None = None
+    """What the guard judged: the base under that appearance beside the candidate; None where nothing was trained."""
 
 
 def personalize(
@@ -90,12 +95,13 @@ def personalize(
     clock.stage("checking")
     candidate = as_stored(run, adapted, shown, "candidate")
     unlearned = as_stored(run, teacher(run), shown, "unlearned") if choice.appearance.changes_anything else None
-    comparisons = check(base, unlearned, candidate, photos, seen, labels.averaged, config, limits, clock, journal)
-    verdict = settle(comparisons.learned, choice.appearance, limits, base.info.class_names)
+    comparisons = check(base, unlearned, candidate, photos, seen, labels.averaged, config, clock, journal)
+    shown_as = choice.appearance.words if choice.appearance.changes_anything else None
+    verdict = settle(comparisons.learned, shown_as, limits, base.info.class_names)
     model = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
     changed = comparisons.to_unlearned if verdict.code == "appearance_only" else comparisons.to_candidate
     whole_report = report(verdict, *told) | changes(changed, base.info.class_names)
-    return Personalization(candidate, verdict, seen.group_of(photos), whole_report, model)
+    return Personalization(candidate, verdict, seen.group_of(photos), whole_report, model, unlearned, comparisons.learned)
 
 
 def what_fits(base: Base, photos: PhotoSource, config: PersonalizeConfig, limits: GuardLimits, source: LabelledFolder | None) -> str:

@@ -53,9 +53,9 @@ class Adapted:
     segment: Segment | None = None
     """How the service segments one photo, where that is more than `forward` and enlarging."""
     verdict: Verdict | None = None
-    """The guard's own, for methods that have one."""
+    """Of a method that ended with the base by itself, and says why."""
     served: Segment | None = None
-    """What the service would use under the verdict, where that is neither the adapted network nor the base."""
+    """What the service uses where the guard refuses what was learned, if that is not the base."""
     model_bytes: int = 0
 
 

@@ -23,8 +23,8 @@ from benchmarks.survey.tent import Tent
 
 BASE = "source_only"
 """The row that all others are measured against."""
-KIND_RATE = 2.5e-3
-"""SGD's rate in the rows that are kind to a method (METHOD, 5)."""
+KIND_RATE = 2.5e-4
+"""SGD's rate in the rows that are kind to a method: the published one. METHOD's 2.5e-3 is for ResNet-50; here it diverges."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ SURVEY = _table(
     Entry(FDA(), "FDA"),
     Entry(IntraDA(), "IntraDA"),
     Entry(CBST(), "CBST", seeds=3),
-    # As the PSS paper's own code would train them (METHOD, 5: rate 2.5e-3), with the base's batch-norm statistics kept. This is kinder to
-    # them than their released code, since a few dozen steps at 2.5e-4 move little: the fairer rival on small galleries.
+    # With the base's batch-norm statistics kept, which their released code lets follow the gallery: that is what costs them most on a few
+    # dozen photos, so this is the fairer rival.
     Entry(MinEnt("minent_kind", True, KIND_RATE), "MinEnt, kind", short=False),
     Entry(MaxSquare("maxsquare_kind", True, KIND_RATE), "MaxSquare, kind", seeds=3, short=False),
     Entry(AdvEnt("advent_kind", True, KIND_RATE), "AdvEnt, kind", short=False),
@@ -94,8 +94,10 @@ FOR_GUARD = _table(
         NaiveSelfTraining("naive_following", rate=1e-4, frozen_statistics=False), "plain self-training, new statistics", for_guard_only=True
     ),
     Entry(Ours("ours_fast", {"learning_rate": 1e-3}), "ours at 1e-3", for_guard_only=True, ours=True),
-    Entry(Ours("ours_keep_10", {"keep_share": 0.1}), "ours, 10 % of each class", for_guard_only=True, ours=True),
-    Entry(Ours("ours_keep_all", {"keep_share": 1.0}), "ours, every pixel a label", for_guard_only=True, ours=True),
+    Entry(Ours("ours_keep_10", {"keep_share": 0.1, "keep_share_shifted": 0.1}), "ours, 10 % of each class", for_guard_only=True, ours=True),
+    Entry(
+        Ours("ours_keep_all", {"keep_share": 1.0, "keep_share_shifted": 1.0}), "ours, every pixel a label", for_guard_only=True, ours=True
+    ),
 )
 
 METHODS: dict[str, Entry] = SURVEY | OURS | FOR_GUARD

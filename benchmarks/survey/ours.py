@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.survey.context import alone
+from benchmarks.survey.guarded import Guarded
 from benchmarks.survey.interface import Adapted, Problem
 from models.bases.registry import Base
 from models.checkpoints import PersonalModel
@@ -29,7 +30,7 @@ class Ours:
     needs_source: bool = False
 
     def adapt(self, problem: Problem) -> Adapted:
-        """Personalises; the guard's verdict travels with the candidate, which is scored whatever the guard says."""
+        """Personalises; what the guard saw travels with the candidate, which is scored whatever the guard says."""
         settings = {**self.settings, **problem.settings}
         config = PersonalizeConfig(budget_seconds=problem.budget_seconds, seed=problem.seed, **settings)
         result = personalize(problem.base, problem.photos, config)
@@ -37,14 +38,15 @@ class Ours:
         if result.candidate is None:
             segment_base = lambda photo: segment(problem.base, photo).labels  # noqa: E731
             return Adapted(before, result.verdict.sentence, before=before, segment=segment_base, verdict=result.verdict)
-        model, served = result.candidate, result.model
-        return Adapted(
+        model, unlearned = result.candidate, result.unlearned
+        return Guarded(
             forward=lambda x: torch.cat([_served(problem.base, model, photo[None]) for photo in x]),
             note=result.verdict.sentence,
             before=before,
             segment=lambda photo: segment(problem.base, photo, model).labels,
-            verdict=result.verdict,
-            served=None if served is None or served is model else lambda photo: segment(problem.base, photo, served).labels,
+            learned=result.learned,
+            shown_as=None if unlearned is None else unlearned.appearance.words,
+            served=None if unlearned is None else lambda photo: segment(problem.base, photo, unlearned).labels,
             model_bytes=len(model.stored),
         )
 

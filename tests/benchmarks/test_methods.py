@@ -10,6 +10,7 @@ from benchmarks.survey.cbst import pseudo_labels, thresholds
 from benchmarks.survey.cotta import DECAY, follow, restore
 from benchmarks.survey.interface import Method, Problem
 from benchmarks.survey.methods import METHODS, Entry
+from benchmarks.survey.ours import Ours
 from benchmarks.survey.sar import SAR, climb
 from benchmarks.survey.source_only import SourceOnly
 from benchmarks.survey.tent import Tent
@@ -161,3 +162,10 @@ def test_cbst_thresholds_and_labels_by_hand() -> None:
 def test_a_variant_of_ours_overrides_settings_that_exist(entry: Entry) -> None:
     known = {field.name for field in fields(PersonalizeConfig)}
     assert set(entry.method.settings) <= known  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["ours_keep_10", "ours_keep_all"])
+def test_a_share_of_labels_is_overridden_for_unfamiliar_cameras_too(name: str) -> None:
+    method = METHODS[name].method
+    assert isinstance(method, Ours)
+    assert method.settings["keep_share"] == method.settings["keep_share_shifted"]

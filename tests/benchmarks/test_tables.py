@@ -10,13 +10,11 @@ from typer.testing import CliRunner
 from benchmarks import guard, plots, quality
 from benchmarks.cells import CellSpec, CellStore
 from benchmarks.recipes import JUNK_GALLERIES, REPORTED, GalleryRecipe, Kind
-from benchmarks.scoring import counts_to_json
 from benchmarks.sheets import chosen_photos
 from benchmarks.summary import UNGUARDED, mean, rows
 from benchmarks.survey.methods import METHODS
 from benchmarks.tables import markdown, print_tables
 from models.bases.registry import available_bases
-from models.comparison import Comparison
 from tests.benchmarks.conftest import make_pss
 
 INFOS = {info.name: info for info in available_bases()}
@@ -27,12 +25,12 @@ def cell(
     method: str, gallery: GalleryRecipe, miou: float | None, *, seed: int = 0, accepted: bool = True, fbiou: float = 60.0
 ) -> dict[str, Any]:
     served = (miou, fbiou) if accepted else (40.0, 50.0)
+    verdict = {"accepted": accepted, "code": "accepted" if accepted else "drifted", "sentence": "", "figures": {}}
     return {
         "method": method, "title": METHODS[method].title, "for_guard_only": METHODS[method].for_guard_only, "gallery": gallery.name,
         "kind": str(gallery.kind), "seed": seed, "miou": miou, "fbiou": fbiou, "base_miou": 40.0, "base_fbiou": 50.0,
         "served_miou": served[0], "served_fbiou": served[1], "seconds": 10.0, "peak_memory_mb": 500.0,
-        "guard": {"accepted": accepted, "code": "accepted" if accepted else "drifted", "sentence": "", "figures": {}},
-        "figures": {"changed_share": 0.1}, "spec": asdict(CellSpec(method, gallery, seed)),
+        "guard": verdict, "own_verdict": verdict, "figures": {"changed_share": 0.1}, "spec": asdict(CellSpec(method, gallery, seed)),
     }  # fmt: skip
 
 
@@ -101,27 +99,10 @@ def test_the_guard_counts_worse_and_better() -> None:
         cell("ours", JUNK_GALLERIES[0], None, accepted=False),
         cell("source_only", FARM, 40.0),
     ]
-    models = guard.judged(cells, INFOS)
+    models = guard.judged_models(cells)
     assert len(models) == 6
     assert guard.share_refused([model for model in models if model.worse]) == (1, 2)
     assert guard.share_refused([model for model in models if model.better]) == (1, 2)
-
-
-def test_a_stored_comparison_is_judged_again() -> None:
-    import torch
-
-    from models.comparison import views
-
-    torch.manual_seed(0)
-    first, second = torch.randn(2, 21, 8, 8) * 4, torch.randn(2, 21, 8, 8)
-    comparison = Comparison(21, 0.9)
-    comparison.add(views(lambda x: first, torch.zeros(2, 3, 8, 8)), views(lambda x: second, torch.zeros(2, 3, 8, 8)))
-    stored = counts_to_json(comparison)
-    again = guard.comparison_from(stored, 21)
-    assert again.figures() == pytest.approx(comparison.figures(), abs=1e-4)
-    judged = {**cell("tent", FARM, 30.0), "counts": stored}
-    assert not guard.verdict_of(judged, INFOS["espnetv2"], again=True).accepted
-    assert guard.verdict_of(judged, INFOS["espnetv2"], again=False).accepted
 
 
 def test_the_guard_command_reads_the_store(tmp_path: Path) -> None:

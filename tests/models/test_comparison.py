@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.comparison import Comparison, Views, views
-from models.counts import agreement, iou, mean_iou
+from models.counts import agreement, iou, mean_iou, photos_showing
 
 NAMES = ("background", "cat", "dog")
 
@@ -33,6 +33,20 @@ def comparison() -> Comparison:
     found.add(*first(), photo_id="one")
     found.add(view([0] * 8, [0.95] * 8), view([0] * 8, [0.99] * 8), photo_id="two")
     return found
+
+
+def test_in_how_many_photos_the_base_is_sure_of_a_class(comparison: Comparison) -> None:
+    assert comparison.total.photos == 2
+    assert comparison.total.sure_photos.tolist() == [2, 1, 0]
+
+
+def test_a_photo_shows_a_class_from_half_a_percent_of_its_pixels_on() -> None:
+    labels = torch.zeros(3, 1, 200, dtype=torch.long)
+    labels[0, 0, 0] = labels[1, 0, :5] = 1
+    everywhere = torch.ones_like(labels, dtype=torch.bool)
+    assert photos_showing(labels, everywhere, 3).tolist() == [3, 2, 0]  # one pixel of 200 is 0.5 %
+    assert photos_showing(labels, labels == 1, 3).tolist() == [0, 2, 0]
+    assert photos_showing(labels[:, :, :1].expand(3, 1, 400), everywhere[:, :, :1].expand(3, 1, 400), 3).tolist() == [1, 2, 0]
 
 
 def test_one_photo(comparison: Comparison) -> None:

@@ -3,10 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.appearance import Appearance
 from models.comparison import Comparison, Views
-from models.config import GuardLimits
-from models.guard import judge, settle
+from models.guard import GuardLimits, judge, settle
 
 NAMES = ("background", "cat", "dog")
 LIMITS = GuardLimits()
@@ -21,7 +19,7 @@ def view(labels: list[int], *, sure: float = 0.98, mirrored: list[int] | None = 
 
 
 def verdict(before: Views, after: Views):
-    comparison = Comparison(3, LIMITS.confident)
+    comparison = Comparison(3)
     comparison.add(before, after)
     return judge(comparison, LIMITS, NAMES)
 
@@ -35,7 +33,7 @@ def test_an_unchanged_model_is_accepted() -> None:
 
 
 def test_figures_by_hand() -> None:
-    comparison = Comparison(3, LIMITS.confident)
+    comparison = Comparison(3)
     comparison.add(view([0, 0, 1, 1], mirrored=[0, 0, 1, 0]), view([0, 1, 1, 1]))
     figures = comparison.figures()
     assert figures["confident_agreement"] == 0.75
@@ -51,6 +49,23 @@ def test_a_vanished_class_is_refused_by_name() -> None:
     assert result.code == "class_collapse"
     assert "cat" in result.sentence
     assert "dog" not in result.sentence
+
+
+def photos_of(*pairs: tuple[list[int], list[int]]) -> Comparison:
+    comparison = Comparison(3)
+    for index, (before, after) in enumerate(pairs):
+        comparison.add(view(before), view(after), photo_id=f"p{index}")
+    return comparison
+
+
+def test_one_object_of_a_large_gallery_may_change_its_class() -> None:
+    plain, cat, dog = [0] * 100, [0] * 80 + [1] * 20, [0] * 80 + [2] * 20
+    one = photos_of((cat, dog), *[(plain, plain)] * 31)
+    assert judge(one, LIMITS, NAMES).code == "accepted"  # the cat is on 0.6 % of all pixels, and on one of 32 photos
+    assert judge(photos_of(*[(cat, dog)] * 2, *[(plain, plain)] * 30), LIMITS, NAMES).code == "class_collapse"
+    assert judge(photos_of((cat, dog), *[(plain, plain)] * 15), LIMITS, NAMES).code == "class_collapse"  # one of 16
+    assert one.total.photos == 32
+    assert one.total.sure_photos.tolist() == [32, 1, 0]
 
 
 def test_a_class_of_a_few_pixels_may_vanish() -> None:
@@ -97,7 +112,7 @@ def test_every_verdict_is_a_sentence(code: str) -> None:
 
 
 def comparison_of(before: Views, after: Views, reference: list[int] | None = None) -> Comparison:
-    comparison = Comparison(3, LIMITS.confident)
+    comparison = Comparison(3)
     comparison.add(before, after, reference=None if reference is None else torch.tensor(reference)[None, None])
     return comparison
 
@@ -117,12 +132,12 @@ def test_saying_something_else_at_another_size_is_refused() -> None:
     assert judge(comparison_of(unsteady, steady), LIMITS, NAMES).accepted
 
 
-LIGHT = Appearance((2.0, 2.0, 2.0), (0.0, 0.0, 0.0), 384, "light 1")
+LIGHT = "with corrected light"
 
 
 def test_what_was_learned_is_refused_and_the_appearance_stays() -> None:
     bad = comparison_of(view([0] * 97 + [1] * 3), view([0] * 100))
-    assert settle(bad, Appearance.untouched(384), LIMITS, NAMES).code == "class_collapse"
+    assert settle(bad, None, LIMITS, NAMES).code == "class_collapse"
     kept = settle(bad, LIGHT, LIMITS, NAMES)
     assert (kept.accepted, kept.code) == (True, "appearance_only")
     assert "light" in kept.sentence
@@ -131,7 +146,7 @@ def test_what_was_learned_is_refused_and_the_appearance_stays() -> None:
 
 def test_a_good_model_is_accepted_whatever_the_appearance() -> None:
     same = comparison_of(view([0] * 50 + [1] * 50), view([0] * 50 + [1] * 50))
-    plain, lit = settle(same, Appearance.untouched(384), LIMITS, NAMES), settle(same, LIGHT, LIMITS, NAMES)
+    plain, lit = settle(same, None, LIMITS, NAMES), settle(same, LIGHT, LIMITS, NAMES)
     assert plain.code == lit.code == "accepted"
     assert "it keeps 100.0 % of what the base is sure of" in plain.sentence
     assert "shown to it with corrected light; beyond that it keeps 100.0 %" in lit.sentence
