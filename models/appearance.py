@@ -5,7 +5,8 @@ gallery has others. So a few corrections of the input are tried on some photos, 
 nearest to those of training is kept (ours, docs/decisions/0006). It learns no weight, sees no label, and costs nothing at inference.
 
 Corrections: light (one gain and offset for all channels) or colour (one for each), half-way or all the way to the source's channel
-statistics, all photos of the gallery alike; and a smaller side, for photos with little detail.
+statistics, all photos of the gallery alike; and a smaller side, for photos of low resolution, which look ordinary when they
+are small. Photos out of focus do not (docs/decisions/0023).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ SOURCE_DEVIATION = (56.1, 55.8, 57.3)
 """Channel means and mean standard deviations within a photo, RGB in [0, 255]: measured on 300 photos of `voc2012/train`. Ours."""
 STRENGTHS = (0.5, 1.0)  # ours: of the way from the gallery's statistics to the source's
 SIDES = (5 / 6, 2 / 3)  # ours: smaller sides that are tried, times the base's
+DETAIL_SIDES = (192, 96, 48)  # pixels, two octaves of detail
+MIN_DETAIL = 0.45  # ours: below, photos are blurred even at a smaller side; sharp ones have about 0.75
 MIN_GAIN = 0.08  # ours: a correction must bring the statistics nearer by this share
 COLOUR_HANDICAP = 0.03  # ours: colour must be better than light by this share, because it can tint
 STATISTICS_SIDE = 128  # pixels; the gallery's light is measured on small copies
@@ -116,6 +119,25 @@ def channel_statistics(pixels: UInt8[Tensor, "photos 3 h w"]) -> tuple[Float[Ten
     small = torch.cat([resize_batch(photo[None], STATISTICS_SIDE) for photo in pixels]).float()
     light = small.mean(1)
     return small.mean((0, 2, 3)), small.std((2, 3)).mean(0), light.mean(), light.std((1, 2)).mean()
+
+
+def fine_detail(pixels: UInt8[Tensor, "photos 3 h w"]) -> float:
+    """How much of the light's detail is fine: RMS of what a copy of 192 pixels has beyond one of 96, by that of 96 beyond 48.
+
+    Median over the photos; 0 of uniform ones. About 0.75 of ordinary photos (each octave of a natural image holds nearly as much as the
+    next), 0.5 of photos enlarged from 160 pixels, less of blurred ones.
+    """
+    ratios = []
+    for photo in pixels:
+        fine, middle, coarse = (resize_batch(photo[None], side).float().mean(1, keepdim=True) for side in DETAIL_SIDES)
+        ratios.append(_beyond(fine, middle) / max(_beyond(middle, coarse), 1e-6))
+    return float(np.median(ratios))
+
+
+def _beyond(large: Float[Tensor, "1 1 h w"], small: Float[Tensor, "1 1 h2 w2"]) -> float:
+    """RMS of what the larger copy shows and the smaller one does not."""
+    enlarged = torch.nn.functional.interpolate(small, large.shape[2:], mode="bilinear", align_corners=False)
+    return float((large - enlarged).square().mean().sqrt())
 
 
 def light_candidates(pixels: UInt8[Tensor, "photos 3 h w"], side: int) -> list[Appearance]:
@@ -206,15 +228,17 @@ def choose_appearance(
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, distances: None,
     heed: Callable[[], None] = nothing,
 ) -> Choice:
-    """First the light at the base's own side, then the side under that light. `pixels`: small copies of the gallery's photos.
+    """First the light at the base's own side, then the side under that light, unless the photos are out of focus (`fine_detail`).
 
+    `pixels`: small copies of the gallery's photos.
     `known`: distances that an earlier run has measured; `on_step` hears of each that is new, with all so far. `at_once`: photos that go
     through the network together; `heed` is asked before each pass.
     """
     positions = np.unique(np.linspace(0, len(pixels) - 1, min(SAMPLE, len(pixels))).round().astype(int)).tolist()
     sample = pixels[positions]
     lights = light_candidates(pixels, base.info.side)
-    sides = sorted({snap(base.info.side * share) for share in SIDES} - {base.info.side}, reverse=True)
+    shares = SIDES if fine_detail(sample) >= MIN_DETAIL else ()
+    sides = sorted({snap(base.info.side * share) for share in shares} - {base.info.side}, reverse=True)
     distances = dict(known or {})
 
     def distance_of(name: str, appearance: Appearance) -> float:

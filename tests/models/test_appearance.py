@@ -4,17 +4,20 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageFilter
 from torch import nn
 
 import models
 from models.appearance import (
     AS_IT_IS,
     MAX_DIVERGENCE,
+    MIN_DETAIL,
     SOURCE_MEAN,
     Appearance,
     StatisticsDistance,
     channel_statistics,
     choose_appearance,
+    fine_detail,
     gaussian_divergence,
     light_candidates,
 )
@@ -105,6 +108,42 @@ def test_haze_is_lifted_and_the_distances_say_why(tiny: models.Base, photos) -> 
     assert choice.appearance.changes_light
     assert choice.appearance.gain[0] > 1.5
     assert choice.distances[choice.appearance.kind] < choice.distances[AS_IT_IS]
+
+
+def blurred(photo: np.ndarray, radius: float) -> np.ndarray:
+    return np.array(Image.fromarray(photo).filter(ImageFilter.GaussianBlur(radius * max(photo.shape) / 480)))
+
+
+def enlarged(photo: np.ndarray, side: int = 160) -> np.ndarray:
+    tiny = Image.fromarray(photo).resize((side, side), Image.Resampling.BILINEAR)
+    return np.array(tiny.resize((480, 480), Image.Resampling.BILINEAR))
+
+
+def test_fine_detail_tells_low_resolution_from_blur(photos) -> None:
+    sharp, low, out_of_focus = (
+        fine_detail(small(tuple(shown), 384)) for shown in (photos, map(enlarged, photos), (blurred(p, 3.5) for p in photos))
+    )
+    assert out_of_focus < MIN_DETAIL < low < sharp
+    assert fine_detail(torch.full((2, 3, 384, 384), 90, dtype=torch.uint8)) == 0.0
+
+
+def test_fine_detail_by_hand() -> None:
+    """Stripes a pixel wide at 192 vanish at 96, but for the borders, so there is next to no coarser detail to compare with."""
+    columns = torch.arange(192)
+    narrow = (columns % 2 * 200).to(torch.uint8).expand(1, 3, 192, 192)
+    assert fine_detail(narrow) > 50
+    # of a slow wave linear interpolation misses less with each octave: a quarter, were the copies not smoothed
+    slow = (128 + 120 * torch.sin(columns * 2 * math.pi / 32)).round().to(torch.uint8).expand(1, 3, 192, 192)
+    assert 0.25 < fine_detail(slow) < MIN_DETAIL
+
+
+def test_no_smaller_side_is_tried_on_photos_out_of_focus(tiny: models.Base, photos) -> None:
+    def tried(shown: list[np.ndarray]) -> set[str]:
+        return {name.split()[0] for name in choose_appearance(tiny, small(tuple(shown))).distances}
+
+    assert "side" in tried(list(photos))
+    assert "side" in tried([enlarged(photo) for photo in photos])
+    assert "side" not in tried([blurred(photo, 3.5) for photo in photos])
 
 
 def test_it_changes_nothing_in_the_base(tiny: models.Base, photos) -> None:
