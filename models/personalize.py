@@ -42,6 +42,8 @@ class Personalization:
     """The base's weights under the gallery's appearance; None where photos are shown as they are, or nothing was trained."""
     learned: Comparison | None = None
     """What the guard judged: the base under that appearance beside the candidate; None where nothing was trained."""
+    shown_as: str | None = None
+    """That appearance in words; None where photos are shown as they are, or nothing was trained."""
 
 
 def personalize(
@@ -101,7 +103,7 @@ def personalize(
     model = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
     changed = comparisons.to_unlearned if verdict.code == "appearance_only" else comparisons.to_candidate
     whole_report = report(verdict, *told) | changes(changed, base.info.class_names)
-    return Personalization(candidate, verdict, seen.group_of(photos), whole_report, model, unlearned, comparisons.learned)
+    return Personalization(candidate, verdict, seen.group_of(photos), whole_report, model, unlearned, comparisons.learned, shown_as)
 
 
 def what_fits(base: Base, photos: PhotoSource, config: PersonalizeConfig, limits: GuardLimits, source: LabelledFolder | None) -> str:

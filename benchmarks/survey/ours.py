@@ -45,7 +45,7 @@ class Ours:
             before=before,
             segment=lambda photo: segment(problem.base, photo, model).labels,
             learned=result.learned,
-            shown_as=None if unlearned is None else unlearned.appearance.words,
+            shown_as=result.shown_as,
             served=None if unlearned is None else lambda photo: segment(problem.base, photo, unlearned).labels,
             model_bytes=len(model.stored),
         )

@@ -29,7 +29,8 @@ def test_a_real_album_gets_a_personal_model(result: models.Personalization, albu
 def test_what_the_guard_judged_comes_with_the_result(result: models.Personalization) -> None:
     assert result.learned is not None
     assert result.learned.figures() == result.verdict.figures
-    assert (result.unlearned is None) == (result.candidate is not None and not result.candidate.appearance.changes_anything)
+    assert result.candidate is not None
+    assert (result.unlearned is None) == (result.shown_as is None) == (not result.candidate.appearance.changes_anything)
 
 
 def test_the_report_is_json_and_tells_what_happened(result: models.Personalization, album: Album) -> None:
