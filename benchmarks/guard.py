@@ -95,13 +95,13 @@ def _share(models: Sequence[Judged]) -> str:
 
 def main(
     out: Annotated[Path, typer.Option(help="The results folder of `benchmarks.quality`.")] = RESULTS,
-    stale: Annotated[bool, typer.Option("--stale", help="Read cells of older code, too.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Read cells of older code, too, with the verdicts that they hold.")] = False,
     wrong: Annotated[bool, typer.Option("--wrong", help="Name every model that was judged wrongly.")] = False,
 ) -> None:
     """Print the guard's table over all cached cells. Ends with status 1 where a goal is missed."""
     console, infos, store = Console(width=160), {info.name: info for info in available_bases()}, CellStore(out / "cells")
-    cells = [cell for cell in store.all() if cell["method"] in METHODS and (stale or current(cell, infos, store))]
-    models = judged_models([judged(cell, infos[cell["spec"]["base"]]) for cell in cells])
+    cells = [(cell, current(cell, infos, store)) for cell in store.all() if cell["method"] in METHODS]
+    models = judged_models([judged(cell, infos[cell["spec"]["base"]]) if today else cell for cell, today in cells if today or stale])
     console.print(guard_table(models))
     for model in models:
         if model.kind is Kind.JUNK:
