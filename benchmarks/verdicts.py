@@ -38,7 +38,7 @@ def verdict_of(cell: dict[str, Any], info: BaseInfo, limits: GuardLimits | None 
 
 def served(cell: dict[str, Any], verdict: Verdict) -> dict[str, float | None]:
     """What a user would see under a verdict, in percent: the adapted model, or the appearance alone, or the base."""
-    source = {"accepted": "", "appearance_only": "unlearned_"}.get(verdict.code, "base_") if verdict.accepted else "base_"
+    source = {"accepted": "", "appearance_only": "unlearned_"}.get(verdict.code, "base_")
     return {f"served_{metric}": cell[f"{source}{metric}"] for metric in ("miou", "fbiou")}
 
 

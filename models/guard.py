@@ -17,7 +17,7 @@ from models.types import Verdict
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """When the guard refuses. First values, chosen by reason and checked on a few galleries of the tuning half of `voc2012/val`."""
+    """When the guard refuses. Chosen by reason, checked on ten galleries of the tuning half of `voc2012/val` (docs/decisions/0022)."""
 
     min_confident_agreement: float = 0.93
     """Share of the pixels that the base is sure of that must keep their class."""

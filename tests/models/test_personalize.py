@@ -9,6 +9,7 @@ from PIL import Image
 import models
 from models.clock import STAGES
 from models.datasets import LabelledFolder
+from models.gallery import snap
 from models.look import Copies
 from tests.models.conftest import Album
 
@@ -49,6 +50,8 @@ def test_the_report_is_json_and_tells_what_happened(result: models.Personalizati
 def test_the_side_that_is_learned_from_is_that_of_the_copies(tiny: models.Base, scales: tuple[float, ...]) -> None:
     config = replace(QUICK, scales=scales)
     assert models.learned_side(tiny, config) == Copies(1, tiny, config).side
+    assert models.learned_side(tiny, config) == snap(tiny.info.side * scales[-1])
+    assert Copies(1, tiny, config).pixels.shape[2:] == (models.learned_side(tiny, config),) * 2
 
 
 def test_the_base_is_never_changed(tiny: models.Base, album: Album) -> None:
