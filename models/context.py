@@ -43,11 +43,12 @@ def who_sees(
     groups: Int[Tensor, " images"] | None,
     visible: Bool[Tensor, "images proxies"] | None,
     bank: Float[Tensor, "remembered channels"] | None,
-    device: torch.device,
-) -> Bool[Tensor, "images all_proxies"]:
-    """`visible`, or the proxies of each photo's own group (no groups: all), followed by the bank's, which every photo sees."""
+) -> Bool[Tensor, "images all_proxies"] | None:
+    """`visible`, or the proxies of each photo's own group, followed by the bank's, which every photo sees. None: all see all."""
     if visible is None:
-        visible = group_mask(torch.zeros(images, dtype=torch.int64, device=device) if groups is None else groups, classes)
+        if groups is None:
+            return None
+        visible = group_mask(groups, classes)
     return visible if bank is None else torch.cat([visible, visible.new_ones(images, bank.shape[0])], 1)
 
 
@@ -114,9 +115,9 @@ class InterImageContext(nn.Module):
         """`groups`: None = one group. `visible` overrides the groups: which of the batch's B·K proxies each photo sees."""
         mixed, proxies = self.describe(features)
         images, _, h, w = mixed.shape
-        visible = who_sees(images, self.classes, groups, visible, bank, mixed.device)
+        visible = who_sees(images, self.classes, groups, visible, bank)
 
-        queries = self.query(mixed).flatten(2).transpose(1, 2)  # (B, HW, D)
+        queries = _rows(self.query(mixed))  # (B, HW, D)
         keys, values = self._keys_values(proxies)  # (B, K, D)
         image_context = attend(queries, keys, values)
 
@@ -127,11 +128,16 @@ class InterImageContext(nn.Module):
             group_values = torch.cat([group_values, bank_values], 1)
         group_context = attend(queries, group_keys, group_values, visible)
 
-        contexts = torch.cat([image_context, group_context], 2).transpose(1, 2).reshape(images, -1, h, w)  # (B, 2D, H, W)
-        return self.classify(self.fuse(torch.cat([contexts, mixed], 1)))  # type: ignore[no-any-return]
+        beside = torch.cat([image_context, group_context, _rows(mixed)], 2)  # (B, HW, 2D + C), as channels_last has it in memory
+        return self.classify(self.fuse(beside.transpose(1, 2).reshape(images, -1, h, w)))  # type: ignore[no-any-return]
 
     def _keys_values(
         self, proxies: Float[Tensor, "images proxies channels"]
     ) -> tuple[Float[Tensor, "images proxies keys"], Float[Tensor, "images proxies keys"]]:
         as_map = proxies.transpose(1, 2)[..., None]  # (B, C, K, 1): the 1×1 convolutions run over the proxies
         return self.key(as_map)[..., 0].transpose(1, 2), self.value(as_map)[..., 0].transpose(1, 2)
+
+
+def _rows(map_: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images positions channels"]:
+    """One row a position."""
+    return map_.flatten(2).transpose(1, 2)

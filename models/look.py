@@ -15,22 +15,25 @@ from models.bases.registry import Base
 from models.checkpoint_file import Section
 from models.clock import Clock
 from models.config import PersonalizeConfig
-from models.gallery import network_input, snap
+from models.gallery import network_input, resize_batch, snap
 from models.grouping import describe, group_photos
 from models.preprocess import shrink
 from models.resume import Journal
 from models.types import PhotoSource, PhotoUnavailable
 
 MIN_PHOTOS = 2  # ours: one photo has no other to learn from
+THUMB = 32  # pixels
+ALIKE = 3.0
+"""Two photos are the same picture where their thumbs differ by at most this much (RMS of levels in [0, 255]; docs/decisions/0024)."""
 STAGE = "looking"
 
 
 class TooFewPhotos(Exception):
-    """Fewer than MIN_PHOTOS of the gallery could be read."""
+    """Fewer than MIN_PHOTOS different photos of the gallery could be read."""
 
-    def __init__(self, left_out: dict[str, str]) -> None:
-        super().__init__(f"only {len(left_out)} photos were there to be read, none or one of them whole")
-        self.left_out = left_out
+    def __init__(self, left_out: dict[str, str], seen: int) -> None:
+        super().__init__(f"{seen} photos could be read and {len(left_out)} could not, too few of them different ones")
+        self.left_out, self.seen = left_out, seen
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class Look:
     groups: Int64[np.ndarray, " seen"]
     centres: Float[np.ndarray, "groups deep_channels"]
     chosen: list[int]
-    """Positions in `indices` of the photos to learn from, group by group."""
+    """Positions in `indices` of the photos to learn from, group by group: of copies of one picture, the first."""
     pixels: UInt8[Tensor, "chosen 3 side side"]
     """At most `max_training_photos`, which bounds what the whole gallery takes."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Photo id → why it could not be read."""
+    alike: int = 0
+    """How many of the photos looked at are copies of one to learn from."""
     appearance: Appearance | None = None
     """How `shown` shows them; None: as they are."""
 
@@ -70,6 +75,9 @@ class _Seen:
 
     drawn: int = 0
     indices: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    """Positions in `indices` of those with a copy to learn from."""
+    alike: int = 0
     rows: list[np.ndarray] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -77,10 +85,12 @@ class _Seen:
     def from_section(cls, section: Section) -> _Seen:
         if not section.facts:
             return cls()
-        return cls(section.facts["drawn"], list(section.facts["indices"]), list(section.tensors["rows"].numpy()), section.facts["left_out"])
+        facts = section.facts
+        rows = list(section.tensors["rows"].numpy())
+        return cls(facts["drawn"], list(facts["indices"]), list(facts["kept"]), facts["alike"], rows, facts["left_out"])
 
     def to_section(self) -> Section:
-        facts = {"drawn": self.drawn, "indices": self.indices, "left_out": self.left_out}
+        facts = {"drawn": self.drawn, "indices": self.indices, "kept": self.kept, "alike": self.alike, "left_out": self.left_out}
         return Section({"rows": torch.from_numpy(np.stack(self.rows))}, facts)
 
 
@@ -95,16 +105,20 @@ def look(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cloc
     order = [int(i) for i in np.random.default_rng(config.seed).permutation(len(photos.ids))]
     seen = _Seen.from_section(journal.begun(STAGE))
     copies = Copies(min(config.max_training_photos, len(order)), base, config)
-    for index in seen.indices[: len(copies.pixels)]:
+    for position in seen.kept:
         clock.look()
-        _read(photos, index, copies, seen.left_out)
-    if len(copies) < min(len(seen.indices), len(copies.pixels)):  # one of them has gone since: the draw begins anew
+        if (pixels := _read(photos, seen.indices[position], copies.side, seen.left_out)) is not None:
+            copies.add(pixels)
+    if len(copies) < len(seen.kept):  # one of them has gone since: the draw begins anew
         seen, copies = _Seen(), Copies(len(copies.pixels), base, config)
     for index in order[seen.drawn :]:
         if len(seen.indices) >= MIN_PHOTOS and clock.spent(config.describe_share):
             break
-        pixels = _read(photos, index, copies, seen.left_out)
-        if pixels is not None:
+        if (pixels := _read(photos, index, copies.side, seen.left_out)) is not None:
+            if copies.has_alike(pixels):
+                seen.alike += 1
+            elif copies.add(pixels):
+                seen.kept.append(len(seen.indices))
             x = network_input(pixels[None], config.describe_side, base.device)
             seen.rows.append(describe(base.segmenter.base(x).deep)[0])
             seen.indices.append(index)
@@ -112,11 +126,12 @@ def look(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cloc
         if seen.rows:
             journal.note(STAGE, seen.to_section)
         clock.step(seen.drawn, len(order))
-    if len(seen.indices) < MIN_PHOTOS:
-        raise TooFewPhotos(seen.left_out)
+    if len(copies) < MIN_PHOTOS:
+        raise TooFewPhotos(seen.left_out, len(seen.indices))
     groups, centres = group_photos(np.stack(seen.rows), seed=config.seed, size=config.group_size)
-    chosen = [int(i) for i in np.argsort(groups[: len(copies)], kind="stable")]
-    found = Look(seen.indices, groups, centres, chosen, copies.pixels[chosen], seen.left_out)
+    by_group = [int(i) for i in np.argsort(groups[seen.kept], kind="stable")]
+    chosen = [seen.kept[i] for i in by_group]
+    found = Look(seen.indices, groups, centres, chosen, copies.pixels[by_group], seen.left_out, seen.alike)
     journal.finish(STAGE, lambda: _section(found))
     return found
 
@@ -127,11 +142,12 @@ def learned_side(base: Base, config: PersonalizeConfig) -> int:
 
 
 class Copies:
-    """Small copies of the first photos read, as many as there is room for."""
+    """Small copies of the first different photos read, as many as there is room for."""
 
     def __init__(self, room: int, base: Base, config: PersonalizeConfig) -> None:
         self.side, self._count = learned_side(base, config), 0
         self._room = torch.empty(room, 3, self.side, self.side, dtype=torch.uint8)
+        self._thumbs = torch.empty(room, 3, THUMB, THUMB)
 
     def __len__(self) -> int:
         return self._count
@@ -141,28 +157,36 @@ class Copies:
         """The copies, and behind them the room that is left."""
         return self._room
 
-    def add(self, pixels: UInt8[Tensor, "3 side side"]) -> None:
-        """Keeps a copy where there is room."""
-        if self._count < len(self._room):
-            self._room[self._count] = pixels
-            self._count += 1
+    def add(self, pixels: UInt8[Tensor, "3 side side"]) -> bool:
+        """Keeps a copy where there is room; whether there was."""
+        if self._count == len(self._room):
+            return False
+        self._room[self._count], self._thumbs[self._count] = pixels, _thumb(pixels)
+        self._count += 1
+        return True
+
+    def has_alike(self, pixels: UInt8[Tensor, "3 side side"]) -> bool:
+        """Whether one of the copies shows the same picture, perhaps saved or shrunk anew."""
+        differences = (self._thumbs[: self._count] - _thumb(pixels)).square().mean((1, 2, 3))
+        return bool((differences <= ALIKE**2).any())
 
 
-def _read(photos: PhotoSource, index: int, copies: Copies, left_out: dict[str, str]) -> UInt8[Tensor, "3 side side"] | None:
-    """A small copy, also kept in `copies`; None (and the reason in `left_out`) where there is no such photo any more."""
+def _thumb(pixels: UInt8[Tensor, "3 side side"]) -> Float[Tensor, "3 thumb thumb"]:
+    return resize_batch(pixels[None], THUMB)[0].float()
+
+
+def _read(photos: PhotoSource, index: int, side: int, left_out: dict[str, str]) -> UInt8[Tensor, "3 side side"] | None:
+    """A small copy; None (and the reason in `left_out`) where there is no such photo any more."""
     try:
-        photo = photos.load(index)
+        return shrink(photos.load(index), side)
     except PhotoUnavailable as error:
         left_out[photos.ids[index]] = str(error)
         return None
-    pixels = shrink(photo, copies.side)
-    copies.add(pixels)
-    return pixels
 
 
 def _section(found: Look) -> Section:
     tensors = {"groups": torch.from_numpy(found.groups), "centres": torch.from_numpy(found.centres)}
-    return Section(tensors, {"indices": found.indices, "chosen": found.chosen, "left_out": found.left_out})
+    return Section(tensors, {"indices": found.indices, "chosen": found.chosen, "left_out": found.left_out, "alike": found.alike})
 
 
 def _again(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Clock, journal: Journal, section: Section) -> Look:
@@ -172,13 +196,13 @@ def _again(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cl
     chosen: list[int] = []
     for position in section.facts["chosen"]:
         clock.look()
-        if _read(photos, indices[position], copies, left_out) is not None:
+        if (pixels := _read(photos, indices[position], copies.side, left_out)) is not None:
+            copies.add(pixels)
             chosen.append(position)
     if len(chosen) < MIN_PHOTOS:
-        raise TooFewPhotos(left_out)
-    found = Look(
-        indices, section.tensors["groups"].numpy(), section.tensors["centres"].numpy(), chosen, copies.pixels[: len(chosen)], left_out
-    )
+        raise TooFewPhotos(left_out, len(chosen))
+    groups, centres = section.tensors["groups"].numpy(), section.tensors["centres"].numpy()
+    found = Look(indices, groups, centres, chosen, copies.pixels[: len(chosen)], left_out, section.facts["alike"])
     if len(chosen) < len(section.facts["chosen"]):
         journal.forget_all_but(STAGE)
         journal.finish(STAGE, lambda: _section(found))

@@ -51,7 +51,7 @@ class NonParametricContext(nn.Module):
         """Arguments as for `InterImageContext.forward`. A bank holds whole photos: its row r is a proxy of class r modulo `classes`."""
         units, proxies = self.describe(features)
         images, _, h, w = units.shape
-        visible = who_sees(images, self.classes, groups, visible, bank, units.device)
+        visible = who_sees(images, self.classes, groups, visible, bank)
         queries = units.flatten(2).transpose(1, 2)  # (B, HW, C)
         image_context = self._classes_of(queries, proxies)
 

@@ -96,9 +96,10 @@ def personalize(
         return Personalization(None, verdict, seen.group_of(photos), report(verdict, *told))
     clock.stage("checking")
     candidate = as_stored(run, adapted, shown, "candidate")
-    unlearned = as_stored(run, teacher(run), shown, "unlearned") if choice.appearance.changes_anything else None
+    unlearned, shown_as = None, None
+    if choice.appearance.changes_anything:
+        unlearned, shown_as = as_stored(run, teacher(run), shown, "unlearned"), choice.appearance.words
     comparisons = check(base, unlearned, candidate, photos, seen, labels.averaged, config, clock, journal)
-    shown_as = choice.appearance.words if choice.appearance.changes_anything else None
     verdict = settle(comparisons.learned, shown_as, limits, base.info.class_names)
     model = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
     changed = comparisons.to_unlearned if verdict.code == "appearance_only" else comparisons.to_candidate
@@ -122,6 +123,11 @@ def what_fits(base: Base, photos: PhotoSource, config: PersonalizeConfig, limits
 
 
 def _too_few(photos: PhotoSource, error: TooFewPhotos) -> Verdict:
+    if error.seen >= MIN_PHOTOS:
+        sentence = (
+            f"Kept the base model, because the {error.seen} photos looked at show one and the same picture, too little to learn from."
+        )
+        return Verdict(False, "too_few_photos", sentence)
     left = len(photos.ids) - len(error.left_out)
     reason = next(iter(error.left_out.values()), "")
     sentence = f"Kept the base model, because only {left} of {len(photos.ids)} photos could be read, too few to learn from."

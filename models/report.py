@@ -57,7 +57,12 @@ def report_of(
         by_group = [sorted(photo for photo, group in members.items() if group == index) for index in range(len(seen.centres))]
         report["groups"] = [{"index": index, "photos": ids, "size": len(ids)} for index, ids in enumerate(by_group)]
         kept_back = len(held_out(len(seen.pixels), config))
-        report |= {"photos_seen": len(seen.indices), "photos_learned_from": len(seen.pixels) - kept_back, "photos_held_out": kept_back}
+        report |= {
+            "photos_seen": len(seen.indices),
+            "photos_alike": seen.alike,
+            "photos_learned_from": len(seen.pixels) - kept_back,
+            "photos_held_out": kept_back,
+        }
     if choice is not None:
         report["appearance"] = choice.to_json()
     if labels is not None and thresholds is not None:

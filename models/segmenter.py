@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -65,12 +66,14 @@ class Segmenter(nn.Module):
             return own
         correction = self.context(features, groups, bank, visible)
         correction = F.interpolate(correction, (own.shape[2], own.shape[3]), mode="bilinear", align_corners=False)
-        return own + (doubt(own) * correction if damped else correction)
+        return torch.addcmul(own, doubt(own), correction) if damped else own + correction
 
 
 def doubt(logits: Float[Tensor, "images classes h w"]) -> Float[Tensor, "images 1 h w"]:
     """2·(1 − p) of the most likely class, in [0, 2): 0 where the base is certain, 1 where it gives it an even chance. Has no gradient."""
-    return 2 * (1 - logits.detach().softmax(1).amax(1, keepdim=True))
+    found = logits.detach()
+    odds = (found - found.amax(1, keepdim=True)).exp_().sum(1, keepdim=True)  # 1 / p: as softmax does it, but in channels_last's order
+    return 2 * (1 - odds.reciprocal())
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

@@ -115,6 +115,7 @@ class AdaptationReport(_Described):
     settings: dict[str, Any] | None = None
     groups: list[PhotoGroup] | None = None
     photos_seen: int | None = None
+    photos_alike: int | None = Field(None, description="Of those seen, copies of a photo that is learned from.")
     photos_learned_from: int | None = None
     photos_held_out: int | None = Field(None, description="Not learned from: only the guard looked at them.")
     photos_left_out: list[PhotoLeftOut] | None = Field(None, description="Photos that were deleted meanwhile or cannot be read.")

@@ -1,3 +1,4 @@
+import io
 import json
 from dataclasses import replace
 
@@ -139,10 +140,54 @@ def test_junk_keeps_the_base_or_changes_nothing_to_speak_of(tiny: models.Base, k
         assert result.verdict.sentence.startswith("Kept the base model, because")
 
 
-def test_copies_of_one_photo_do_not_break_it(tiny: models.Base, photos) -> None:
-    result = models.personalize(tiny, Album((photos[0],) * 12), QUICK)
-    assert len(result.report["groups"]) == 1
-    assert result.report["verdict"]["sentence"]
+def test_two_pictures_are_alike_up_to_three_levels(tiny: models.Base) -> None:
+    copies = Copies(2, tiny, QUICK)
+    plain = torch.full((3, copies.side, copies.side), 100, dtype=torch.uint8)
+    assert not copies.has_alike(plain)
+    assert copies.add(plain)
+    assert copies.has_alike(plain + 3)
+    assert not copies.has_alike(plain + 4)
+    one_channel = plain.clone()
+    one_channel[0] += 5  # RMS over the three: 5 / √3 = 2.9
+    assert copies.has_alike(one_channel)
+    one_channel[0] += 1  # 6 / √3 = 3.5
+    assert not copies.has_alike(one_channel)
+    assert copies.add(plain + 50)
+    assert copies.has_alike(plain + 51)
+    assert not copies.add(plain + 100), "there is no room"
+    assert len(copies) == 2
+
+
+def saved_anew(photo: np.ndarray, quality: int, share: float = 1.0) -> np.ndarray:
+    """The photo, perhaps smaller, through a JPEG."""
+    image, file = Image.fromarray(photo), io.BytesIO()
+    image.resize((round(share * image.width), round(share * image.height))).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file))
+
+
+def test_copies_of_one_photo_are_too_few(tiny: models.Base, photos) -> None:
+    copies = Album(tuple(saved_anew(photos[0], 50 + 4 * index, 1.0 if index % 2 else 0.6) for index in range(12)))
+    result = models.personalize(tiny, copies, QUICK)
+    assert (result.model, result.verdict.code) == (None, "too_few_photos")
+    assert "the 12 photos looked at show one and the same picture" in result.verdict.sentence
+    assert result.report["photos"] == 12
+
+
+def test_of_copies_only_one_is_learned_from(tiny: models.Base, photos) -> None:
+    different = tuple(photos[:3])
+    copies = tuple(saved_anew(photo, quality) for photo in different for quality in (60, 80, 90))
+    found = models.personalize(tiny, Album(different + copies), QUICK)
+    assert (found.report["photos_seen"], found.report["photos_alike"], found.report["photos_learned_from"]) == (12, 9, 3)
+    assert len(found.groups) == 12
+    assert len(found.report["photos_compared"]) == 3
+
+
+def test_photos_that_are_merely_similar_are_not_copies(tiny: models.Base, photos) -> None:
+    """A little darker, mirrored, or a step to the side: there is something to learn from each."""
+    photo = photos[0]
+    similar = Album((photo, (photo * 0.9).astype(np.uint8), photo[:, ::-1].copy(), photo[:, photo.shape[1] // 12 :].copy()))
+    report = models.personalize(tiny, similar, QUICK).report
+    assert (report["photos_alike"], report["photos_learned_from"]) == (0, 4)
 
 
 def test_a_gallery_of_an_unfamiliar_camera_keeps_fewer_pixels(tiny: models.Base, photos) -> None:

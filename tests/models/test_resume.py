@@ -106,6 +106,17 @@ def test_broken_off_every_few_steps_it_makes_the_same_file(
     assert len(heard) == len({(progress.stage, progress.step) for progress in heard}), "no step is done twice"
 
 
+def test_broken_off_in_the_look_copies_are_told_apart_as_before(tiny: models.Base, small: Album, saved_every_step: None) -> None:
+    """The gallery holds each photo twice; which of two is learned from must not depend on where the look was broken off."""
+    twice = Album(small.photos + small.photos)
+    unbroken = models.personalize(tiny, twice, QUICK)
+    result, _, breaks = run_until_done(2, tiny, twice, QUICK, checkpoints=Memory())
+    assert breaks >= 5
+    assert stored(result) == stored(unbroken)
+    assert told_facts(result) == told_facts(unbroken)
+    assert (result.report["photos_seen"], result.report["photos_alike"], result.report["photos_learned_from"]) == (8, 4, 4)
+
+
 @pytest.mark.parametrize("stage", ["labelling", "training", "checking"])
 def test_what_was_not_saved_is_done_again_and_the_file_is_the_same(
     tiny: models.Base, small: Album, unbroken: models.Personalization, stage: str
@@ -213,7 +224,7 @@ def damaged(data: bytes) -> Iterator[bytes]:
     flipped = bytearray(data)
     flipped[-1000] ^= 1
     yield bytes(flipped)
-    yield data.replace(b"personalseg-checkpoint-1", b"personalseg-checkpoint-0")
+    yield data.replace(b"personalseg-checkpoint-2", b"personalseg-checkpoint-1")
 
 
 def test_a_damaged_checkpoint_is_left_aside(tiny: models.Base, small: Album, labelled: bytes) -> None:
