@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ from models.bases.registry import BaseInfo
 
 GRACE_SECONDS = 1200.0
 """Beyond its budget a cell may take so long for loading, scoring and the guard before it counts as hung."""
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(8 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)}
+"""How glibc keeps memory in a cell's process: as in the service's workers (`workers.memory`), so that its seconds are theirs."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Runner:
         child = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.cell"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent,
+            env=os.environ | ALLOCATOR,
         )  # fmt: skip
         sent: str | None = json.dumps(order)
         waited = 0.0

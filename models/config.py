@@ -45,7 +45,9 @@ class PersonalizeConfig:
     strong_views: bool = True
     """Whether training sees disturbed and mixed photos (`models.augment`)."""
 
-    epochs: int = 4  # ours
+    epochs: int = 3  # ours; of each run
+    runs: int = 2
+    """Trainings from the same start whose mean is the personal model (model soups, arXiv 2203.05482; ours: two, docs/decisions/0026)."""
     learning_rate: float = 5e-5  # ours: AdamW; 1e-4 harmed some galleries
     auxiliary_weight: float = 0.4  # METHOD, step 1
     gradient_norm: float = 5.0  # ours

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from models.bases.layers import can_fold, convolve, folded
 from models.types import Features
 
 CHANNELS = 64  # C: features and proxies (ours; 512 in the paper)
@@ -28,7 +29,12 @@ def class_proxies(
 ) -> Float[Tensor, "images classes channels"]:
     """Softmax of the coarse logits over the positions, times the features (OCR's object region representation, arXiv 1909.11065, eq. 2)."""
     weights = coarse.flatten(2).softmax(2)  # (B, K, HW): each class's weights over the positions add up to 1
-    return weights @ features.flatten(2).transpose(1, 2)  # (B, K, HW) @ (B, HW, C)
+    return weights @ rows_of(features)  # (B, K, HW) @ (B, HW, C)
+
+
+def rows_of(map_: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images positions channels"]:
+    """One row a position."""
+    return map_.flatten(2).transpose(1, 2)
 
 
 def group_mask(groups: Int[Tensor, " images"], classes: int) -> Bool[Tensor, "images proxies"]:
@@ -74,6 +80,14 @@ class ProjectPixels(nn.Sequential):
             layers += [nn.Conv2d(inputs if step == 0 else outputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         super().__init__(*layers)
 
+    def forward(self, x: Float[Tensor, "images inputs h w"]) -> Float[Tensor, "images outputs h w"]:
+        """Layer by layer; where batch norm is fixed, it is part of the convolution."""
+        layers = list(self)
+        for conv, norm, act in zip(layers[0::3], layers[1::3], layers[2::3], strict=True):
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            x = act(convolve(x, *folded(conv, norm)) if can_fold(norm, x) else norm(conv(x)))
+        return x
+
 
 class InterImageContext(nn.Module):
     """From a batch's features to logits that are added to the base's.
@@ -117,7 +131,7 @@ class InterImageContext(nn.Module):
         images, _, h, w = mixed.shape
         visible = who_sees(images, self.classes, groups, visible, bank)
 
-        queries = _rows(self.query(mixed))  # (B, HW, D)
+        queries = rows_of(self.query(mixed))  # (B, HW, D)
         keys, values = self._keys_values(proxies)  # (B, K, D)
         image_context = attend(queries, keys, values)
 
@@ -128,7 +142,7 @@ class InterImageContext(nn.Module):
             group_values = torch.cat([group_values, bank_values], 1)
         group_context = attend(queries, group_keys, group_values, visible)
 
-        beside = torch.cat([image_context, group_context, _rows(mixed)], 2)  # (B, HW, 2D + C), as channels_last has it in memory
+        beside = torch.cat([image_context, group_context, rows_of(mixed)], 2)  # (B, HW, 2D + C), as channels_last has it in memory
         return self.classify(self.fuse(beside.transpose(1, 2).reshape(images, -1, h, w)))  # type: ignore[no-any-return]
 
     def _keys_values(
@@ -136,8 +150,3 @@ class InterImageContext(nn.Module):
     ) -> tuple[Float[Tensor, "images proxies keys"], Float[Tensor, "images proxies keys"]]:
         as_map = proxies.transpose(1, 2)[..., None]  # (B, C, K, 1): the 1×1 convolutions run over the proxies
         return self.key(as_map)[..., 0].transpose(1, 2), self.value(as_map)[..., 0].transpose(1, 2)
-
-
-def _rows(map_: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images positions channels"]:
-    """One row a position."""
-    return map_.flatten(2).transpose(1, 2)

@@ -105,11 +105,8 @@ def look(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cloc
     order = [int(i) for i in np.random.default_rng(config.seed).permutation(len(photos.ids))]
     seen = _Seen.from_section(journal.begun(STAGE))
     copies = Copies(min(config.max_training_photos, len(order)), base, config)
-    for position in seen.kept:
-        clock.look()
-        if (pixels := _read(photos, seen.indices[position], copies.side, seen.left_out)) is not None:
-            copies.add(pixels)
-    if len(copies) < len(seen.kept):  # one of them has gone since: the draw begins anew
+    if len(_read_again(seen.kept, seen.indices, copies, photos, seen.left_out, clock)) < len(seen.kept):
+        # One of them has gone since: the draw begins anew.
         seen, copies = _Seen(), Copies(len(copies.pixels), base, config)
     for index in order[seen.drawn :]:
         if len(seen.indices) >= MIN_PHOTOS and clock.spent(config.describe_share):
@@ -184,6 +181,19 @@ def _read(photos: PhotoSource, index: int, side: int, left_out: dict[str, str]) 
         return None
 
 
+def _read_again(
+    positions: Sequence[int], indices: Sequence[int], copies: Copies, photos: PhotoSource, left_out: dict[str, str], clock: Clock
+) -> list[int]:
+    """Adds the photos at `positions` of `indices` to `copies`; those positions that could still be read."""
+    found: list[int] = []
+    for position in positions:
+        clock.look()
+        if (pixels := _read(photos, indices[position], copies.side, left_out)) is not None:
+            copies.add(pixels)
+            found.append(position)
+    return found
+
+
 def _section(found: Look) -> Section:
     tensors = {"groups": torch.from_numpy(found.groups), "centres": torch.from_numpy(found.centres)}
     return Section(tensors, {"indices": found.indices, "chosen": found.chosen, "left_out": found.left_out, "alike": found.alike})
@@ -193,12 +203,7 @@ def _again(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cl
     """The look of an earlier run. Where a photo to learn from has gone since, what was learned with it is forgotten."""
     indices, left_out = list(section.facts["indices"]), dict(section.facts["left_out"])
     copies = Copies(len(section.facts["chosen"]), base, config)
-    chosen: list[int] = []
-    for position in section.facts["chosen"]:
-        clock.look()
-        if (pixels := _read(photos, indices[position], copies.side, left_out)) is not None:
-            copies.add(pixels)
-            chosen.append(position)
+    chosen = _read_again(section.facts["chosen"], indices, copies, photos, left_out, clock)
     if len(chosen) < MIN_PHOTOS:
         raise TooFewPhotos(left_out, len(chosen))
     groups, centres = section.tensors["groups"].numpy(), section.tensors["centres"].numpy()

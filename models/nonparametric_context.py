@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from models.context import class_proxies, who_sees
+from models.context import class_proxies, rows_of, who_sees
 from models.types import Features
 
 TEMPERATURE = 20.0  # ours: of the cosine similarities; chosen on 200 photos of the tuning half (docs/decisions/0005)
@@ -52,7 +52,7 @@ class NonParametricContext(nn.Module):
         units, proxies = self.describe(features)
         images, _, h, w = units.shape
         visible = who_sees(images, self.classes, groups, visible, bank)
-        queries = units.flatten(2).transpose(1, 2)  # (B, HW, C)
+        queries = rows_of(units)  # (B, HW, C)
         image_context = self._classes_of(queries, proxies)
 
         group_proxies = proxies.flatten(0, 1)  # (B·K, C): row b·K + k is photo b's class k

@@ -73,18 +73,21 @@ def self_train(
 ) -> TrainingLog:
     """Changes `segmenter` in place. Stops early, keeping what it has learned, where `out_of_time` turns true.
 
+    `config.runs` times from the same start, in another order and with other views each; what comes out is the mean of their weights.
     Goes on from what `journal` has of an earlier run: every step's randomness is its own, so the result is the same.
     """
     learner = Learner(segmenter, config, device, portions or Portions.fitting(device, config.group_size, config.photos_at_once))
     schedule = [
         (epoch, batch)
-        for epoch in range(config.epochs)
+        for epoch in range(config.runs * config.epochs)
         for batch in data.batches(config.group_size, np.random.default_rng([config.seed, epoch]))
     ]
     if journal is not None and (begun := journal.begun(STAGE)).facts:
         learner.restore(begun)
     while learner.done < len(schedule) and not out_of_time():
         epoch, batch = schedule[learner.done]
+        if epoch // config.epochs > learner.run:
+            learner.begin_again()
         rng = np.random.default_rng([config.seed, epoch, learner.done])
         learner.step(epoch, *_augmented(data, batch, rng, strong=config.strong_views))
         if journal is not None:
@@ -102,12 +105,30 @@ class Learner:
         self.mean = RunningMean(segmenter, config.teacher_decay) if config.teacher_decay else None
         self.segmenter, self.config, self.device, self.portions = segmenter, config, device, portions
         segmenter.eval().requires_grad_(True)  # eval: batch-norm statistics stay, no dropout
-        learning = segmenter if segmenter.use_context else segmenter.base
-        self.optimizer = torch.optim.AdamW(learning.parameters(), lr=config.learning_rate)
+        self.start = [parameter.detach().clone() for parameter in segmenter.parameters()]
+        self.optimizer = self._optimizer()
+        self.run, self.soup = 0, Soup()
         self.done = 0
-        """Steps."""
+        """Steps, of all runs."""
         self.losses: list[list[float]] = []
         """Of each epoch begun, step by step."""
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        learning = self.segmenter if self.segmenter.use_context else self.segmenter.base
+        return torch.optim.AdamW(learning.parameters(), lr=self.config.learning_rate)
+
+    def begin_again(self) -> None:
+        """The next run: from the start, with nothing of the last one but its weights in the soup."""
+        self._end_run()
+        put_back(self.segmenter, self.start)
+        self.optimizer, self.run = self._optimizer(), self.run + 1
+        if self.mean is not None:
+            self.mean = RunningMean(self.segmenter, self.config.teacher_decay)
+
+    def _end_run(self) -> None:
+        if self.mean is not None:
+            self.mean.copy_to(self.segmenter)
+        self.soup.add(self.segmenter, self.done - self.soup.steps)
 
     def step(self, epoch: int, pixels: Float[Tensor, "images 3 side side"], labels: Int64[Tensor, "images h2 w2"]) -> None:
         """Learns from one batch."""
@@ -138,17 +159,18 @@ class Learner:
         return float(loss.detach())
 
     def finish(self) -> None:
-        """Ends the learning; the running mean, where there is one, becomes the weights."""
+        """Ends the learning; the mean of the runs becomes the weights (of each run its running mean, where there is one)."""
         self.optimizer.zero_grad(set_to_none=True)
         self.segmenter.requires_grad_(False)
-        if self.mean is not None:
-            self.mean.copy_to(self.segmenter)
+        self._end_run()
+        self.soup.copy_to(self.segmenter)
 
     def to_section(self) -> Section:
         """For a checkpoint."""
-        means = {} if self.mean is None else {f"mean.{index}": value.clone() for index, value in enumerate(self.mean.weights)}
-        tensors = parameters_of(self.segmenter) | moments_of(self.optimizer) | means
-        return Section(tensors, {"done": self.done, "losses": self.losses, "at_once": self.portions.size})
+        means = {} if self.mean is None else numbered("mean", self.mean.weights)
+        tensors = parameters_of(self.segmenter) | moments_of(self.optimizer) | means | numbered("soup", self.soup.sums)
+        facts = {"done": self.done, "losses": self.losses, "at_once": self.portions.size, "run": self.run, "soup_steps": self.soup.steps}
+        return Section(tensors, facts)
 
     def restore(self, section: Section) -> None:
         """Goes on from a checkpoint."""
@@ -156,7 +178,10 @@ class Learner:
         restore_moments(self.optimizer, section.tensors)
         for index, value in enumerate([] if self.mean is None else self.mean.weights):
             value.copy_(section.tensors[f"mean.{index}"])
-        self.done = section.facts["done"]
+        self.soup.steps = section.facts["soup_steps"]
+        if self.soup.steps:
+            self.soup.sums = [section.tensors[f"soup.{index}"].clone() for index in range(len(self.start))]
+        self.done, self.run = section.facts["done"], section.facts["run"]
         self.losses = [list(of_epoch) for of_epoch in section.facts["losses"]]
         self.portions.size = min(self.portions.size, section.facts["at_once"])
 
@@ -177,8 +202,41 @@ class RunningMean:
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
         """The mean becomes the module's weights."""
-        for mean, parameter in zip(self.weights, module.parameters(), strict=True):
-            parameter.copy_(mean)
+        put_back(module, self.weights)
+
+
+class Soup:
+    """The mean of the weights of several trainings from one start, each as heavy as it has steps (model soups, arXiv 2203.05482)."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.sums: list[Tensor] = []
+        """Weights times steps, added up."""
+
+    @torch.no_grad()
+    def add(self, module: nn.Module, steps: int) -> None:
+        """One training's weights."""
+        scaled = [parameter * steps for parameter in module.parameters()]
+        self.sums = [total + more for total, more in zip(self.sums, scaled, strict=True)] if self.sums else scaled
+        self.steps += steps
+
+    @torch.no_grad()
+    def copy_to(self, module: nn.Module) -> None:
+        """The mean becomes the module's weights, where there is one."""
+        if self.steps:
+            put_back(module, [total / self.steps for total in self.sums])
+
+
+@torch.no_grad()
+def put_back(module: nn.Module, weights: Sequence[Tensor]) -> None:
+    """`weights`, in the order of the module's parameters, become its own."""
+    for parameter, value in zip(module.parameters(), weights, strict=True):
+        parameter.copy_(value)
+
+
+def numbered(prefix: str, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Copies under `prefix.0`, `prefix.1` …"""
+    return {f"{prefix}.{index}": value.clone() for index, value in enumerate(tensors)}
 
 
 @torch.no_grad()

@@ -32,6 +32,7 @@ from models.bases.errors import BaseNotAvailable
 from models.types import Cancelled, ModelFileError, PhotoUnavailable
 from workers.cache import BaseCache, UnknownBase
 from workers.codec import class_summary, encode_confidence, encode_labels
+from workers.memory import bound_allocator
 from workers.workshop import choose_device
 
 EXIT_FAILED, EXIT_CANNOT, EXIT_INTERRUPTED = 1, 2, 130
@@ -151,6 +152,7 @@ def main(
 ) -> None:
     """Read the list of photos from the standard input, do the work, tell the result."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    bound_allocator()
     files = [PhotoFile(Path(path), name) for path, name in json.load(sys.stdin)]
     with _failures(as_json):
         settings = Settings()

@@ -77,6 +77,7 @@ OURS = _table(
     Entry(Ours("ours_no_appearance", {"appearance": False}), "ours without appearance", seeds=3, ours=True, short=False),
     Entry(Ours("ours_no_context", {"context": False}), "ours without context", seeds=3, ours=True, short=False),
     Entry(Ours("ours_no_step_back", {"step_share": 1.0}), "ours without stepping back", seeds=3, ours=True, short=False),
+    Entry(Ours("ours_one_run", {"runs": 1}), "ours, one run", seeds=3, ours=True, short=False),
     Entry(Ours("ours_easy", {"easy_share": 0.67}), "ours, easiest 67 % of photos", ours=True, short=False),
     Entry(Ours("ours_teacher", {"teacher_decay": 0.95}), "ours with a mean teacher", ours=True, short=False),
     Entry(Ours("ours_anchor", {"anchor_weight": 0.5}), "ours with an anchor", ours=True, short=False),

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.bases.layers import PReLU, affine_prelu, can_fold, convolve, folded, prelu, scale_and_shift
 from models.bases.network import BaseNetwork
 from models.types import Features
 
@@ -44,7 +45,15 @@ class ConvNormAct(nn.Sequential):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         if act:
-            self.act = nn.PReLU(outputs)
+            self.act = PReLU(outputs)
+
+    def forward(self, x: Float[Tensor, "images inputs h w"]) -> Float[Tensor, "images outputs h2 w2"]:
+        """The three in turn, in evaluation mode as one convolution and a PReLU."""
+        if not can_fold(self.norm, x):
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
+        weight, bias = folded(self.conv, self.norm)
+        x = convolve(x, weight, bias, stride=self.conv.stride[0], groups=self.conv.groups)
+        return prelu(x, self.act.weight) if len(self) == 3 else x
 
 
 class NormAct(nn.Sequential):
@@ -53,13 +62,30 @@ class NormAct(nn.Sequential):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
-        self.act = nn.PReLU(channels)
+        self.act = PReLU(channels)
+
+    def forward(self, x: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images channels h w"]:
+        """Both in turn, in evaluation mode in one go."""
+        if not can_fold(self.norm, x):
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
+        return affine_prelu(x, *scale_and_shift(self.norm), self.act.weight)
 
 
 def branch_dilations(receptive_limit: int) -> list[int]:
     """Dilations of the branches: kernels 3, 5, 7, 9 where the limit admits them, 3 elsewhere; ascending."""
     kernels = sorted(k if (k := 3 + 2 * branch) <= receptive_limit else 3 for branch in range(BRANCHES))
     return [(kernel - 1) // 2 for kernel in kernels]
+
+
+class Depthwise(nn.Conv2d):
+    """A 3×3 depth-wise convolution without bias."""
+
+    def __init__(self, channels: int, stride: int, dilation: int) -> None:
+        super().__init__(channels, channels, 3, stride, padding=dilation, dilation=dilation, groups=channels, bias=False)
+
+    def forward(self, input: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images channels h2 w2"]:
+        """As torch's."""
+        return convolve(input, self.weight, stride=self.stride[0], dilation=self.dilation[0], groups=self.groups)
 
 
 class EESP(nn.Module):
@@ -69,13 +95,10 @@ class EESP(nn.Module):
         super().__init__()
         reduced = outputs // BRANCHES
         self.reduce = ConvNormAct(inputs, reduced, groups=BRANCHES)
-        self.branches = nn.ModuleList(
-            nn.Conv2d(reduced, reduced, 3, stride, padding=dilation, dilation=dilation, groups=reduced, bias=False)
-            for dilation in branch_dilations(receptive_limit)
-        )
+        self.branches = nn.ModuleList(Depthwise(reduced, stride, dilation) for dilation in branch_dilations(receptive_limit))
         self.fuse = NormAct(outputs)
         self.expand = ConvNormAct(outputs, outputs, groups=BRANCHES, act=False)
-        self.act = nn.PReLU(outputs)
+        self.act = PReLU(outputs)
         self.residual = stride == 1
 
     def forward(self, x: Float[Tensor, "images channels h w"]) -> Float[Tensor, "images out_channels h2 w2"]:
@@ -96,7 +119,7 @@ class Downsample(nn.Module):
         super().__init__()
         self.eesp = EESP(inputs, outputs - inputs, receptive_limit, stride=2)
         self.photo = nn.Sequential(ConvNormAct(3, 3, 3), ConvNormAct(3, outputs, act=False))
-        self.act = nn.PReLU(outputs)
+        self.act = PReLU(outputs)
 
     def forward(
         self, x: Float[Tensor, "images channels h w"], thumbnail: Float[Tensor, "images 3 h2 w2"]
@@ -124,9 +147,23 @@ class PyramidPool(nn.Module):
         """The map pooled at all scales and merged, at its own size."""
         x = self.project(x)
         maps = [self._at_scale(x, level, scale) for level, scale in zip(self.levels, PYRAMID_SCALES, strict=True)]
-        fused = F.channel_shuffle(self.fuse(torch.cat(maps, 1)), len(PYRAMID_SCALES))
-        out: Tensor = self.act(self.out(self.merge(fused)))
+        if can_fold(self.fuse.norm, x) and can_fold(self.merge.norm, x):
+            merged = self._merged(maps)
+        else:
+            merged = self.merge(F.channel_shuffle(self.fuse(torch.cat(maps, 1)), len(PYRAMID_SCALES)))
+        out: Tensor = self.act(convolve(merged, self.out.weight, self.out.bias))
         return out
+
+    def _merged(self, maps: Sequence[Float[Tensor, "images slim h w"]]) -> Float[Tensor, "images slim h w"]:
+        """Fuse, shuffle, merge, level by level: group s of the merging convolution sees channel s of every level."""
+        fuse = zip(*(values.chunk(len(maps)) for values in (*scale_and_shift(self.fuse.norm), self.fuse.act.weight)), strict=True)
+        weight, bias = folded(self.merge.conv, self.merge.norm)
+        total = None
+        for level, (map_, values) in enumerate(zip(maps, fuse, strict=True)):
+            part = convolve(affine_prelu(map_, *values), weight[:, level, None], bias if level == 0 else None, groups=len(weight))
+            total = part if total is None else total + part
+        assert total is not None
+        return prelu(total, self.merge.act.weight)
 
     @staticmethod
     def _at_scale(x: Tensor, level: nn.Module, scale: float) -> Tensor:

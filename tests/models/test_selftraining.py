@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -6,8 +7,9 @@ import torch
 from torch import nn
 
 import models
+from models.memory import Portions
 from models.preprocess import shrink
-from models.selftraining import RunningMean, TrainingSet, is_finite, self_train, step_back
+from models.selftraining import Learner, RunningMean, Soup, TrainingSet, _augmented, is_finite, self_train, step_back
 
 CONFIG = models.PersonalizeConfig(epochs=2, group_size=2)
 
@@ -21,8 +23,6 @@ def data(photos) -> TrainingSet:
 
 
 def trained(tiny: models.Base, data: TrainingSet, config: models.PersonalizeConfig, stop_after: int = 10**6) -> torch.nn.Module:
-    import copy
-
     segmenter = copy.deepcopy(tiny.segmenter)
     steps: list[int] = []
     self_train(
@@ -79,6 +79,49 @@ def test_out_of_time_keeps_what_was_learned(tiny: models.Base, data: TrainingSet
     one, all_steps = trained(tiny, data, CONFIG, stop_after=1), trained(tiny, data, CONFIG)
     assert distance(one, tiny.segmenter) > 0
     assert distance(one, all_steps) > 0
+
+
+def run_alone(tiny: models.Base, data: TrainingSet, config: models.PersonalizeConfig, run: int, steps: int = 10**6) -> list[torch.Tensor]:
+    """What the `run`-th training of several comes to, with nothing before it."""
+    segmenter = copy.deepcopy(tiny.segmenter)
+    learner = Learner(segmenter, config, tiny.device, Portions(1))
+    epochs = range(run * config.epochs, (run + 1) * config.epochs)
+    schedule = [(e, batch) for e in epochs for batch in data.batches(config.group_size, np.random.default_rng([config.seed, e]))]
+    first = run * len(schedule)
+    learner.losses = [[0.0]] * epochs[0]
+    for number, (epoch, batch) in enumerate(schedule[:steps], first):
+        learner.step(epoch, *_augmented(data, batch, np.random.default_rng([config.seed, epoch, number]), strong=True))
+    return [parameter.detach() for parameter in segmenter.parameters()]
+
+
+def test_the_mean_of_two_runs_is_learned(tiny: models.Base, data: TrainingSet) -> None:
+    both = trained(tiny, data, replace(CONFIG, runs=2))
+    first, second = run_alone(tiny, data, CONFIG, 0), run_alone(tiny, data, CONFIG, 1)
+    for parameter, one, two in zip(both.parameters(), first, second, strict=True):
+        torch.testing.assert_close(parameter, (one + two) / 2, rtol=1e-4, atol=1e-6)
+    alone = trained(tiny, data, replace(CONFIG, runs=1))
+    for parameter, one in zip(alone.parameters(), first, strict=True):
+        torch.testing.assert_close(parameter, one, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_that_was_cut_short_counts_by_its_steps(tiny: models.Base, data: TrainingSet) -> None:
+    # Two epochs of two batches a run: four steps of the first, one of the second.
+    cut = trained(tiny, data, replace(CONFIG, runs=2), stop_after=5)
+    first, second = run_alone(tiny, data, CONFIG, 0), run_alone(tiny, data, CONFIG, 1, steps=1)
+    for parameter, one, two in zip(cut.parameters(), first, second, strict=True):
+        torch.testing.assert_close(parameter, (4 * one + two) / 5, rtol=1e-4, atol=1e-6)
+
+
+def test_a_soup_by_hand() -> None:
+    module, soup = nn.Linear(1, 1, bias=False), Soup()
+    nn.init.constant_(module.weight, 7.0)
+    soup.copy_to(module)
+    assert float(module.weight) == 7.0  # of nothing: the weights stay
+    for weight, steps in ((1.0, 2), (4.0, 1)):
+        nn.init.constant_(module.weight, weight)
+        soup.add(module, steps)
+    soup.copy_to(module)
+    assert float(module.weight) == 2.0
 
 
 def test_stepping_back_by_hand() -> None:
