@@ -86,7 +86,7 @@ fmt: $(INSTALLED) ## Format the code
 
 # Listed only where the benchmark exists.
 ifneq ($(wildcard benchmarks/quality.py),)
-.PHONY: bench-quality bench-quality-short bench-guard bench-speed bench-new-photos bench-memory bench-load bench-uploads
+.PHONY: bench-quality bench-quality-short bench-guard bench-speed bench-layers bench-new-photos bench-memory bench-load bench-uploads
 bench-quality: $(INSTALLED) ## The survey: every method on 15 galleries (many hours; continues where it was broken off)
 	$(BIN)/python -m benchmarks.quality
 
@@ -95,6 +95,9 @@ bench-quality-short: $(INSTALLED) ## The survey on three small galleries, about 
 
 bench-speed: $(INSTALLED) ## What a photo costs with a personal model, as a ratio to the base
 	$(BIN)/python -m benchmarks.speed
+
+bench-layers: $(INSTALLED) ## ESPNetv2's layers as we compute them on a CPU beside torch's own, in turns
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.layers
 
 bench-new-photos: $(INSTALLED) ## A personal model on photos that came after it, and its context bank beside the whole group (about 15 minutes)
 	$(BIN)/python -m benchmarks.new_photos

@@ -14,7 +14,7 @@ from models.preprocess import normalize, shrink
 from models.selftraining import TrainingSet, self_train
 from models.types import Features
 
-CONFIG = models.PersonalizeConfig(epochs=1, group_size=4)
+CONFIG = models.PersonalizeConfig(epochs=1, runs=1, group_size=4)
 
 
 @pytest.fixture(scope="module")

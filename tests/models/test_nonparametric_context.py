@@ -115,7 +115,7 @@ def random_lraspp() -> Base:
 
 def test_a_torchvision_base_personalises_end_to_end(random_lraspp: Base, photos) -> None:
     album = Album((*(photo[::4, ::4].copy() for photo in photos[:3]), photos[0][::4, ::-4].copy()))
-    config = models.PersonalizeConfig(budget_seconds=120.0, scales=(1.0,), epochs=1)
+    config = models.PersonalizeConfig(budget_seconds=120.0, scales=(1.0,), epochs=1, runs=1)
     result = models.personalize(random_lraspp, album, config)
     assert result.report["base"] == "lraspp_mobilenet_v3_large"
     assert result.candidate is not None, result.verdict

@@ -14,7 +14,7 @@ from models.gallery import snap
 from models.look import Copies
 from tests.models.conftest import Album
 
-QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, keep_share_shifted=0.85)
+QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, runs=1, keep_share_shifted=0.85)
 
 
 @pytest.fixture(scope="module")

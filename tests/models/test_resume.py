@@ -19,7 +19,7 @@ from models.preprocess import shrink
 from models.resume import Journal, moments_of, restore_moments
 from tests.models.conftest import Album
 
-QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=2, group_size=2, guard_photos=3)
+QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, runs=2, group_size=2, guard_photos=3)
 
 
 class Died(Exception):
@@ -137,7 +137,7 @@ def test_what_was_not_saved_is_done_again_and_the_file_is_the_same(
 
 
 def test_a_mean_teacher_and_an_anchor_resume_too(tiny: models.Base, small: Album, saved_every_step: None) -> None:
-    config = replace(QUICK, epochs=1, teacher_decay=0.9, anchor_weight=0.5, appearance=False)
+    config = replace(QUICK, teacher_decay=0.9, anchor_weight=0.5, appearance=False)
     whole = models.personalize(tiny, small, config)
     result, _, breaks = run_until_done(5, tiny, small, config, checkpoints=Memory())
     assert breaks >= 1
@@ -154,7 +154,7 @@ def test_step_1_resumes_too(tiny: models.Base, small: Album, tmp_path, saved_eve
         mask[: mask.shape[0] // 2] = 8 + index
         Image.fromarray(mask).save(tmp_path / "masks" / f"{index}.png")
     source = LabelledFolder.open(tmp_path)
-    config = replace(QUICK, epochs=1, guard_photos=2)
+    config = replace(QUICK, runs=1, guard_photos=2)
     whole = models.personalize(tiny, small, config, source=source)
     result, _, breaks = run_until_done(5, tiny, small, config, source=source, checkpoints=Memory())
     assert breaks >= 3

@@ -11,7 +11,7 @@ from models.memory import Portions
 from models.preprocess import shrink
 from models.selftraining import Learner, RunningMean, Soup, TrainingSet, _augmented, is_finite, self_train, step_back
 
-CONFIG = models.PersonalizeConfig(epochs=2, group_size=2)
+CONFIG = models.PersonalizeConfig(epochs=2, runs=1, group_size=2)
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ class Method:
             on_progress(progress)
 
         self.ids.append(tuple(photos.ids))
-        quick = replace(config, epochs=1, scales=(1.0,), guard_photos=2, appearance=False)
+        quick = replace(config, epochs=1, runs=1, scales=(1.0,), guard_photos=2, appearance=False)
         self.results.append(self._real(base, photos, quick, on_progress=hear, **callbacks))  # type: ignore[arg-type]
         return self.results[-1]
 
