@@ -1,8 +1,8 @@
 """The layers of a small network on a CPU, computed the fast way: the same values as torch's own modules but for the order of float sums.
 
-PyTorch's kernels for a few of ESPNetv2's layers are slow on a CPU (docs/decisions/0025): the gradient of PReLU, the gradient of a dilated
-depth-wise convolution's weights, batch norm whose statistics are frozen, grouped convolutions of a handful of channels. Everything here is
-for batch norm in evaluation mode; `can_fold` says where that holds, and the networks use the plain modules elsewhere.
+PyTorch's kernels for a few of ESPNetv2's layers are slow on a CPU (docs/decisions/0025): the gradient of PReLU, both gradients of a strided
+and dilated depth-wise convolution, batch norm whose statistics are frozen, grouped convolutions of a handful of channels. What has to do
+with batch norm is for evaluation mode: `can_fold` says where that holds, and the networks use torch's batch norm elsewhere.
 
 Maps are (images, channels, h, w) in channels_last order; a *row* of one holds w·channels values, so that per-channel values tiled w times
 meet long inner loops.
