@@ -77,7 +77,7 @@ def _scores(after: Scores, before: Scores) -> dict[str, Any]:
 
 def _guard(base: Base, gallery: UserGallery, pixels: torch.Tensor, adapted: Adapted) -> dict[str, Any]:
     """What the guard judges, and the scores of what is served where it refuses what was learned (`benchmarks.verdicts`)."""
-    comparison = compare(base, pixels, adapted)
+    comparison = compare(base, gallery, pixels, adapted)
     found: dict[str, Any] = {
         "figures": {name: round(value, 5) for name, value in comparison.figures().items()},
         "counts": counts_to_json(comparison),

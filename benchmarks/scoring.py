@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +17,15 @@ from benchmarks.galleries import UserGallery
 from benchmarks.survey.interface import Adapted, Forward, Segment
 from models.bases.registry import Base
 from models.comparison import Comparison, Views, views
+from models.config import PersonalizeConfig
 from models.gallery import network_input, snap
 from models.inference import enlarge_labels
 from models.metrics import Scorer, class_iou, foreground_iou
 from models.preprocess import shrink
+from models.pseudo_labels import average_predictions
 
 BATCH = 8
 """Photos that a network sees together: matters for those that normalise with the batch's own statistics."""
-COMPARED_PHOTOS = 48
-"""How many photos of a gallery the label-free comparison looks at, evenly drawn."""
-
 RESCALED = 0.75
 """Of the side, for the comparison's look at another scale."""
 
@@ -85,17 +85,33 @@ def _or_none(value: float) -> float | None:
 
 
 @torch.no_grad()
-def compare(base: Base, pixels: UInt8[Tensor, "photos 3 side side"], adapted: Adapted) -> Comparison:
-    """Base and adapted network side by side on photos drawn evenly from the gallery."""
-    positions = np.unique(np.linspace(0, len(pixels) - 1, min(COMPARED_PHOTOS, len(pixels))).astype(int))
-    plain = base.segmenter.base
-    before: Forward = adapted.before or (lambda x: plain(x).logits)
+def compare(base: Base, gallery: UserGallery, pixels: UInt8[Tensor, "photos 3 side side"], adapted: Adapted) -> Comparison:
+    """Base and adapted network side by side on photos drawn evenly from the gallery, as many as the service's guard looks at.
+
+    As there, both are also compared with what the base says on average over sizes and mirror images.
+    """
+    config = PersonalizeConfig()
+    positions = np.unique(np.linspace(0, len(pixels) - 1, min(config.guard_photos, len(pixels))).astype(int))
+    own = copy.copy(base.segmenter)
+    own.use_context = False
+    before: Forward = adapted.before or (lambda x: own(x).logits)
     comparison = Comparison(base.classes)
     for start in range(0, len(positions), BATCH):
-        x = network_input(pixels[torch.from_numpy(positions[start : start + BATCH])], base.info.side, base.device)
-        plain_size = before(x).shape[2:]
-        comparison.add(looked_at(_sized(before, plain_size), x), looked_at(_sized(adapted.forward, plain_size), x))
+        drawn = positions[start : start + BATCH]
+        batch = pixels[torch.from_numpy(drawn)]
+        x = network_input(batch, base.info.side, base.device)
+        size = tuple(before(x).shape[2:])
+        plain, changed = looked_at(_sized(before, size), x), looked_at(_sized(adapted.forward, size), x)
+        averaged = average_predictions(own, batch, side=base.info.side, scales=config.scales, device=base.device, size=size[0]).argmax(1)
+        for index, position in enumerate(drawn):
+            comparison.add(one(plain, index), one(changed, index), photo_id=gallery.ids[position], reference=averaged[[index]])
     return comparison
+
+
+def one(batch: Views, index: int) -> Views:
+    """The views of one photo of a batch."""
+    rescaled = None if batch.rescaled is None else batch.rescaled[[index]]
+    return Views(batch.probabilities[[index]], batch.mirrored[[index]], rescaled)
 
 
 def _sized(forward: Forward, size: Sequence[int]) -> Forward:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from models.bases.registry import BaseInfo
 from models.comparison import Comparison
 from models.counts import Counts
 from models.guard import GuardLimits, judge, settle
+from models.steadiness import VIEWS
 from models.types import Verdict
+
+STEADINESS = tuple(f"{view}_{when}" for view in VIEWS for when in ("before", "after"))
+"""What is kept photo by photo: the pairs of which the guard wants to know how much chance is in their sum."""
 
 
 def counts_to_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison's sums: matrices as [row, column, value] of what is not 0."""
-    return {"confident_limit": comparison.confident_limit, **_to_json(comparison.total)}
+    """The comparison's sums: matrices as [row, column, value] of what is not 0. STEADINESS photo by photo, each matrix one line."""
+    photos = {photo_id: {name: _to_line(getattr(counts, name)) for name in STEADINESS} for photo_id, counts in comparison.photos.items()}
+    return {"confident_limit": comparison.confident_limit, **_to_json(comparison.total), "by_photo": photos}
 
 
 def comparison_from(stored: dict[str, Any], classes: int) -> Comparison:
-    """The comparison that a cell stored, without its photos. Raises KeyError where the cell is of an older comparison."""
+    """The comparison that a cell stored; of its photos it knows what STEADINESS names, and nothing in cells of before 2026-11-29.
+
+    Raises KeyError where the cell is of an older comparison.
+    """
     comparison = Comparison(classes, stored["confident_limit"])
     comparison.total = _from_json(stored, classes)
+    for photo_id, lines in stored.get("by_photo", {}).items():
+        steadiness: dict[str, Any] = {name: _from_line(line, classes) for name, line in lines.items()}
+        comparison.photos[photo_id] = replace(Counts.none(classes), **steadiness)
     return comparison
 
 
@@ -75,6 +87,17 @@ def _from_json(stored: dict[str, Any], classes: int) -> Counts:
         else:
             values[field.name] = found
     return Counts(**values)
+
+
+def _to_line(pairs: Int64[np.ndarray, "classes classes"]) -> str:
+    return " ".join(f"{row}:{column}:{int(pairs[row, column])}" for row, column in np.argwhere(pairs))
+
+
+def _from_line(line: str, classes: int) -> Int64[np.ndarray, "classes classes"]:
+    pairs = np.zeros((classes, classes), np.int64)
+    for row, column, pixels in (map(int, entry.split(":")) for entry in line.split()):
+        pairs[row, column] = pixels
+    return pairs
 
 
 def _number(value: np.generic) -> int | float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.comparison import Comparison
+from models.steadiness import class_consistency_error
 from models.types import Verdict
 
 
@@ -34,14 +35,18 @@ class GuardLimits:
     max_rescale_drop: float = 0.02
     """… and with that of the photo at another size by this much."""
     max_class_consistency_drop: float = 0.02
-    """Agreement of the two views, as the mean IoU over classes, may fall by this much: small classes count as much as large ones."""
+    """Agreement of the two views, as the mean IoU over classes, may fall by this much: small classes count as much as large ones; …"""
+    class_consistency_errors: float = 2.0
+    """… and by this many of its standard errors over the photos (`models.steadiness`): a class may be one object of one photo."""
     max_reference_drop: float = 0.04
     """Agreement with the averaged predictions, from which the pseudo labels came, may fall by this much."""
 
 
 def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:
-    """The verdict on a personal model from its comparison with the base."""
+    """The verdict on a personal model from its comparison with the base. Where photos are not told apart, no drop is put down to chance."""
     figures = comparison.figures()
+    if "class_consistency_after" in figures and (error := class_consistency_error(comparison)) is not None:
+        figures["class_consistency_drop_error"] = error
     if gone := collapsed(comparison, limits):
         names = ", ".join(class_names[index] for index in gone)
         return Verdict(False, "class_collapse", f"Kept the base model, because the personal one all but stopped seeing: {names}.", figures)
@@ -72,7 +77,8 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
             return Verdict(False, "size_dependent", f"Kept the base model, because {says}.", figures)
     if "class_consistency_after" in figures:
         drop = figures["class_consistency_before"] - figures["class_consistency_after"]
-        if drop > limits.max_class_consistency_drop:
+        by_chance = limits.class_consistency_errors * figures.get("class_consistency_drop_error", 0.0)
+        if drop > max(limits.max_class_consistency_drop, by_chance):
             says = f"class by class, the personal one agrees {100 * drop:.1f} points less with itself on mirrored and resized photos"
             return Verdict(False, "unsteady_classes", f"Kept the base model, because {says}.", figures)
     if "reference_agreement_after" in figures:
