@@ -8,7 +8,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from benchmarks.recipes import GalleryRecipe, Kind
-from benchmarks.survey.methods import METHODS
+from benchmarks.survey.methods import BASE, METHODS, SURVEY
 
 UNGUARDED = "ours_without_guard"
 """A row made from the cells of `ours`: what its candidates would have scored, had nobody asked the guard."""
@@ -52,6 +52,20 @@ class Mean:
     fbiou: float
     miou_gain: float
     fbiou_gain: float
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A method of the survey beside ours on the galleries that both were measured on; gains in points over the base's plain pass."""
+
+    title: str
+    galleries: int
+    miou_gain: float
+    fbiou_gain: float
+    ours_miou_gain: float
+    ours_fbiou_gain: float
+    ahead: int
+    """Galleries on which ours has the larger gain in mIoU."""
 
 
 def rows(cells: Iterable[dict[str, Any]]) -> list[Row]:
@@ -108,6 +122,26 @@ def mean(table: Sequence[Row], method: str, kind: Kind) -> Mean | None:
         return None
     values = {name: fmean(getattr(row, name) for row in own) for name in ("miou", "fbiou", "miou_gain", "fbiou_gain")}
     return Mean(len(own), **values)
+
+
+def duels(table: Sequence[Row]) -> list[Duel]:
+    """Every method of the survey beside ours, in the order of the table of methods; not the base, nor those that share no gallery."""
+    ours = {row.gallery: row for row in table if row.method == "ours"}
+    rivals = [method for method in methods_of(table) if method in SURVEY and method != BASE]
+    pairs = {method: [(row, ours[row.gallery]) for row in table if row.method == method and row.gallery in ours] for method in rivals}
+    return [_duel(found) for found in pairs.values() if found]
+
+
+def _duel(pairs: Sequence[tuple[Row, Row]]) -> Duel:
+    return Duel(
+        title=pairs[0][0].title,
+        galleries=len(pairs),
+        miou_gain=fmean(row.miou_gain for row, _ in pairs),
+        fbiou_gain=fmean(row.fbiou_gain for row, _ in pairs),
+        ours_miou_gain=fmean(ours.miou_gain for _, ours in pairs),
+        ours_fbiou_gain=fmean(ours.fbiou_gain for _, ours in pairs),
+        ahead=sum(ours.miou_gain > row.miou_gain for row, ours in pairs),
+    )
 
 
 def kinds_of(table: Sequence[Row]) -> list[tuple[Kind, str]]:

@@ -8,14 +8,16 @@ from statistics import fmean
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.summary import Mean, Row, galleries_of, kinds_of, mean, methods_of
+from benchmarks.summary import Mean, Row, duels, galleries_of, kinds_of, mean, methods_of
 
 
 def print_tables(table: Sequence[Row], console: Console) -> None:
     """Gallery by gallery, then the means."""
     for gallery in galleries_of(table):
         console.print(gallery_table([row for row in table if row.gallery == gallery], methods_of(table)))
-    console.print(means_table(table))
+    console.print(_table("Means: mIoU / FBIoU in percent, gain over the base's plain pass in points", *means_rows(table)))
+    if duels(table):
+        console.print(_table("Beside ours, on the galleries that both were measured on: gain in mIoU / FBIoU", *duel_rows(table)))
 
 
 def gallery_table(own: Sequence[Row], order: Sequence[str]) -> Table:
@@ -60,10 +62,22 @@ def means_rows(table: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return heading, lines
 
 
-def means_table(table: Sequence[Row]) -> Table:
-    """The means, for the terminal."""
-    heading, lines = means_rows(table)
-    found = Table(title="Means: mIoU / FBIoU in percent, gain over the base's plain pass in points")
+def duel_rows(table: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Heading and lines of `duels`."""
+    heading = ["method", "galleries", "its gain", "gain of ours there", "ours ahead in mIoU"]
+    lines = [
+        [
+            duel.title, str(duel.galleries), f"{duel.miou_gain:+.1f} / {duel.fbiou_gain:+.1f}",
+            f"{duel.ours_miou_gain:+.1f} / {duel.ours_fbiou_gain:+.1f}", f"{duel.ahead} of {duel.galleries}",
+        ]
+        for duel in duels(table)
+    ]  # fmt: skip
+    return heading, lines
+
+
+def _table(title: str, heading: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    """For the terminal."""
+    found = Table(title=title)
     for name in heading:
         found.add_column(name, justify="left" if name == "method" else "right")
     for line in lines:
@@ -85,6 +99,9 @@ def markdown(table: Sequence[Row]) -> str:
         own = {row.gallery: row for row in table if row.method == method}
         cells = [f"{own[g].miou_gain:+.1f} / {own[g].fbiou_gain:+.1f}" if g in own else "" for g in galleries]
         gains.append([next(iter(own.values())).title, *cells])
+    if duels(table):
+        words = "Beside ours, each on the galleries that both were measured on (gain in mIoU / FBIoU, mean over these galleries):"
+        parts += [words, _markdown_table(*duel_rows(table))]
     parts += ["Gain in mIoU / FBIoU, gallery by gallery:", _markdown_table(["method", *(titles[g] for g in galleries)], gains)]
     return "\n\n".join(parts) + "\n"
 

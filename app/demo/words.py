@@ -15,6 +15,8 @@ FIGURE_WORDS = {
     "reference_agreement": "Same class as the base's average over several views",
     "reference_miou": "Overlap of each class with that average, mean",
     "rescale_miou": "Overlap of each class with itself at another size, mean",
+    "class_consistency": "Overlap of each class with itself, mean of both",
+    "class_consistency_drop_error": "Of the change of that mean, what chance moves (standard error)",
     "background": "Called background",
 }
 """The guard's figures that are shares, and what each is called; a figure not named here is shown under its own name."""

@@ -54,6 +54,8 @@ def test_a_cell_is_readable(data: Path, tmp_path: Path, small: None) -> None:
     assert cell["guard"]["code"]
     assert 0 <= cell["figures"]["confident_agreement"] <= 1
     assert sum(value for _, _, value in cell["counts"]["moved"]) == 3 * (SIDE // 2) ** 2
+    assert set(cell["counts"]["by_photo"]) == {"f0", "f1", "f3"}
+    assert {"reference_agreement_before", "reference_agreement_after"} <= set(cell["figures"])  # what the service's guard is told, too
     base = json.loads(next(tmp_path.glob("*source_only*.json")).read_text())
     assert (base["miou"], base["fbiou"]) == (cell["base_miou"], cell["base_fbiou"])
     assert base["figures"]["changed_share"] == 0

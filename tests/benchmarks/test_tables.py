@@ -11,7 +11,7 @@ from benchmarks import guard, plots, quality
 from benchmarks.cells import CellSpec, CellStore
 from benchmarks.recipes import JUNK_GALLERIES, REPORTED, GalleryRecipe, Kind
 from benchmarks.sheets import chosen_photos
-from benchmarks.summary import UNGUARDED, mean, rows
+from benchmarks.summary import UNGUARDED, duels, mean, rows
 from benchmarks.survey.methods import METHODS
 from benchmarks.tables import markdown, print_tables
 from models.bases.registry import available_bases
@@ -64,16 +64,25 @@ def test_a_mean_is_over_all_galleries_or_none() -> None:
     assert mean(table, "tent", Kind.SHIFTED) is None
 
 
+def test_a_duel_is_on_the_galleries_of_both() -> None:
+    (duel,) = duels(rows(CELLS))  # Tent was measured on the farm alone, the base is no rival
+    assert (duel.title, duel.galleries, duel.ahead) == ("Tent", 1, 1)
+    assert (duel.miou_gain, duel.fbiou_gain, duel.ours_miou_gain, duel.ours_fbiou_gain) == (-5.0, 10.0, 4.0, 5.0)
+    assert duels(rows([cell("tent", FARM, 35.0), cell("ours", PETS, 46.0)])) == []
+
+
 def test_tables_in_words() -> None:
     console = Console(file=StringIO(), width=160)
     print_tables(rows(CELLS), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "camera-shifted (2)" in text
     assert "1/2" in text
+    assert "Beside ours" in text
     lines = markdown(rows(CELLS)).splitlines()
     assert lines[2].startswith("| method | camera-shifted (2) | gain |")
     assert any(line.startswith("| ours | 45.0 / 57.5 | +5.0 / +7.5 |") for line in lines)
     assert "| ours | +4.0 / +5.0 | +6.0 / +10.0 |" in lines
+    assert "| Tent | 1 | -5.0 / +10.0 | +4.0 / +5.0 | 1 of 1 |" in lines
 
 
 def test_bars_are_drawn(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from benchmarks.verdicts import comparison_from, counts_to_json, judged, verdict
 from models.bases.registry import available_bases
 from models.comparison import Comparison, Views
 from models.guard import GuardLimits
+from models.steadiness import class_consistency_error
 
 INFO = next(info for info in available_bases() if info.name == "espnetv2")
 CLASSES = len(INFO.class_names)
@@ -39,6 +40,23 @@ def test_a_comparison_survives_its_json() -> None:
     given = Comparison(CLASSES)
     given.add(*(Views(logits.softmax(1), logits.flip(3).argmax(1), logits.roll(1, 3).argmax(1)) for logits in (first, second)))
     assert comparison_from(counts_to_json(given), CLASSES).figures() == pytest.approx(given.figures(), abs=1e-4)
+
+
+def test_the_photos_of_a_stored_comparison_tell_how_much_is_chance() -> None:
+    given = Comparison(CLASSES)
+    for index, after in enumerate((SAME, LOST, SAME)):
+        moved = Views(view(after).probabilities, LOST[None, None], LOST[None, None])
+        given.add(view(SAME), moved, photo_id=f"p{index}")
+    error = class_consistency_error(given)
+    assert error is not None and error > 0
+    assert class_consistency_error(comparison_from(counts_to_json(given), CLASSES)) == pytest.approx(error)
+
+
+def test_cells_that_do_not_tell_photos_apart_are_judged_by_the_drop_alone() -> None:
+    stored = counts_to_json(comparison(SAME))
+    del stored["by_photo"]
+    assert "class_consistency_drop_error" not in verdict_of(cell(counts=stored), INFO).figures
+    assert "class_consistency_drop_error" in verdict_of(cell(), INFO).figures
 
 
 def test_what_a_method_that_looked_itself_saw_is_judged() -> None:
