@@ -6,9 +6,7 @@ from typer.testing import CliRunner
 
 import models
 from benchmarks.layers import main, of_torchs_own, typer
-from benchmarks.runner import ALLOCATOR
 from models.bases.layers import PReLU
-from workers import memory
 
 
 def test_the_network_of_torchs_own_modules_says_the_same(tiny: models.Base) -> None:
@@ -27,10 +25,3 @@ def test_both_are_measured(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "layers.json").read_text())
     assert set(found) == {"plain pass", "training step"}
     assert all(seconds > 0 for medians in found.values() for seconds in medians.values())
-
-
-def test_a_cell_keeps_memory_as_a_worker_does() -> None:
-    assert {
-        "MALLOC_MMAP_THRESHOLD_": str(memory._LARGE_BLOCK_BYTES),
-        "MALLOC_TRIM_THRESHOLD_": str(memory._KEPT_BYTES),
-    } == ALLOCATOR
