@@ -12,6 +12,7 @@ from models.clock import STAGES
 from models.datasets import LabelledFolder
 from models.gallery import snap
 from models.look import Copies
+from models.steadiness import class_consistency_error
 from tests.models.conftest import Album
 
 QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, runs=1, keep_share_shifted=0.85)
@@ -30,7 +31,9 @@ def test_a_real_album_gets_a_personal_model(result: models.Personalization, albu
 
 def test_what_the_guard_judged_comes_with_the_result(result: models.Personalization) -> None:
     assert result.learned is not None
-    assert result.learned.figures() == result.verdict.figures
+    chance = class_consistency_error(result.learned)
+    assert chance is not None
+    assert result.learned.figures() | {"class_consistency_drop_error": chance} == result.verdict.figures
     assert result.candidate is not None
     assert (result.unlearned is None) == (result.shown_as is None) == (not result.candidate.appearance.changes_anything)
 
