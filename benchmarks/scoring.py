@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.galleries import UserGallery
 from benchmarks.survey.interface import Adapted, Forward, Segment
 from models.bases.registry import Base
+from models.check import RESCALED
 from models.comparison import Comparison, Views, views
 from models.config import PersonalizeConfig
 from models.gallery import network_input, snap
@@ -26,8 +27,6 @@ from models.pseudo_labels import average_predictions
 
 BATCH = 8
 """Photos that a network sees together: matters for those that normalise with the batch's own statistics."""
-RESCALED = 0.75
-"""Of the side, for the comparison's look at another scale."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ def print_tables(table: Sequence[Row], console: Console) -> None:
     for gallery in galleries_of(table):
         console.print(gallery_table([row for row in table if row.gallery == gallery], methods_of(table)))
     console.print(_table("Means: mIoU / FBIoU in percent, gain over the base's plain pass in points", *means_rows(table)))
-    if duels(table):
-        console.print(_table("Beside ours, on the galleries that both were measured on: gain in mIoU / FBIoU", *duel_rows(table)))
+    heading, lines = duel_rows(table)
+    if lines:
+        console.print(_table("Beside ours, on the galleries that both were measured on: gain in mIoU / FBIoU", heading, lines))
 
 
 def gallery_table(own: Sequence[Row], order: Sequence[str]) -> Table:
@@ -99,9 +100,10 @@ def markdown(table: Sequence[Row]) -> str:
         own = {row.gallery: row for row in table if row.method == method}
         cells = [f"{own[g].miou_gain:+.1f} / {own[g].fbiou_gain:+.1f}" if g in own else "" for g in galleries]
         gains.append([next(iter(own.values())).title, *cells])
-    if duels(table):
+    heading, lines = duel_rows(table)
+    if lines:
         words = "Beside ours, each on the galleries that both were measured on (gain in mIoU / FBIoU, mean over these galleries):"
-        parts += [words, _markdown_table(*duel_rows(table))]
+        parts += [words, _markdown_table(heading, lines)]
     parts += ["Gain in mIoU / FBIoU, gallery by gallery:", _markdown_table(["method", *(titles[g] for g in galleries)], gains)]
     return "\n\n".join(parts) + "\n"
 

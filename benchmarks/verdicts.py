@@ -12,10 +12,10 @@ from models.bases.registry import BaseInfo
 from models.comparison import Comparison
 from models.counts import Counts
 from models.guard import GuardLimits, judge, settle
-from models.steadiness import VIEWS
+from models.steadiness import AFTER, BEFORE
 from models.types import Verdict
 
-STEADINESS = tuple(f"{view}_{when}" for view in VIEWS for when in ("before", "after"))
+STEADINESS = (*BEFORE, *AFTER)
 """What is kept photo by photo: the pairs of which the guard wants to know how much chance is in their sum."""
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Int64
 from models.comparison import Comparison
 from models.counts import Counts, mean_iou
 
-VIEWS = ("mirror", "rescale")
+BEFORE, AFTER = ("mirror_before", "rescale_before"), ("mirror_after", "rescale_after")
+"""The matrices of `Counts` that say how steady the base and the personal model are, view by view."""
 Pairs = Int64[np.ndarray, "classes classes"]
 
 
@@ -29,7 +30,7 @@ def class_consistency_error(comparison: Comparison) -> float | None:
     if len(photos) < 2:
         return None
     among = comparison.total.shown_by_both()
-    before, after = ([_without_each(photos, f"{view}_{when}") for view in VIEWS] for when in ("before", "after"))
+    before, after = ([_without_each(photos, name) for name in names] for names in (BEFORE, AFTER))
     drops = [
         class_consistency_drop([view[index] for view in before], [view[index] for view in after], among) for index in range(len(photos))
     ]
