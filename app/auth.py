@@ -135,7 +135,12 @@ def authenticate(database: Database, text: str) -> Principal:
     now = utc_now()
     if token.last_used_at is None or now - token.last_used_at >= _LAST_USED_EVERY:
         _note_use(database, token.id, now)
-    return Principal(token_id=token.id, kind=TokenKind(token.kind), user_id=token.user_id, expires_at=token.expires_at)
+    return Principal(token_id=token.id, kind=TokenKind(token.kind), user_id=token.user_id, expires_at=ends_at(token))
+
+
+def ends_at(token: Token) -> datetime | None:
+    """When it ceases to be valid: when it expires or is revoked, which lies ahead where it was replaced with a grace; None: never."""
+    return min((at for at in (token.expires_at, token.revoked_at) if at is not None), default=None)
 
 
 def _find(database: Database, text: str) -> Token | None:
@@ -151,7 +156,8 @@ def _find(database: Database, text: str) -> Token | None:
 
 
 def _is_valid(now: datetime) -> ColumnElement[bool]:
-    return and_(Token.revoked_at.is_(None), or_(Token.expires_at.is_(None), Token.expires_at > now))
+    ends = (Token.revoked_at, Token.expires_at)
+    return and_(*(or_(end.is_(None), end > now) for end in ends))
 
 
 def _note_use(database: Database, token_id: str, now: datetime) -> None:

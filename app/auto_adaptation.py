@@ -15,7 +15,7 @@ from sqlalchemy import ScalarSelect, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import freshness
+from app import base_choice, freshness
 from app.clock import utc_now
 from app.db import Database
 from app.errors import AppError
@@ -76,11 +76,12 @@ def _take_care(session: Session, settings: Settings, user_id: str, newest: datet
     except AppError as error:
         log.info("auto_adaptation.not_allowed", user_id=user_id, code=error.code)
         return None
+    named = base_choice.kept_base(session, user_id)
     job = Job(
         user_id=user_id,
         kind=JobKind.ADAPTATION,
-        base=_default_base(session, settings),
-        request={"budget_seconds": budget_seconds, "seed": 0, "auto": True},
+        base=named or _default_base(session, settings),
+        request={"budget_seconds": budget_seconds, "seed": 0, "base": named, "auto": True},
     )
     session.add(job)
     session.flush()

@@ -36,25 +36,24 @@ class Freshness:
 
 def of_model(session: Session, user_id: str, model: PersonalModel) -> Freshness:
     """The user's gallery against what this version saw of it."""
-    job = None if model.job_id is None else session.execute(_adaptations(user_id).where(Job.id == model.job_id)).scalar_one_or_none()
-    seen_at = (None if job is None else gallery_read_at(job)) or model.created_at
-    photos, newer = _count(session, user_id, None), _count(session, user_id, seen_at)
+    photos, newer = _count(session, user_id, None), _count(session, user_id, _seen_at(session, user_id, model))
     saw = model.report.get("photos")
     removed = max(0, saw - (photos - newer)) if isinstance(saw, int) else 0
     return Freshness(photos, newer, removed)
 
 
 def needs_adaptation(session: Session, settings: Settings, user_id: str) -> bool:
-    """Whether `adapt: auto` should adapt: no model yet, or a large share of the gallery is newer than the model.
+    """Whether `adapt: auto` should adapt: no model yet, or a large share of the gallery is newer than the last look at it.
 
-    Without a model, a refused adaptation counts: the same photos would be refused again.
+    A refused adaptation has looked, too: the same photos would be refused again. So has, where an earlier model was put back in
+    use, the later one: otherwise the next request would undo that.
     """
     model = session.execute(select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.active)).scalar_one_or_none()
-    if model is not None:
-        return of_model(session, user_id, model).newer_share >= settings.stale_gallery_share
-    refused = _adaptations(user_id).where(Job.status == JobStatus.REFUSED).order_by(Job.id.desc()).limit(1)
-    job = session.execute(refused).scalar_one_or_none()
-    seen_at = None if job is None else gallery_read_at(job)
+    outcomes = [JobStatus.REFUSED] if model is None else [JobStatus.REFUSED, JobStatus.SUCCEEDED]
+    newest = _adaptations(user_id).where(Job.status.in_(outcomes)).order_by(Job.id.desc()).limit(1)
+    job = session.execute(newest).scalar_one_or_none()
+    looks = [None if model is None else _seen_at(session, user_id, model), None if job is None else gallery_read_at(job)]
+    seen_at = max((at for at in looks if at is not None), default=None)
     if seen_at is None:
         return True
     return _count(session, user_id, seen_at) >= settings.stale_gallery_share * max(1, _count(session, user_id, None))
@@ -64,6 +63,11 @@ def gallery_read_at(job: Job) -> datetime | None:
     """When the adaptation's last attempt read which photos there are; None before it has begun."""
     readings = [span["started_at"] for span in job.timeline or () if span["stage"] == _READING_STAGE]
     return datetime.fromisoformat(readings[-1]) if readings else job.started_at
+
+
+def _seen_at(session: Session, user_id: str, model: PersonalModel) -> datetime:
+    job = None if model.job_id is None else session.execute(_adaptations(user_id).where(Job.id == model.job_id)).scalar_one_or_none()
+    return (None if job is None else gallery_read_at(job)) or model.created_at
 
 
 def _adaptations(user_id: str) -> Select[Job]:

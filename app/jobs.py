@@ -110,9 +110,9 @@ def report_progress(
     )
 
 
-def pin_model_version(session: Session, lease: Lease, version: int) -> None:
-    """Write which model this job uses or made; 0 is the base."""
-    _write(session, lease, model_version=version)
+def pin_model_version(session: Session, lease: Lease, version: int, *, base: str | None = None) -> None:
+    """Write which model this job uses or made; 0 is the base. `base`: of that model, where it is not the job's so far."""
+    _write(session, lease, model_version=version, **({} if base is None else {"base": base}))
 
 
 def succeed(session: Session, lease: Lease, *, report: dict[str, Any] | None = None, model_version: int | None = None) -> None:

@@ -227,12 +227,13 @@ def choose_appearance(
     at_once: int = BATCH,
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, distances: None,
     heed: Callable[[], None] = nothing,
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Choice:
     """First the light at the base's own side, then the side under that light, unless the photos are out of focus (`fine_detail`).
 
     `pixels`: small copies of the gallery's photos.
     `known`: distances that an earlier run has measured; `on_step` hears of each that is new, with all so far. `at_once`: photos that go
-    through the network together; `heed` is asked before each pass.
+    through the network together; `heed` is asked before each pass. `out_of_time` too: what has been measured by then is chosen from.
     """
     positions = np.unique(np.linspace(0, len(pixels) - 1, min(SAMPLE, len(pixels))).round().astype(int)).tolist()
     sample = pixels[positions]
@@ -241,19 +242,23 @@ def choose_appearance(
     sides = sorted({snap(base.info.side * share) for share in shares} - {base.info.side}, reverse=True)
     distances = dict(known or {})
 
-    def distance_of(name: str, appearance: Appearance) -> float:
+    def distance_of(name: str, appearance: Appearance) -> float | None:
         if name not in distances:
-            distances[name] = _distance(base, appearance, sample, at_once, heed)
+            found = _distance(base, appearance, sample, at_once, heed, out_of_time)
+            if found is None:
+                return None
+            distances[name] = found
             on_step(len(distances), len(lights) + len(sides), distances)
         return distances[name]
 
-    for appearance in lights:
-        distance_of(appearance.kind, appearance)
-    light = _best_light(lights, distances)
+    measured = [appearance for appearance in lights if distance_of(appearance.kind, appearance) is not None]
+    if not measured:
+        return Choice(lights[0], distances)
+    light = _best_light(measured, distances)
     best, nearest = light, distances[light.kind] * (1 - MIN_GAIN)
     for side in sides:
         smaller = Appearance(light.gain, light.offset, side, light.kind, smaller=True)
-        if (found := distance_of(f"side {side}", smaller)) < nearest:
+        if (found := distance_of(f"side {side}", smaller)) is not None and found < nearest:
             best, nearest = smaller, found
     return Choice(best, distances)
 
@@ -264,10 +269,20 @@ def _best_light(candidates: Sequence[Appearance], distances: dict[str, float]) -
     return best if distances[best.kind] < (1 - MIN_GAIN) * distances[untouched.kind] else untouched
 
 
-def _distance(base: Base, appearance: Appearance, pixels: UInt8[Tensor, "photos 3 h w"], at_once: int, heed: Callable[[], None]) -> float:
+def _distance(
+    base: Base,
+    appearance: Appearance,
+    pixels: UInt8[Tensor, "photos 3 h w"],
+    at_once: int,
+    heed: Callable[[], None],
+    out_of_time: Callable[[], bool],
+) -> float | None:
+    """None where time ran out meanwhile."""
     distance = StatisticsDistance(base.segmenter.base)
     for start in range(0, len(pixels), at_once):
         heed()
+        if out_of_time():
+            return None
         shown = appearance.show(resize_batch(pixels[start : start + at_once], appearance.side))
         distance.add(network_input(shown, appearance.side, base.device))
     return distance.value()

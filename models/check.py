@@ -88,10 +88,10 @@ def check(
         if clock.spent(1.0) and done >= ENOUGH:
             break
         photo_id = photos.ids[seen.indices[seen.chosen[position]]]
-        pixels, group = seen.pixels[[position]], int(seen.chosen_groups[position])
+        pixels = seen.pixels[[position]]
         before = _views(lambda x, scale: base.segmenter(network_input(x, snap(scale * base.info.side), base.device)).logits, pixels, size)
-        plain = before if unlearned is None else _views(partial(_served, unlearned, base, group), pixels, size)
-        after = _views(partial(_served, candidate, base, group), pixels, size)
+        plain = before if unlearned is None else _views(partial(_served, unlearned, base), pixels, size)
+        after = _views(partial(_served, candidate, base), pixels, size)
         found.learned.add(plain, after, photo_id=photo_id, reference=averaged[[position]].long().to(base.device))
         found.to_candidate.add(before, after, photo_id=photo_id)
         found.to_unlearned.add(before, plain, photo_id=photo_id)
@@ -112,8 +112,8 @@ def stored_file(section: Section, name: str) -> bytes | None:
     return section.tensors[name].numpy().tobytes() if name in section.tensors else None
 
 
-def _served(model: PersonalModel, base: Base, group: int, x: UInt8[Tensor, "1 3 h w"], scale: float) -> Float[Tensor, "1 classes h2 w2"]:
-    return personal_logits(model, x, base.device, group, scale=scale)
+def _served(model: PersonalModel, base: Base, x: UInt8[Tensor, "1 3 h w"], scale: float) -> Float[Tensor, "1 classes h2 w2"]:
+    return personal_logits(model, x, base.device, scale=scale)
 
 
 def _views(

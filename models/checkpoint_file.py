@@ -17,7 +17,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-FORMAT = "personalseg-checkpoint-3"
+FORMAT = "personalseg-checkpoint-4"
 """Changes whenever a stage keeps other things, or does other things with them."""
 METADATA = "personalseg"
 

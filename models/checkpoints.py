@@ -103,6 +103,8 @@ def save_delta(base: Base, adapted: Segmenter, bank: ContextBank, appearance: Ap
             raise ModelFileError(f"{name} of the adapted model is not finite")
         if change.dim() == 1:
             vectors.append(change.to(torch.float16))
+            if not torch.isfinite(vectors[-1]).all():
+                raise ModelFileError(f"{name} of the adapted model is too large for its file")
             continue
         rows, scale = _quantize(change.flatten(1))
         deltas.append(rows.flatten())

@@ -17,10 +17,12 @@ class PersonalizeConfig:
     group_size: int = 8  # METHOD, "Grouping": about 8 photos a group
     describe_side: int = 224  # ours: photos are grouped on small copies
     describe_share: float = 0.25  # ours: at most this share of the budget goes into looking at the gallery
-    max_training_photos: int = 160  # ours: an even draw over the groups of a larger gallery
+    max_training_photos: int = 160  # ours: of a larger gallery so many, drawn at random; they make the groups
 
     appearance: bool = True
     """Whether the gallery's appearance is aligned with the training photos' (`models.appearance`)."""
+    appearance_share: float = 0.1
+    """At most this share of the budget goes into choosing it (ours)."""
     context: bool = True
     """Whether labels, training and serving use the inter-image context."""
     source_share: float = 0.35

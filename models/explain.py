@@ -93,7 +93,7 @@ def shift_of(counts: Counts, index: int, class_names: Sequence[str]) -> Shift:
         lost=int(lost.sum()) / pixels,
         lost_to=None if target is None else class_names[target],
         lost_confidence=float(counts.confidence_before[index, elsewhere].sum()) / max(1, int(lost.sum())),
-        renamed=target not in (None, BACKGROUND) and 2 * int(lost.sum()) > int(counts.area_before[index]),
+        renamed=target not in (None, BACKGROUND) and 2 * int(lost[target]) > int(counts.area_before[index]),
         gained=int(gained.sum()) / pixels,
         gained_from=None if source is None else class_names[source],
         gained_confidence=float(counts.confidence_before[elsewhere, index].sum()) / max(1, int(gained.sum())),

@@ -47,6 +47,10 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
     figures = comparison.figures()
     if "class_consistency_after" in figures and (error := class_consistency_error(comparison)) is not None:
         figures["class_consistency_drop_error"] = error
+    if not np.isfinite(list(figures.values())).all():
+        # No comparison with a limit would refuse it.
+        finite = {name: value for name, value in figures.items() if np.isfinite(value)}
+        return Verdict(False, "diverged", "Kept the base model, because the personal one's answers are no numbers.", finite)
     if gone := collapsed(comparison, limits):
         names = ", ".join(class_names[index] for index in gone)
         return Verdict(False, "class_collapse", f"Kept the base model, because the personal one all but stopped seeing: {names}.", figures)
@@ -91,6 +95,15 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
     kept, changed = f"{100 * figures['confident_agreement']:.1f} %", f"{100 * figures['changed_share']:.1f} %"
     sentence = f"The personal model is in use: it keeps {kept} of what the base is sure of and changes {changed} of all pixels."
     return Verdict(True, "accepted", sentence, figures)
+
+
+def untrained(shown_as: str | None) -> Verdict:
+    """Where the budget was used up before the first step of training: what is left is the appearance, where that changes anything."""
+    if shown_as is None:
+        sentence = "Kept the base model, because the time was over before anything was learned from these photos: allow it more."
+        return Verdict(False, "no_time_to_learn", sentence)
+    sentence = f"Photos are shown to the base model {shown_as}. Nothing was learned beyond that, because the time was over: allow it more."
+    return Verdict(True, "appearance_only", sentence)
 
 
 def collapsed(comparison: Comparison, limits: GuardLimits) -> list[int]:

@@ -18,6 +18,7 @@ from models.preprocess import shrink
 from models.types import Cancelled, Features, Segmentation
 
 STRIP_VALUES = 32 * 2**20  # ours: class scores held at once while enlarging, so that a 100-megapixel photo costs no more than a small one
+WIDEST = 2**16  # pixels; ours: a wider photo is enlarged in strips of columns, so that one of its strips is no larger
 
 
 @torch.inference_mode()
@@ -71,21 +72,34 @@ def enlarge_labels(
 
     Raises Cancelled where `should_stop` turns true between two strips.
     """
-    height, width = size
-    wide = F.interpolate(logits[None], (logits.shape[1], width), mode="bilinear", align_corners=False)[0]  # (K, h, W)
+    labels = torch.empty(size, dtype=torch.uint8)
+    confidence = torch.empty(size, dtype=torch.float32)
+    if size[1] > WIDEST:
+        _enlarge_into(labels.T, confidence.T, logits.transpose(1, 2), should_stop)
+    else:
+        _enlarge_into(labels, confidence, logits, should_stop)
+    return labels, confidence
+
+
+def _enlarge_into(
+    labels: UInt8[Tensor, "height width"],
+    confidence: Float[Tensor, "height width"],
+    logits: Float[Tensor, "classes h w"],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Strips of rows: of none is more than its own scores held, however wide the photo is beside its height."""
+    height, width = labels.shape
     rows = (torch.arange(height) + 0.5) * logits.shape[1] / height - 0.5
     rows = rows.clamp(0, logits.shape[1] - 1)
     above = rows.floor().long()
     below = (above + 1).clamp(max=logits.shape[1] - 1)
     fraction = (rows - above)[None, :, None]
-    labels = torch.empty(size, dtype=torch.uint8)
-    confidence = torch.empty(size, dtype=torch.float32)
-    strip = max(1, STRIP_VALUES // (width * logits.shape[0]))
+    strip = max(1, STRIP_VALUES // (max(width, logits.shape[2]) * logits.shape[0]))
     for top in range(0, height, strip):
         if should_stop():
             raise Cancelled
         part = slice(top, min(height, top + strip))
-        scores = torch.lerp(wide[:, above[part]], wide[:, below[part]], fraction[:, part])
+        low = torch.lerp(logits[:, above[part]], logits[:, below[part]], fraction[:, part])
+        scores = F.interpolate(low[None], (low.shape[1], width), mode="bilinear", align_corners=False)[0]  # (K, strip, W)
         best = scores.softmax(0).max(0)
         labels[part], confidence[part] = best.indices.to(torch.uint8), best.values
-    return labels, confidence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from models.checkpoint_file import Section
 from models.clock import Clock
 from models.config import PersonalizeConfig
 from models.gallery import network_input, resize_batch, snap
-from models.grouping import describe, group_photos
+from models.grouping import describe, group_photos, nearest_group
 from models.preprocess import shrink
 from models.resume import Journal
 from models.types import PhotoSource, PhotoUnavailable
@@ -62,6 +62,10 @@ class Look:
     def group_of(self, photos: PhotoSource) -> dict[str, int]:
         """Photo id → group, of the photos looked at."""
         return {photos.ids[index]: int(group) for index, group in zip(self.indices, self.groups, strict=True)}
+
+    def first(self, count: int) -> Look:
+        """The same with the first `count` photos to learn from only."""
+        return replace(self, chosen=self.chosen[:count], pixels=self.pixels[:count])
 
     def shown(self, positions: Sequence[int]) -> UInt8[Tensor, "photos 3 side side"]:
         """Some of `pixels`, in the appearance."""
@@ -125,12 +129,22 @@ def look(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cloc
         clock.step(seen.drawn, len(order))
     if len(copies) < MIN_PHOTOS:
         raise TooFewPhotos(seen.left_out, len(seen.indices))
-    groups, centres = group_photos(np.stack(seen.rows), seed=config.seed, size=config.group_size)
+    groups, centres = _grouped(np.stack(seen.rows), seen.kept, config)
     by_group = [int(i) for i in np.argsort(groups[seen.kept], kind="stable")]
     chosen = [seen.kept[i] for i in by_group]
     found = Look(seen.indices, groups, centres, chosen, copies.pixels[by_group], seen.left_out, seen.alike)
     journal.finish(STAGE, lambda: _section(found))
     return found
+
+
+def _grouped(
+    rows: Float[np.ndarray, "seen deep_channels"], kept: Sequence[int], config: PersonalizeConfig
+) -> tuple[Int64[np.ndarray, " seen"], Float[np.ndarray, "groups deep_channels"]]:
+    """The photos learned from make the groups, so that each has about `group_size` to learn from together; the others join them."""
+    learned, centres = group_photos(rows[kept], seed=config.seed, size=config.group_size)
+    group_of = dict(zip(kept, learned.tolist(), strict=True))
+    groups = [group_of[i] if i in group_of else nearest_group(row, centres) for i, row in enumerate(rows)]
+    return np.array(groups, dtype=np.int64), centres
 
 
 def learned_side(base: Base, config: PersonalizeConfig) -> int:

@@ -6,7 +6,7 @@ Source-free (METHOD, "Decisions"): the gallery's photos are all it sees. Determi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,13 +18,14 @@ from models.comparison import Comparison
 from models.config import PersonalizeConfig
 from models.datasets import LabelledFolder
 from models.explain import changes
-from models.guard import GuardLimits, settle
+from models.guard import GuardLimits, settle, untrained
+from models.held_out import learned_from
 from models.look import MIN_PHOTOS, TooFewPhotos, look
 from models.memory import Portions
 from models.report import left_out_json, report_of
 from models.resume import CheckpointStore, Journal, hash_of
 from models.selftraining import is_finite
-from models.stages import Run, align_with, as_stored, pseudo_labels, shown_by, teacher, train
+from models.stages import OutOfTime, Run, align_with, as_stored, pseudo_labels, shown_by, teacher, train
 from models.types import PhotoSource, Progress, Verdict
 
 
@@ -83,8 +84,13 @@ def personalize(
     start = teacher(run)
     aligned = None if source is None else align_with(run, source, start, shown, choice.appearance.side)
     clock.stage("labelling")
-    labels = pseudo_labels(run, start, shown, choice)
-    if not labels.teach_something:
+    try:
+        labels = pseudo_labels(run, start, shown, choice)
+    except OutOfTime:
+        verdict = untrained(None)
+        return Personalization(None, verdict, seen.group_of(photos), report(verdict, seen, choice))
+    seen, shown = (found.first(len(labels.averaged)) for found in (seen, shown))
+    if not labels.teach_something(learned_from(len(seen.pixels), config)):
         verdict = Verdict(False, "nothing_to_learn", "Kept the base model, because it sees nothing but background in these photos.")
         return Personalization(None, verdict, seen.group_of(photos), report(verdict, seen, choice))
 
@@ -94,13 +100,20 @@ def personalize(
     if not is_finite(adapted):
         verdict = Verdict(False, "diverged", "Kept the base model, because the training did not converge.")
         return Personalization(None, verdict, seen.group_of(photos), report(verdict, *told))
+    learned_nothing = log.steps == 0 and not (aligned and aligned.steps)
+    if learned_nothing and not choice.appearance.changes_anything:
+        verdict = untrained(None)
+        return Personalization(None, verdict, seen.group_of(photos), report(verdict, *told))
     clock.stage("checking")
     candidate = as_stored(run, adapted, shown, "candidate")
     unlearned, shown_as = None, None
     if choice.appearance.changes_anything:
         unlearned, shown_as = as_stored(run, teacher(run), shown, "unlearned"), choice.appearance.words
     comparisons = check(base, unlearned, candidate, photos, seen, labels.averaged, config, clock, journal)
-    verdict = settle(comparisons.learned, shown_as, limits, base.info.class_names)
+    verdict = untrained(shown_as) if learned_nothing else settle(comparisons.learned, shown_as, limits, base.info.class_names)
+    if verdict.code == "accepted" and log.steps < log.planned_steps:
+        cut = f"{verdict.sentence} Its time was over after {log.steps} of {log.planned_steps} steps: more time may make it better."
+        verdict = replace(verdict, sentence=cut)
     model = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
     changed = comparisons.to_unlearned if verdict.code == "appearance_only" else comparisons.to_candidate
     whole_report = report(verdict, *told) | changes(changed, base.info.class_names)

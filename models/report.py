@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,7 +71,9 @@ def report_of(
     if aligned is not None:
         report["alignment"] = {"steps": aligned.steps, "planned_steps": aligned.planned_steps}
     if log is not None:
-        report["training"] = {"steps": log.steps, "planned_steps": log.planned_steps, "losses": [round(loss, 4) for loss in log.losses]}
+        # JSON knows no NaN, which a training that diverged has.
+        losses = [round(loss, 4) if math.isfinite(loss) else None for loss in log.losses]
+        report["training"] = {"steps": log.steps, "planned_steps": log.planned_steps, "losses": losses}
     return report
 
 

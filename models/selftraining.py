@@ -180,7 +180,7 @@ class Learner:
             value.copy_(section.tensors[f"mean.{index}"])
         self.soup.steps = section.facts["soup_steps"]
         if self.soup.steps:
-            self.soup.sums = [section.tensors[f"soup.{index}"].clone() for index in range(len(self.start))]
+            self.soup.sums = [section.tensors[f"soup.{i}"].to(weight.device, copy=True) for i, weight in enumerate(self.start)]
         self.done, self.run = section.facts["done"], section.facts["run"]
         self.losses = [list(of_epoch) for of_epoch in section.facts["losses"]]
         self.portions.size = min(self.portions.size, section.facts["at_once"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -26,13 +27,17 @@ from models.gallery import network_input
 from models.grouping import group_runs
 from models.held_out import learned_from
 from models.labels import BACKGROUND, IGNORE
-from models.look import Look
+from models.look import MIN_PHOTOS, Look
 from models.memory import Portions
 from models.pseudo_labels import Prediction, average_predictions, class_thresholds, concatenate, easy_photos, most_likely, select
 from models.resume import Journal, parameters_of, restore_parameters
 from models.segmenter import Segmenter
 from models.selftraining import STAGE as TRAINING
 from models.selftraining import TrainingLog, TrainingSet, is_finite, self_train, step_back
+
+
+class OutOfTime(Exception):
+    """The budget is used up before anything could be learned."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,13 @@ def _choice(run: Run, seen: Look, parts: int) -> Choice:
         run.journal.note("aligning", lambda: Section(facts={"distances": dict(distances)}))
         run.clock.step(step, parts * steps)
 
+    out_of_time = lambda: run.clock.spent(run.config.describe_share + run.config.appearance_share)  # noqa: E731
+
     def choice(at_once: int) -> Choice:
         known = run.journal.begun("aligning").facts.get("distances")
-        return choose_appearance(run.base, seen.pixels, known=known, at_once=at_once, on_step=on_step, heed=run.portions.heed)
+        return choose_appearance(
+            run.base, seen.pixels, known=known, at_once=at_once, on_step=on_step, heed=run.portions.heed, out_of_time=out_of_time
+        )
 
     return run.portions.attempt(choice)
 
@@ -104,20 +113,35 @@ def is_shifted(run: Run, choice: Choice) -> bool:
 
 @torch.no_grad()
 def label(run: Run, segmenter: Segmenter, shown: Look, side: int) -> Prediction:
-    """Averaged predictions for the photos to learn from, group batch by group batch; fewer scales once time runs short."""
+    """Averaged predictions for the photos to learn from, group batch by group batch; fewer scales once time runs short.
+
+    Of the first of them only, where it runs out: half of what is left after `label_share` is for the training. Raises OutOfTime where
+    it does so before MIN_PHOTOS are labelled.
+    """
+    soon = run.config.describe_share + run.config.label_share
+    end = (soon + 1 - run.config.guard_share) / 2
+
+    def heed() -> None:
+        run.portions.heed()
+        if run.clock.spent(end):
+            raise OutOfTime
+
     batches = group_runs(shown.chosen_groups, run.config.group_size)
     size = run.base.info.side // 2
     begun = run.journal.begun("labelling")
     parts = [Prediction(**begun.tensors)] if begun.facts else []
     for done in range(begun.facts.get("batches", 0), len(batches)):
         pixels = shown.shown(batches[done])
-        scales = (1.0,) if run.clock.spent(run.config.describe_share + run.config.label_share) else run.config.scales
-        average = partial(
-            average_predictions, segmenter, pixels, side=side, scales=scales, device=run.base.device, size=size, heed=run.portions.heed
-        )
-        parts.append(run.portions.attempt(lambda at_once, average=average: most_likely(average(at_once=at_once))))  # type: ignore[misc]
+        scales = (1.0,) if run.clock.spent(soon) else run.config.scales
+        average = partial(average_predictions, segmenter, pixels, side=side, scales=scales, device=run.base.device, size=size, heed=heed)
+        try:
+            parts.append(run.portions.attempt(lambda at_once, average=average: most_likely(average(at_once=at_once))))  # type: ignore[misc]
+        except OutOfTime:
+            break
         run.journal.note("labelling", lambda done=done: Section(concatenate(parts)._asdict(), {"batches": done + 1}))  # type: ignore[misc]
         run.clock.step(done + 1, len(batches))
+    if sum(len(part.labels) for part in parts) < MIN_PHOTOS:
+        raise OutOfTime
     return concatenate(parts)
 
 
@@ -131,14 +155,14 @@ class Labels:
     """The same where it is sure enough, IGNORE elsewhere."""
     thresholds: Float[Tensor, " classes"]
 
-    @property
-    def teach_something(self) -> bool:
-        """Whether any pixel has a label that is not background."""
-        return bool(((self.selected != IGNORE) & (self.selected != BACKGROUND)).any())
+    def teach_something(self, positions: Sequence[int]) -> bool:
+        """Whether any pixel of these photos has a label that is not background."""
+        learned = self.selected[list(positions)]
+        return bool(((learned != IGNORE) & (learned != BACKGROUND)).any())
 
 
 def pseudo_labels(run: Run, segmenter: Segmenter, shown: Look, choice: Choice) -> Labels:
-    """Averaged predictions, of which each class keeps its most confident pixels."""
+    """Averaged predictions, of which each class keeps its most confident pixels; of fewer photos where time ran out. Raises OutOfTime."""
     if (finished := run.journal.finished("labelling")) is not None:
         return Labels(**finished.tensors)
     prediction = label(run, segmenter, shown, choice.appearance.side)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -12,6 +12,8 @@ from PIL import Image
 _PALETTE_BYTES = 256 * 3
 # The confidence is nearly noise: a higher level takes much longer and saves little.
 _CONFIDENCE_COMPRESSION = 3
+_LABELS = 256
+_STRIP_PIXELS = 4 * 2**20
 
 
 class PhotoUnreadable(ValueError):
@@ -33,7 +35,9 @@ def encode_labels(labels: UInt8[np.ndarray, "height width"], palette: Sequence[t
 
 def encode_confidence(confidence: Float[np.ndarray, "height width"]) -> bytes:
     """An 8-bit grey PNG; 255 stands for certainty."""
-    scaled = np.rint(np.clip(confidence, 0.0, 1.0) * 255.0).astype(np.uint8)
+    scaled = np.empty(confidence.shape, dtype=np.uint8)
+    for rows in _strips(confidence.shape):
+        scaled[rows] = np.rint(np.clip(confidence[rows], 0.0, 1.0) * 255.0)
     return _png(Image.fromarray(scaled), compress_level=_CONFIDENCE_COMPRESSION)
 
 
@@ -43,19 +47,28 @@ def class_summary(
     names: Sequence[str],
 ) -> list[dict[str, object]]:
     """The classes present: id, name, share of the photo's area in [0, 1], mean confidence in [0, 1]; largest first."""
-    flat = labels.ravel()
-    pixels = np.bincount(flat, minlength=len(names))
-    confidences = np.bincount(flat, weights=confidence.ravel(), minlength=len(names))
+    pixels, confidences = np.zeros(_LABELS, dtype=np.int64), np.zeros(_LABELS)
+    for rows in _strips(labels.shape):  # numpy counts with 16 bytes a pixel
+        flat = labels[rows].ravel()
+        pixels += np.bincount(flat, minlength=_LABELS)
+        confidences += np.bincount(flat, weights=confidence[rows].ravel(), minlength=_LABELS)
     present = [int(index) for index in np.argsort(-pixels, kind="stable") if pixels[index] and index < len(names)]
     return [
         {
             "id": index,
             "name": names[index],
-            "area_share": round(float(pixels[index] / flat.size), 6),
+            "area_share": round(float(pixels[index] / labels.size), 6),
             "mean_confidence": round(float(confidences[index] / pixels[index]), 4),
         }
         for index in present
     ]
+
+
+def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Strips of rows, so that what is computed of a mask beside it stays small however large the photo is."""
+    height, width = shape
+    rows = max(1, _STRIP_PIXELS // max(1, width))
+    return (slice(top, top + rows) for top in range(0, height, rows))
 
 
 def _png(image: Image.Image, **options: int) -> bytes:

@@ -108,7 +108,7 @@ def personalize_folder(
         except PhotoUnavailable as error:
             result.rejected.append({"path": str(file.path), "reason": str(error)})
             continue
-        mask = segment(base, photo, found.model, group=found.groups.get(str(file.path)))
+        mask = segment(base, photo, found.model)
         _write_photo(out, file, mask, base, decoder, result)
     on_step("done", 1.0)
     return result

@@ -51,8 +51,14 @@ class StoredModel:
     """A version of a personal model, as its row tells it."""
 
     version: int
+    base: str
     blob_key: str
     sha256: str
+
+    @classmethod
+    def of(cls, row: PersonalModel) -> StoredModel:
+        """From its row."""
+        return cls(row.version, row.base, row.blob_key, row.sha256)
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def segment_photos(workshop: Workshop, held: HeldJob) -> None:
     """Do the job and close its row. Raises Cancelled, LeaseLost, and whatever spoils the whole job."""
     with workshop.database.write() as session:
         plan = _plan(session, held.job_id)
-        jobs.pin_model_version(session, held.lease, plan.version)
+        jobs.pin_model_version(session, held.lease, plan.version, base=plan.base)
     already_done = plan.photo_count - len(plan.pending)
     held.report("loading", already_done, plan.photo_count, already_done / max(1, plan.photo_count))
     base = base_for(workshop, held, plan.base)
@@ -102,7 +108,8 @@ def _plan(session: Session, job_id: str) -> SegmentationPlan:
     )
     rows = session.execute(items).all()
     pending = [Photo(image, photo_key(job.user_id, sha)) for image, sha, status in rows if status == ItemStatus.PENDING]
-    return SegmentationPlan(job.user_id, job.base, _choose_model(session, job), pending, len(rows))
+    model = _choose_model(session, job)
+    return SegmentationPlan(job.user_id, job.base if model is None else model.base, model, pending, len(rows))
 
 
 def _choose_model(session: Session, job: Job) -> StoredModel | None:
@@ -110,14 +117,17 @@ def _choose_model(session: Session, job: Job) -> StoredModel | None:
     wanted = job.request.get("model", "personal") if job.model_version is None else job.model_version
     if wanted in ("base", BASE_VERSION):
         return None
-    of_user = select(PersonalModel).where(PersonalModel.user_id == job.user_id, PersonalModel.base == job.base)
+    of_user = select(PersonalModel).where(PersonalModel.user_id == job.user_id)
+    on_base = of_user.where(PersonalModel.base == job.base)
     if wanted == "personal":
-        row = session.execute(of_user.where(PersonalModel.active)).scalar_one_or_none()
-        return None if row is None else StoredModel(row.version, row.blob_key, row.sha256)
-    row = session.execute(of_user.where(PersonalModel.version == int(wanted))).scalar_one_or_none()
+        # Whoever names no base wants the model in use, whatever base it is on: since the request another can have come into use.
+        names_base = job.request.get("base", job.base) is not None
+        row = session.execute((on_base if names_base else of_user).where(PersonalModel.active)).scalar_one_or_none()
+        return None if row is None else StoredModel.of(row)
+    row = session.execute(on_base.where(PersonalModel.version == int(wanted))).scalar_one_or_none()
     if row is None:
         raise UnknownModelVersion(int(wanted), job.base)
-    return StoredModel(row.version, row.blob_key, row.sha256)
+    return StoredModel.of(row)
 
 
 def _load_model(workshop: Workshop, plan: SegmentationPlan, stored: StoredModel, base: Base) -> LoadedModel:

@@ -16,7 +16,9 @@ class NewAdaptation(BaseModel):
     budget_seconds: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="Wall-clock bound; the best model found by then counts."
     )
-    base: BaseName | None = Field(None, description="A name of `GET /v1/bases`.")
+    base: BaseName | None = Field(
+        None, description="A name of `GET /v1/bases`. Without: the one named for the model in use, else the service's default."
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Same photos, same seed, same model.")
 
 

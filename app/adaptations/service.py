@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from app import idempotency, jobs, queue, turns
+from app import base_choice, idempotency, jobs, queue, turns
 from app.adaptations import repository
 from app.adaptations.schemas import AdaptationDocument, AdaptationPage, NewAdaptation
 from app.catalog import service as catalog
@@ -47,11 +47,12 @@ def ensure(session: Session, settings: Settings, user_id: str, wish: NewAdaptati
     require_gallery(settings, image_repository.count(session, user_id))
     budget_seconds = _budget_seconds(settings, wish)
     quotas.require_adaptation_seconds(session, settings, user_id, budget_seconds)
+    named = wish.base or base_choice.kept_base(session, user_id)
     job = Job(
         user_id=user_id,
         kind=JobKind.ADAPTATION,
-        base=catalog.resolve(session, settings, wish.base),
-        request={"budget_seconds": budget_seconds, "seed": wish.seed},
+        base=catalog.resolve(session, settings, named),
+        request={"budget_seconds": budget_seconds, "seed": wish.seed, "base": named},
     )
     session.add(job)
     session.flush()

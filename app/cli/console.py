@@ -75,7 +75,13 @@ def exit_code_of(error: ClientError) -> int:
 
 def print_json(document: Any) -> None:
     """One JSON document on the standard output."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    typer.echo(printable(text))
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD for what no terminal or file of UTF-8 takes: half characters out of file names of other encodings."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def setting_sentence(error: ValidationError) -> str:

@@ -65,7 +65,8 @@ def segment(
         job.require_success()
         failed = {item.image_id: item.error_reason or "It could not be segmented." for item in job.items if item.status == "failed"}
         used: ModelChoice = job.model_version or "base"
-        written = {} if out is None else _write_masks(client, out, used, format, skip=set(failed), quiet=as_json)
+        of_base = job.base if used == "base" else None
+        written = {} if out is None else _write_masks(client, out, used, of_base, format, skip=set(failed), quiet=as_json)
     if as_json:
         print_json({**job.model_dump(), "written": {image_id: str(path) for image_id, path in written.items()}})
     else:
@@ -134,23 +135,25 @@ def _choice(model: str, as_json: bool) -> ModelChoice:
     return int(model)
 
 
-def _write_masks(client: Client, out: Path, model: ModelChoice, format: MaskFormat, *, skip: set[str], quiet: bool) -> dict[str, Path]:
+def _write_masks(
+    client: Client, out: Path, model: ModelChoice, base: str | None, format: MaskFormat, *, skip: set[str], quiet: bool
+) -> dict[str, Path]:
     """One PNG a photo, named after it; photos that have come since have no mask and are left out."""
     out.mkdir(parents=True, exist_ok=True)
     images: list[Image] = client.images()
     written: dict[str, Path] = {}
     with counting("Fetching masks", len(images), quiet=quiet) as advance:
         for image, stem in zip(images, unique_stems(image.filename for image in images), strict=True):
-            mask = None if image.id in skip else _mask(client, image.id, model, format)
+            mask = None if image.id in skip else _mask(client, image.id, model, base, format)
             if mask is not None:
                 written[image.id] = _written(out / f"{stem}.png", mask)
             advance(1)
     return written
 
 
-def _mask(client: Client, image_id: str, model: ModelChoice, format: MaskFormat) -> bytes | None:
+def _mask(client: Client, image_id: str, model: ModelChoice, base: str | None, format: MaskFormat) -> bytes | None:
     try:
-        return client.mask(image_id, model=model, format=format)
+        return client.mask(image_id, model=model, format=format, base=base)
     except NotFound:
         return None
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, stop
+from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, printable, stop
 from app.cli.progress import counting
 from app.client import AsyncClient, ClientError, UploadResult
 from app.client.files import batches, photo_paths
@@ -145,7 +145,7 @@ def _report(ledger: Ledger, as_json: bool) -> None:
         return
     table = Table("rejected", "why", "code", box=None, pad_edge=False)
     for result in ledger.rejected[:_SHOWN_REJECTED]:
-        table.add_row(escape(str(result.path)), escape(result.reason or ""), result.code or "")
+        table.add_row(escape(printable(str(result.path))), escape(printable(result.reason or "")), result.code or "")
     console = Console(highlight=False)
     console.print(table)
     if len(ledger.rejected) > _SHOWN_REJECTED:

@@ -60,6 +60,11 @@ def byte_size(path: Path) -> int:
         return 0
 
 
+def sent_name(path: Path) -> str:
+    """The file's name as text; bytes that are no UTF-8, which Linux allows in names, become U+FFFD."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
 def is_readable(path: Path) -> bool:
     """Whether the file can be opened and read."""
     try:

@@ -71,16 +71,18 @@ def _taken_at(image: Image.Image) -> datetime | None:
         exif = image.getexif()
         details = exif.get_ifd(ExifTags.IFD.Exif)
         taken = details.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-        offset = details.get(ExifTags.Base.OffsetTimeOriginal) or "+00:00"
+        offset = details.get(ExifTags.Base.OffsetTimeOriginal)
     except Exception:  # broken EXIF does not make a broken photo
         return None
     return _parse_time(taken, offset)
 
 
 def _parse_time(taken: object, offset: object) -> datetime | None:
-    # EXIF writes 2024:05:31 18:02:11 in local time; without an offset we read it as UTC.
+    # EXIF writes 2024:05:31 18:02:11 in local time; without an offset (or with a blank one, "   :  ") we read it as UTC.
+    zone = str(offset or "").strip(" \0")
+    zone = zone if zone.strip(" :") else "+00:00"
     try:
-        moment = datetime.strptime(f"{str(taken).strip()[:19]}{offset}", "%Y:%m:%d %H:%M:%S%z").astimezone(UTC)
+        moment = datetime.strptime(f"{str(taken).strip()[:19]}{zone}", "%Y:%m:%d %H:%M:%S%z").astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return moment if moment.year >= _OLDEST_CAMERA_YEAR else None

@@ -15,22 +15,27 @@ ReadLabels = Callable[[Entry], bytes | None]
 
 
 def annotations_json(gathered: Gathered, written: str, read: ReadLabels) -> Iterator[bytes]:
-    """The document piece by piece, so that no gallery is held whole; `read` gives None for a photo to be left out."""
+    """The document piece by piece, so that no gallery is held whole; `read` gives None for a photo to be left out.
+
+    The images come last: one whose mask turned out not to be readable would else look like a photo of nothing but background.
+    """
     head = {
         "info": {"description": "Masks by personalseg", "version": "1", "date_created": written},
         "licenses": [],
         "categories": [_category(entry.id, entry.name) for entry in gathered.classes if entry.id != BACKGROUND],
-        "images": [image_of(number, entry) for number, entry in numbered(gathered)],
     }
     yield json.dumps(head, ensure_ascii=False).removesuffix("}").encode() + b', "annotations": ['
-    annotation_id = 0
+    annotation_id, images = 0, []
     for number, entry in numbered(gathered):
         labels = read(entry)
-        for annotation in [] if labels is None else _annotations(number, label_values(labels)):
+        if labels is None:
+            continue
+        images.append(image_of(number, entry))
+        for annotation in _annotations(number, label_values(labels)):
             annotation_id += 1
             comma = b"" if annotation_id == 1 else b",\n"
             yield comma + json.dumps({"id": annotation_id, **annotation}).encode()
-    yield b"]}\n"
+    yield b'], "images": ' + json.dumps(images, ensure_ascii=False).encode() + b"}\n"
 
 
 def numbered(gathered: Gathered) -> Iterator[tuple[int, Entry]]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 _UNSAFE = re.compile(r"[^\w.() +-]+")
-_LONGEST = 120
+_LONGEST_BYTES = 200
+"""Of UTF-8, as file systems count: 255 are the most, and a suffix and a number are to come."""
 
 
 def unique_stems(filenames: Iterable[str]) -> list[str]:
@@ -19,7 +20,7 @@ def unique_stems(filenames: Iterable[str]) -> list[str]:
 def _safe_stem(filename: str) -> str:
     # Browsers and clients may send a path: only its end is a name, and nothing of it may lead out of a folder.
     stem = PurePosixPath(filename.replace("\\", "/")).stem
-    return _UNSAFE.sub("_", stem).strip(". ")[:_LONGEST] or "photo"
+    return _UNSAFE.sub("_", stem).strip(". ").encode()[:_LONGEST_BYTES].decode(errors="ignore").rstrip(". ") or "photo"
 
 
 def _untaken(stem: str, taken: set[str]) -> str:

@@ -28,6 +28,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _END64_MAGIC = b"PK\6\6"
 _UNSAFE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)")
 _DIRECTORY_BYTES_PER_ENTRY = 512
+_UTF8_FLAG = 0x800
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,22 @@ def _is_passed_over(entry: zipfile.ZipInfo) -> bool:
 
 
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, bounds: ArchiveBounds) -> ReceivedFile | RefusedEntry:
-    name = clean_filename(entry.filename)
+    name = clean_filename(_name_of(entry))
     try:
         _require_plain(entry, bounds)
         return _read(archive, entry, name, bounds)
     except PhotoRejected as rejection:
         return RefusedEntry(name, rejection)
+
+
+def _name_of(entry: zipfile.ZipInfo) -> str:
+    """Python reads a name without the UTF-8 flag as code page 437; macOS writes UTF-8 without setting the flag."""
+    if entry.flag_bits & _UTF8_FLAG:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
 
 
 def _require_plain(entry: zipfile.ZipInfo, bounds: ArchiveBounds) -> None:

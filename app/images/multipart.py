@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import IO
+from urllib.parse import unquote
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -19,6 +21,7 @@ from app.decoding.signatures import ZIP_MAGIC
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 MAX_FILENAME_CHARACTERS = 1024
+_EXTENDED_NAME = re.compile(r""";\s*filename\*\s*=\s*(?:[\w-]*'[^']*')?([^;\s]*)""", re.IGNORECASE)
 _ZIP_TYPES = (b"application/zip", b"application/x-zip-compressed")
 
 
@@ -160,6 +163,19 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
+def _filename_of(disposition: bytes) -> str | None:
+    """The part's file name, cleaned; None for a field that is no file.
+
+    RFC 7578 forbids `filename*`, and some clients send it all the same: such a part is a file, not something to pass over.
+    """
+    _, options = parse_options_header(disposition)
+    raw = options.get(b"filename")
+    if raw is not None:
+        return clean_filename(raw.decode("utf-8", errors="replace"))
+    extended = _EXTENDED_NAME.search(disposition.decode("latin-1"))
+    return None if extended is None else clean_filename(unquote(extended[1]))
+
+
 class _PartReader:
     """Turns the parser's callbacks into files."""
 
@@ -225,10 +241,8 @@ class _PartReader:
         self._header_name = self._header_value = b""
 
     def _end_headers(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        raw = options.get(b"filename")
-        if raw is not None:
-            name = clean_filename(raw.decode("utf-8", errors="replace"))
+        name = _filename_of(self._disposition)
+        if name is not None:
             self._writer = FileWriter(name, self._bounds.max_file_bytes, self._bounds.max_archive_bytes)
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:

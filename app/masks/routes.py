@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from app.catalog.schemas import BaseName
 from app.conditional import cache_headers, etag_of, not_modified
 from app.deps import CurrentUserId, Wiring, WiringDep
 from app.masks import service
@@ -37,13 +39,15 @@ async def get_mask(
     request: Request,
     wiring: WiringDep,
     model: Annotated[ModelChoice | None, Query(description="Default: the model in use, else the base.")] = None,
+    base: Annotated[BaseName | None, Query(description="With `model=base`: of which base model; default: the newest mask.")] = None,
     format: Annotated[MaskFormat, Query()] = MaskFormat.PNG,
 ) -> Response:
     """`png` (palette of class ids, the photo's own upright size), `overlay`, `confidence`, `json`, `rle` (COCO).
 
     `X-Model-Version` says which model made it (0 = base). 404 `mask_not_ready` names the job that will make it.
     """
-    image, mask = await anyio.to_thread.run_sync(service.find, wiring.database, user_id, str(image_id), model)
+    find = partial(service.find, wiring.database, user_id, str(image_id), model, base=base)
+    image, mask = await anyio.to_thread.run_sync(find)
     etag = etag_of(mask.id, format.value)
     fresh = not_modified(request, etag)
     if fresh is not None:

@@ -27,14 +27,17 @@ from app.tables import Image, Mask
 ModelChoice = Literal["personal", "base"] | int | None
 
 
-def find(database: Database, user_id: str, image_id: str, choice: ModelChoice) -> tuple[Image, Mask]:
+def find(database: Database, user_id: str, image_id: str, choice: ModelChoice, *, base: str | None = None) -> tuple[Image, Mask]:
     """The photo and its mask; without a choice, the mask of the model in use, else the base's.
 
-    Raises NotFound for the photo or the version, MaskNotReady where the mask is still to be made.
+    `base`: of several base models' masks this one's; it goes with the choice `base`. Raises NotFound for the photo or the version,
+    MaskNotReady where the mask is still to be made, Unprocessable for a `base` beside another choice.
     """
+    if base is not None and choice != "base":
+        raise Unprocessable("base_without_base_model", "`base` names one of several base models: it goes with `model=base`.")
     image = require_image(database, user_id, image_id)
     with database.read() as session:
-        mask = _chosen(session, user_id, image_id, choice)
+        mask = _chosen(session, user_id, image_id, choice, base)
         job = None if mask else segmentation_repository.pending_job_of(session, user_id, image_id)
     if mask is None:
         detail = "There is no mask of this photo by this model yet. "
@@ -43,9 +46,9 @@ def find(database: Database, user_id: str, image_id: str, choice: ModelChoice) -
     return image, mask
 
 
-def _chosen(session: Session, user_id: str, image_id: str, choice: ModelChoice) -> Mask | None:
+def _chosen(session: Session, user_id: str, image_id: str, choice: ModelChoice, base: str | None) -> Mask | None:
     if choice == "base":
-        return repository.newest(session, user_id, image_id, version=0)
+        return repository.newest(session, user_id, image_id, version=0, base=base)
     if isinstance(choice, int):
         version = models_service.require(session, user_id, choice)
         return repository.newest(session, user_id, image_id, version=version.version, base=version.base)

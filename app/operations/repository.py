@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.storage import photo_key
-from app.tables import Image, ItemStatus, Job, JobKind, JobStatus, Mask, PersonalModel, SegmentationItem, Token, User
+from app.tables import Image, ItemStatus, Job, JobKind, JobStatus, Mask, PersonalModel, SegmentationItem, Token, User, WebhookDelivery
 
 _AT_ONCE = 1000
 REQUEUED_FROM = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.REFUSED)
@@ -77,6 +77,7 @@ def requeue(session: Session, job_id: str, now: datetime) -> bool:
             eta_seconds=None,
             started_at=None,
             finished_at=None,
+            announced=False,
             # It waits from now on, not since it was made.
             served_at=now,
             rung_at=now,
@@ -85,6 +86,9 @@ def requeue(session: Session, job_id: str, now: datetime) -> bool:
         .returning(Job.kind)
     )
     kind = session.execute(statement, execution_options={"synchronize_session": False}).scalar_one_or_none()
+    if kind is not None:
+        # Its next end is told, too: a webhook hears of a job once, and what it was told (or was to be told) is no longer so.
+        session.execute(delete(WebhookDelivery).where(WebhookDelivery.job_id == job_id))
     if kind == JobKind.SEGMENTATION:
         # The model is chosen anew: the one that was pinned may be gone.
         session.execute(update(Job).where(Job.id == job_id).values(model_version=None))

@@ -18,6 +18,7 @@ from app.storage import Storage, open_storage
 
 _NOT_OURS = "The file is not a backup of personalseg, or it is damaged"
 _CHUNK_BYTES = 1024 * 1024
+_BESIDE = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
@@ -33,22 +34,45 @@ class Restored:
 def restore(settings: Settings, source: Path) -> Restored:
     """Restore and migrate. Raises BackupUnreadable, TargetNotEmpty, NeedsPgDump, SchemaTooNew, OSError."""
     target = sqlite_path(settings.database_url)
-    if target.exists():
-        raise TargetNotEmpty(f"{target} exists: a restore goes into an empty deployment. Move it away, or set PERSONALSEG_DATA_DIR.")
+    for file in (target, *(target.with_name(target.name + suffix) for suffix in _BESIDE)):
+        # What SQLite left beside an earlier database it would play into the restored one.
+        if file.exists():
+            raise TargetNotEmpty(
+                f"{file} exists: a restore goes into an empty deployment. Move the whole folder {target.parent} away, "
+                "or set PERSONALSEG_DATA_DIR."
+            )
     try:
         with tarfile.open(source, "r:") as tar:
-            manifest = _manifest(tar)
-            _restore_blobs(tar, manifest, open_storage(settings))
-            _restore_database(tar, manifest, target)
+            backup = _Backup(tar)
+            manifest = _manifest(backup)
+            _restore_blobs(backup, manifest, open_storage(settings))
+            _restore_database(backup, manifest, target)
     except tarfile.TarError as error:
         raise BackupUnreadable(f"{_NOT_OURS}: {error}.") from error
     db.upgrade(settings.database_url)
     return Restored(manifest["made_at"], db.head_revision(), len(manifest["blobs"]), manifest["missing"])
 
 
-def _manifest(tar: tarfile.TarFile) -> dict[str, Any]:
+class _Backup:
+    """The backup's files, found by their names at once: `tarfile` goes through all of them for each."""
+
+    def __init__(self, tar: tarfile.TarFile) -> None:
+        self._tar = tar
+        self._members = {member.name: member for member in tar}
+
+    def open(self, name: str) -> IO[bytes]:
+        """Raises BackupUnreadable where it is not there."""
+        if name not in self._members:
+            raise BackupUnreadable(f"{_NOT_OURS}: it lacks {name}.")
+        stream = self._tar.extractfile(self._members[name])
+        if stream is None:
+            raise BackupUnreadable(f"{_NOT_OURS}: {name} is not a file.")
+        return stream
+
+
+def _manifest(backup: _Backup) -> dict[str, Any]:
     try:
-        manifest = json.loads(_member(tar, MANIFEST).read())
+        manifest = json.loads(backup.open(MANIFEST).read())
         found = manifest["format"], manifest["revision"], manifest["database"]["sha256"], manifest["blobs"], manifest["missing"]
     except (ValueError, KeyError, TypeError) as error:
         raise BackupUnreadable(f"{_NOT_OURS}: its manifest cannot be read.") from error
@@ -60,23 +84,23 @@ def _manifest(tar: tarfile.TarFile) -> dict[str, Any]:
     return manifest
 
 
-def _restore_blobs(tar: tarfile.TarFile, manifest: dict[str, Any], storage: Storage) -> None:
+def _restore_blobs(backup: _Backup, manifest: dict[str, Any], storage: Storage) -> None:
     for blob in manifest["blobs"]:
         key = str(blob["key"])
         if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts or not key.startswith("users/"):
             raise BackupUnreadable(f"{_NOT_OURS}: it holds a blob outside of the users' folders.")
-        data = _member(tar, BLOBS + key).read()
+        data = backup.open(BLOBS + key).read()
         if hashlib.sha256(data).hexdigest() != blob["sha256"]:
             raise BackupUnreadable(f"{_NOT_OURS}: the blob {key} is not what was saved.")
         storage.put_bytes(key, data)
 
 
-def _restore_database(tar: tarfile.TarFile, manifest: dict[str, Any], target: Path) -> None:
+def _restore_database(backup: _Backup, manifest: dict[str, Any], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.restoring")
     digest = hashlib.sha256()
     try:
-        with _member(tar, DATABASE) as stream, unfinished.open("wb") as sink:
+        with backup.open(DATABASE) as stream, unfinished.open("wb") as sink:
             while piece := stream.read(_CHUNK_BYTES):
                 digest.update(piece)
                 sink.write(piece)
@@ -86,13 +110,3 @@ def _restore_database(tar: tarfile.TarFile, manifest: dict[str, Any], target: Pa
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
-    try:
-        stream = tar.extractfile(name)
-    except KeyError as error:
-        raise BackupUnreadable(f"{_NOT_OURS}: it lacks {name}.") from error
-    if stream is None:
-        raise BackupUnreadable(f"{_NOT_OURS}: {name} is not a file.")
-    return stream

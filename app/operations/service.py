@@ -87,7 +87,7 @@ def revoke_token(operator: Operator, name: str) -> Document:
             raise NotFound("token_not_found", "There is no token of this id or prefix.")
         if len(found) > 1:
             raise Conflict("token_ambiguous", f"{len(found)} tokens begin like this: say which by its id.")
-        found[0].revoked_at = found[0].revoked_at or utc_now()
+        found[0].revoked_at = min(found[0].revoked_at or utc_now(), utc_now())
         return _token(found[0])
 
 

@@ -11,12 +11,12 @@ from fastapi import Request, Response
 from pydantic import TypeAdapter
 
 from app import idempotency
+from app.catalog import service as catalog
 from app.decoding.errors import PhotoRejected
 from app.deps import Wiring
 from app.errors import (
     AppError,
     BadRequest,
-    IdempotencyConflict,
     MaskNotReady,
     NotInTime,
     PayloadTooLarge,
@@ -30,6 +30,7 @@ from app.job_documents import wait_for_end
 from app.masks import service as masks
 from app.masks.routes import render
 from app.masks.schemas import MaskFormat
+from app.personal_models import service as models_service
 from app.segmentations import service
 from app.segmentations.schemas import NewSegmentation, SegmentationDocument
 from app.tables import ItemStatus, JobStatus, Mask
@@ -48,16 +49,16 @@ async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelCh
     received = await _received(request, wiring.settings.max_upload_file_bytes)
     slot = idempotency.slot(user_id, _ROUTE, key, received.sha256, str(model), wanted)
     # A key that has answered before answers with the same mask, whichever model is in use by now.
-    choice = await anyio.to_thread.run_sync(_model_of_earlier, wiring, slot, received) or model
+    choice, base = await anyio.to_thread.run_sync(_wanted, wiring, user_id, slot, received, model)
     image_id = await anyio.to_thread.run_sync(_stored, wiring, user_id, received, limiter=wiring.decoding)
     try:
-        image, mask = await anyio.to_thread.run_sync(masks.find, wiring.database, user_id, image_id, choice)
+        image, mask = await anyio.to_thread.run_sync(partial(masks.find, wiring.database, user_id, image_id, choice, base=base))
     except MaskNotReady:
-        choice = await _made(wiring, user_id, image_id, choice, key)
-        image, mask = await anyio.to_thread.run_sync(masks.find, wiring.database, user_id, image_id, choice)
+        choice, base = await _made(wiring, user_id, image_id, choice, key)
+        image, mask = await anyio.to_thread.run_sync(partial(masks.find, wiring.database, user_id, image_id, choice, base=base))
     await anyio.to_thread.run_sync(_remember, wiring, slot, user_id, mask)
     response = await anyio.to_thread.run_sync(render, wiring, image, mask, wanted, limiter=wiring.decoding)
-    model_name = mask.model_version or "base"
+    model_name = mask.model_version or f"base&base={mask.base}"
     response.headers["X-Model-Version"] = str(mask.model_version)
     response.headers["X-Image-Id"] = image_id
     response.headers["Content-Location"] = f"/v1/users/{user_id}/images/{image_id}/mask?model={model_name}"
@@ -65,7 +66,7 @@ async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelCh
 
 
 async def _received(request: Request, max_bytes: int) -> ReceivedFile:
-    if not request.headers.get("content-type", "").startswith("multipart/"):
+    if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         return await _raw_body(request, max_bytes)
     async with aclosing(received_files(request, BodyBounds(max_bytes))) as files:
         async for received in files:
@@ -96,35 +97,44 @@ def _stored(wiring: Wiring, user_id: str, received: ReceivedFile) -> str:
         received.discard()
 
 
-def _model_of_earlier(wiring: Wiring, slot: idempotency.Slot | None, received: ReceivedFile) -> ModelChoice | None:
+def _wanted(
+    wiring: Wiring, user_id: str, slot: idempotency.Slot | None, received: ReceivedFile, model: ModelChoice
+) -> tuple[ModelChoice, str | None]:
+    """The model and, for the base itself, which one. Raises NotFound, IdempotencyConflict: then nothing of the file is kept."""
     try:
         with wiring.database.read() as session:
-            earlier = idempotency.recall(session, wiring.settings, slot)
-    except IdempotencyConflict:
+            earlier = idempotency.recall(session, wiring.settings, slot) or {}
+            choice: ModelChoice = earlier.get("model", model)
+            if isinstance(choice, int):
+                models_service.require(session, user_id, choice)
+            if choice != "base":
+                return choice, None
+            return choice, earlier.get("base") or catalog.resolve(session, wiring.settings, None)
+    except AppError:
         received.discard()
         raise
-    choice: ModelChoice | None = None if earlier is None else earlier["model"]
-    return choice
 
 
 def _remember(wiring: Wiring, slot: idempotency.Slot | None, user_id: str, mask: Mask) -> None:
     def attempt() -> None:
         with wiring.database.write() as session:
             if idempotency.recall(session, wiring.settings, slot) is None:
-                idempotency.remember(session, wiring.settings, slot, {"model": mask.model_version or "base"}, user_id=user_id)
+                answer = {"model": mask.model_version or "base", "base": mask.base}
+                idempotency.remember(session, wiring.settings, slot, answer, user_id=user_id)
 
     if slot is not None:
         idempotency.once(attempt)
 
 
-async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice, key: str | None) -> ModelChoice:
-    """Make the mask through the queue; returns the model that made it. Raises NotInTime, SegmentationFailed."""
+async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice, key: str | None) -> tuple[ModelChoice, str | None]:
+    """Make the mask through the queue; returns the model that made it, and which base it is. Raises NotInTime, SegmentationFailed."""
     wish = _WISH.validate_python({"image_ids": [image_id], "adapt": "never", "model": model})
     job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, key, route=f"{_ROUTE}_job"))
     read = partial(service.read, wiring.database, user_id, job_id)
     document = await wait_for_end(read, wiring.settings.segment_wait_seconds)
     _require_mask(document)
-    return model if document.model_used is None else document.model_used
+    used = model if document.model_used is None else document.model_used
+    return used, document.base if used == "base" else None
 
 
 def _require_mask(document: SegmentationDocument) -> None:

@@ -68,12 +68,13 @@ def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotenc
         if earlier is not None:
             return _Queued(earlier["job_id"], None, is_new=False)
         image_ids = _chosen_images(session, settings, user_id, wish)
-        adaptation_id = _adaptation_first(session, settings, user_id, wish)
+        adaptation = _adaptation_first(session, settings, user_id, wish)
+        adaptation_id = None if adaptation is None else adaptation.id
         job = Job(
             user_id=user_id,
             kind=JobKind.SEGMENTATION,
-            base=_base_of(session, settings, user_id, wish),
-            request={"model": wish.model, "adapt": wish.adapt, "all": wish.image_ids == "all"},
+            base=_base_of(session, settings, user_id, wish, adaptation),
+            request={"model": wish.model, "base": wish.base, "adapt": wish.adapt, "all": wish.image_ids == "all"},
             depends_on=adaptation_id,
         )
         session.add(job)
@@ -105,12 +106,12 @@ def _require_images(session: Session, user_id: str, chosen: Sequence[str]) -> No
             raise image_not_found(image_id)
 
 
-def _adaptation_first(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> str | None:
+def _adaptation_first(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> Job | None:
     if wish.adapt == "never" or (wish.adapt == "auto" and not _should_adapt(session, settings, user_id, wish)):
         return None
     adaptation_wish = NewAdaptation(budget_seconds=None, base=wish.base, seed=0)
     try:
-        return adaptations.ensure(session, settings, user_id, adaptation_wish).id
+        return adaptations.ensure(session, settings, user_id, adaptation_wish)
     except TooManyRequests:
         if wish.adapt == "always":
             raise
@@ -125,11 +126,15 @@ def _should_adapt(session: Session, settings: Settings, user_id: str, wish: NewS
     return (enough or under_way) and freshness.needs_adaptation(session, settings, user_id)
 
 
-def _base_of(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> str:
+def _base_of(session: Session, settings: Settings, user_id: str, wish: NewSegmentation, adaptation: Job | None) -> str:
+    """What is known now; without a name the worker goes by the personal model that is in use when its turn comes."""
     if isinstance(wish.model, int):
         return models_service.require(session, user_id, wish.model).base
-    active = model_repository.active(session, user_id) if wish.model == "personal" and wish.base is None else None
-    return catalog.resolve(session, settings, wish.base) if active is None else active.base
+    if wish.model == "personal" and wish.base is None:
+        source = adaptation or model_repository.active(session, user_id)
+        if source is not None:
+            return source.base
+    return catalog.resolve(session, settings, wish.base)
 
 
 def read(database: Database, user_id: str, job_id: str) -> SegmentationDocument:
@@ -182,7 +187,9 @@ def _model_name(version: int | None) -> Literal["base"] | int | None:
 
 def _item_document(job: Job, item: SegmentationItem, filename: str) -> SegmentationItemDocument:
     is_done = item.status == ItemStatus.DONE and job.model_version is not None
-    mask_url = f"/v1/users/{job.user_id}/images/{item.image_id}/mask?model={_model_name(job.model_version)}"
+    name = _model_name(job.model_version)
+    # A version has one base; the base's masks can be of several, and a later job can have made another.
+    mask_url = f"/v1/users/{job.user_id}/images/{item.image_id}/mask?model={name}" + (f"&base={job.base}" if name == "base" else "")
     return SegmentationItemDocument(
         image_id=item.image_id,
         filename=filename,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from app.tables import Token
@@ -22,7 +22,7 @@ def get(session: Session, user_id: str, token_id: str) -> Token | None:
 
 def revoke(session: Session, user_id: str, now: datetime, *, token_id: str | None = None) -> int:
     """Revoke one token of the user, or all; returns how many were valid before."""
-    statement = update(Token).where(Token.user_id == user_id, Token.revoked_at.is_(None))
+    statement = update(Token).where(Token.user_id == user_id, or_(Token.revoked_at.is_(None), Token.revoked_at > now))
     if token_id is not None:
         statement = statement.where(Token.id == token_id)
     revoked = session.execute(statement.values(revoked_at=now).returning(Token.id))

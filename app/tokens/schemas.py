@@ -52,7 +52,7 @@ class TokenDocument(BaseModel):
     created_at: datetime
     last_used_at: datetime | None = Field(description="To the minute.")
     expires_at: datetime | None
-    revoked_at: datetime | None
+    revoked_at: datetime | None = Field(description="Lies ahead where the token was replaced and stays good for a while.")
 
 
 class CreatedToken(TokenDocument):

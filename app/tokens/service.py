@@ -32,7 +32,10 @@ def create(wiring: Wiring, maker: TokenMaker, user_id: str, wish: NewToken, key:
 
 
 def rotate(wiring: Wiring, maker: TokenMaker, user_id: str, token_id: str, *, grace_seconds: int, key: str | None) -> CreatedToken:
-    """A new token of the same scope and lifetime; the old one ends after `grace_seconds`. Raises NotFound, Conflict."""
+    """A new token of the same scope and lifetime; the old one ends after `grace_seconds`, and is not rotated again until then.
+
+    Raises NotFound, Conflict.
+    """
     now = utc_now()
 
     def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
@@ -40,14 +43,12 @@ def rotate(wiring: Wiring, maker: TokenMaker, user_id: str, token_id: str, *, gr
         if old is None:
             raise token_not_found()
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
-            raise Conflict("token_not_valid", "This token is revoked or expired: make a new one instead.")
+            raise Conflict("token_not_valid", "This token is replaced, revoked or expired: make a new one instead.")
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
         expires_at = _no_later_than(maker.principal, None if lifetime is None else now + lifetime)
         made = auth.create_token(session, user_id, expires_at=expires_at, read_only=old.kind == TokenKind.READ_ONLY, seed=seed)
-        if grace_seconds:
-            old.expires_at = _earlier(old.expires_at, now + timedelta(seconds=grace_seconds))
-        else:
-            old.revoked_at = now
+        # Its expiry stays as it was: the next token's lifetime is made from that.
+        old.revoked_at = now + timedelta(seconds=grace_seconds)
         return made
 
     slot = idempotency.slot(user_id, "rotate", key, token_id, str(grace_seconds))
@@ -94,6 +95,6 @@ def _document(token: Token) -> TokenDocument:
         scope="read_only" if token.kind == TokenKind.READ_ONLY else "user",
         created_at=token.created_at,
         last_used_at=token.last_used_at,
-        expires_at=token.expires_at,
+        expires_at=auth.ends_at(token) if token.revoked_at is None or token.revoked_at > utc_now() else token.expires_at,
         revoked_at=token.revoked_at,
     )

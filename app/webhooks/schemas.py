@@ -9,12 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.tables import DeliveryStatus
 
+LONGEST_URL = 2048
+"""Characters, as the database holds it."""
+
 
 class NewWebhook(BaseModel):
     """Where to tell the end of jobs."""
 
     model_config = ConfigDict(extra="forbid")
-    url: str = Field(min_length=1, max_length=2048, description="`https://…`, on the open internet.", examples=["https://example.org/hook"])
+    url: str = Field(
+        min_length=1, max_length=LONGEST_URL, description="`https://…`, on the open internet.", examples=["https://example.org/hook"]
+    )
     rotate_secret: bool = Field(False, description="Make a new secret for a webhook that is there already; the old one ends at once.")
 
 

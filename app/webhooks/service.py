@@ -18,7 +18,7 @@ from app.tables import Webhook, WebhookDelivery
 from app.webhooks import repository
 from app.webhooks.addresses import is_address, is_public
 from app.webhooks.outbox import owner_of
-from app.webhooks.schemas import DeliveryDocument, DeliveryPage, NewWebhook, WebhookDocument
+from app.webhooks.schemas import LONGEST_URL, DeliveryDocument, DeliveryPage, NewWebhook, WebhookDocument
 
 _SECRET_BYTES = 32
 
@@ -83,6 +83,8 @@ def checked_url(settings: Settings, text: str) -> str:
         raise Unprocessable("webhook_bad_url", "A webhook's URL holds no user, password or fragment, and a port that there is.")
     if is_address(url.host) and not is_public(url.host) and not settings.webhook_allow_private:
         raise Unprocessable("webhook_address_not_public", "A webhook goes to a public address.")
+    if len(str(url)) > LONGEST_URL:
+        raise Unprocessable("webhook_bad_url", f"A webhook's URL has at most {LONGEST_URL} characters, percent-encoded.")
     return str(url)
 
 

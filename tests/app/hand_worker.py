@@ -70,7 +70,9 @@ def segment(api: FastAPI, job_id: str, *, failing: str | None = None) -> None:
         version = wanted if isinstance(wanted, int) else 0
         if wanted == "personal" and active is not None:
             version = active.version
-        jobs.pin_model_version(session, lease, version)
+            if job.request["base"] is None:
+                job.base = active.base
+        jobs.pin_model_version(session, lease, version, base=job.base)
         for item in session.scalars(select(SegmentationItem).where(SegmentationItem.job_id == job_id)):
             if item.image_id == failing:
                 item.status, item.error_code, item.error_reason = "failed", "out_of_memory", "Too large for this machine."

@@ -224,7 +224,7 @@ def damaged(data: bytes) -> Iterator[bytes]:
     flipped = bytearray(data)
     flipped[-1000] ^= 1
     yield bytes(flipped)
-    yield data.replace(b"personalseg-checkpoint-3", b"personalseg-checkpoint-2")
+    yield data.replace(FORMAT.encode(), b"personalseg-checkpoint-2")
 
 
 def test_a_damaged_checkpoint_is_left_aside(tiny: models.Base, small: Album, labelled: bytes) -> None:

@@ -34,8 +34,12 @@ class AsyncPeople(AsyncConnection):
         return parse(User, await self._json("GET", self._path().rstrip("/")))
 
     async def erase(self) -> JsonObject:
-        """Erase the user: rows, photos, masks, models, running jobs. Answers with what was removed."""
-        document: JsonObject = await self._json("DELETE", self._path().rstrip("/"))
+        """Erase the user: rows, photos, masks, models, running jobs. Answers with what was removed.
+
+        Empty where the answer got lost and the user was gone when it was asked for again.
+        """
+        answer = await self._send("DELETE", self._path().rstrip("/"))
+        document: JsonObject = body(answer) if answer.is_success else {}
         return document
 
     async def erasure(self, erasure_id: str) -> Erasure:

@@ -12,7 +12,7 @@ from app.client._sync.connection import Connection
 from app.client.answers import body, entry_results, parse, upload_results
 from app.client.documents import Image, UploadResult
 from app.client.errors import TooLarge
-from app.client.files import BATCH_BYTES, BATCH_FILES, batches, is_readable, photo_paths, unreadable
+from app.client.files import BATCH_BYTES, BATCH_FILES, batches, is_readable, photo_paths, sent_name, unreadable
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -97,7 +97,7 @@ class Photos(Connection):
     def _post_files(self, paths: Sequence[Path]) -> list[UploadResult]:
         def attempt() -> httpx.Response:
             with ExitStack() as opened:  # opened anew for every attempt: a failed one has read them to some point
-                files = [("files", (path.name, opened.enter_context(path.open("rb")))) for path in paths]
+                files = [("files", (sent_name(path), opened.enter_context(path.open("rb")))) for path in paths]
                 return self._http.post(self._path("images"), files=files)
 
         return upload_results(paths, body(self._attempts(attempt)))

@@ -16,13 +16,15 @@ from app.client.mask import PREVIEW_PIXELS, Mask
 class Results(Connection):
     """Calls on what the service made."""
 
-    def mask(self, image_id: str, *, model: ModelChoice = "personal", format: MaskFormat = "png") -> bytes:
+    def mask(self, image_id: str, *, model: ModelChoice = "personal", format: MaskFormat = "png", base: str | None = None) -> bytes:
         """A PNG at the photo's own upright size: class ids as a palette, overlay, or confidence (255 = certain).
+
+        `base`: with the model `base`, of which base model; without, the newest mask that a base has made.
 
         Raises:
             MaskNotReady: segment the photo first.
         """
-        query: dict[str, str | int] = {"model": model, "format": format}
+        query: dict[str, str | int] = {"model": model, "format": format} | ({} if base is None else {"base": base})
         return (self._send("GET", self._path("images", image_id, "mask"), params=query)).content
 
     def mask_document(self, image_id: str, *, model: ModelChoice = "personal", format: Literal["json", "rle"] = "json") -> JsonObject:
@@ -45,18 +47,20 @@ class Results(Connection):
         version = int(document.get("model_version") or 0)
         # All parts from the version that the document speaks of: another may come into use in between.
         pinned: ModelChoice = version or "base"
+        base = str(document.get("base", ""))
+        of_base = None if version else base
         return Mask(
             image_id=image_id,
             model_version=version,
-            base=str(document.get("base", "")),
+            base=base,
             classes=tuple(parse(MaskClass, entry) for entry in entries(document, "classes")),
-            labels_png=self.mask(image_id, model=pinned),
-            confidence_png=self.mask(image_id, model=pinned, format="confidence"),
+            labels_png=self.mask(image_id, model=pinned, base=of_base),
+            confidence_png=self.mask(image_id, model=pinned, format="confidence", base=of_base),
             preview=(self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": PREVIEW_PIXELS})).content,
         )
 
     def segment_photo(self, photo: bytes, *, model: ModelChoice = "personal", format: MaskFormat = "png") -> bytes:
-        """One photo's bytes in, its mask out, without storing the photo in the gallery.
+        """One photo's bytes in, its mask out. The photo is stored in the gallery, as `upload` does; nothing is adapted.
 
         Raises:
             NotInTime: it takes longer than the server waits; the error's `job_url` goes on.
