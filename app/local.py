@@ -40,7 +40,7 @@ from app.errors import SchemaTooNew
 from app.log import configure_logging
 from app.page.opening import open_in_browser, signed_in_address
 from app.prepare import TOKEN_FILE, ensure_token_file
-from app.settings import Settings
+from app.settings import REDIS_FILE, Settings
 from app.tables import JobKind, Worker
 
 # Importing torch on a machine that is busy or reads from a slow disk can take a minute.
@@ -113,6 +113,7 @@ class Deployment:
             self._database.close()
             self._database = None
         if self._runtime_dir is not None:
+            (self.data_dir / REDIS_FILE).unlink(missing_ok=True)
             shutil.rmtree(self._runtime_dir, ignore_errors=True)
             self._runtime_dir = None
         if self._lock_file is not None:
@@ -149,6 +150,7 @@ class Deployment:
         assert self._runtime_dir is not None
         self._supervisor.remove_at_end(self._runtime_dir)
         self._start_redis(self._supervisor)
+        self._tell_redis()
         environment = self._environment()
         for program in (*_worker_programs(self.settings, environment), _api_program(self.settings, environment)):
             children = self._supervisor.start(program)
@@ -195,6 +197,12 @@ class Deployment:
                 if time.monotonic() > deadline:
                     raise LocalError(f"Redis did not start. Its log ends with:\n{child.tail()}")
                 time.sleep(0.02)
+
+    def _tell_redis(self) -> None:
+        """For the operator's commands, which are other processes: the socket is in a folder that nobody could guess."""
+        path = self.data_dir / REDIS_FILE
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(self.settings.redis_url)
 
     def _environment(self) -> dict[str, str]:
         given = self.settings.model_dump(mode="json", exclude_none=True)

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsS
 from app.decoding.limits import DecodingLimits
 
 MEBIBYTE = 1024 * 1024
+REDIS_FILE = "redis-url"
+"""In the data folder while `personalseg serve` runs: where its Redis listens."""
 # Where Docker and Kubernetes put a secret's file.
 _SECRETS_DIR = "/run/secrets"
 

@@ -42,6 +42,14 @@ def stop(sentence: str, *, code: str = "bad_request", exit_code: int = EXIT_CANN
     raise typer.Exit(exit_code)
 
 
+def require_folder(folder: Path, as_json: bool) -> None:
+    """Make the folder where it is not there yet, before anything is asked for that is to be written into it; stops where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        stop(f"{folder} cannot be a folder to write into: {error.strerror or error}.", code="bad_folder", as_json=as_json)
+
+
 @contextmanager
 def failures(as_json: bool = False) -> Iterator[None]:
     """What the client raises becomes one sentence and an exit code."""

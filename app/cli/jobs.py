@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, stop
+from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, require_folder, stop
 from app.cli.progress import counting, following
 from app.client import Client, Image, Job, MaskFormat, ModelChoice, NotFound
 from app.exports.names import unique_stems
@@ -60,6 +60,8 @@ def segment(
       personalseg segment --model base --adapt never --format overlay -o before
     """
     choice = _choice(model, as_json)
+    if out is not None:
+        require_folder(out, as_json)
     with failures(as_json), Client.logged_in() as client:
         job = _watched(client, client.segment(model=choice, adapt=adapt, base=base), "Segmenting", as_json)
         job.require_success()
@@ -139,7 +141,6 @@ def _write_masks(
     client: Client, out: Path, model: ModelChoice, base: str | None, format: MaskFormat, *, skip: set[str], quiet: bool
 ) -> dict[str, Path]:
     """One PNG a photo, named after it; photos that have come since have no mask and are left out."""
-    out.mkdir(parents=True, exist_ok=True)
     images: list[Image] = client.images()
     written: dict[str, Path] = {}
     with counting("Fetching masks", len(images), quiet=quiet) as advance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import tempfile
 from contextlib import suppress
@@ -39,6 +40,8 @@ def serve(is_opening: OpenPage = False, as_json: AsJson = False) -> None:
     from app import local  # kept out of `--help` and `--version`, which must answer at once
     from app.settings import Settings
 
+    # Photos, masks and the database are for nobody else on this machine.
+    os.umask(0o077)
     try:
         code = local.serve(Settings(), is_opening=is_opening, as_json=as_json)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.console import AsJson, failures, print_json
+from app.cli.console import AsJson, failures, print_json, require_folder
 from app.client import Client, ExportFormat
 
 models = typer.Typer(help="The versions of your personal model.", no_args_is_help=True)
@@ -97,6 +97,7 @@ def export(
       personalseg export --format labelstudio --model base
     """
     target = out or Path(f"personalseg-{format}.zip")
+    require_folder(target.parent, as_json)
     query: dict[str, str | int] = {} if model is None else {"model": model}
     with failures(as_json), Client.logged_in() as client:
         client.export(target, format=format, **query)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -13,8 +14,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from app.cli.console import EXIT_FINE, EXIT_UNAVAILABLE, AsJson, errors, failures, print_json, stop
-from app.client import Client, Job
-from app.client.login import DEFAULT_URL, URL_VARIABLE, Login, forget_login, login_path, save_login
+from app.client import Client, Conflict, Job, User
+from app.client.login import DEFAULT_URL, URL_VARIABLE, Login, address_of, forget_login, login_path, save_login, token_of
 from app.demo.view import describe
 
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -25,7 +26,7 @@ def login(
     token_file: Annotated[
         Path | None, typer.Option(help="File that holds the token, `-` for the standard input.", show_default="ask for it")
     ] = None,
-    user: Annotated[str | None, typer.Option(help="With a service token: the id of the user to act for.")] = None,
+    user: Annotated[str | None, typer.Option(help="With a service token: the id, or external id, of the user to act for.")] = None,
     new_user: Annotated[
         str | None, typer.Option(help="With a service token: make a user of this name, and keep that user's own token instead.")
     ] = None,
@@ -43,8 +44,9 @@ def login(
 
       personalseg login https://photos.example.org --token-file -          from a pipe
     """
-    _require_url(url, as_json)
     with failures(as_json):
+        url = address_of(url)
+        _warn_of(url)
         token = _given_token(token_file, as_json)
         with Client(url, token) as client:
             found = _logged_in(client, token, user, new_user, as_json)
@@ -56,10 +58,8 @@ def login(
     typer.echo(f"Logged in to {found.url} as {whom}. Kept in {path}.")
 
 
-def _require_url(url: str, as_json: bool) -> None:
+def _warn_of(url: str) -> None:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        stop(f"{url!r} is not an address: give one like {DEFAULT_URL}.", code="bad_url", as_json=as_json)
     if parts.scheme == "http" and parts.hostname not in _LOCAL_HOSTS:
         errors().print(f"Warning: {parts.hostname} is asked without encryption; the token and the photos can be read on their way.")
 
@@ -68,11 +68,11 @@ def _given_token(token_file: Path | None, as_json: bool) -> str:
     if token_file is None:
         token = typer.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     else:
-        token = sys.stdin.read() if str(token_file) == "-" else token_file.read_text("utf-8")
-    token = str(token).strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        stop("That is no token: it is one line that begins with pseg_.", code="bad_token", as_json=as_json)
-    return token
+        try:
+            token = sys.stdin.read() if str(token_file) == "-" else token_file.read_text("utf-8")
+        except OSError as error:
+            stop(f"{token_file} cannot be read: {error.strerror or error}.", code="file_error", as_json=as_json)
+    return token_of(str(token))
 
 
 def _logged_in(client: Client, token: str, user: str | None, new_user: str | None, as_json: bool) -> Login:
@@ -82,9 +82,29 @@ def _logged_in(client: Client, token: str, user: str | None, new_user: str | Non
             stop("Only a service token can choose or make a user.", code="service_token_needed", as_json=as_json)
         return Login(client.base_url, token, me.user_id)
     if new_user is not None:
-        made = client.create_user(new_user)
+        made = _made(client, new_user, as_json)
         return Login(client.base_url, made.token or token, made.id)
-    return Login(client.base_url, token, None if user is None else client.for_user(user).user().id)
+    return Login(client.base_url, token, None if user is None else _user_named(client, user, as_json))
+
+
+def _made(client: Client, name: str, as_json: bool) -> User:
+    try:
+        return client.create_user(name)
+    except Conflict as error:
+        if error.code != "external_id_taken":
+            raise
+        stop(f"There is a user {name} already: act for them with `--user {name}`.", code=error.code, as_json=as_json)
+
+
+def _user_named(client: Client, name: str, as_json: bool) -> str:
+    """The id of the user of this id or external id."""
+    try:
+        return client.for_user(str(UUID(name))).user().id
+    except ValueError:  # no id: an application's own name
+        found = next((each.id for each in client.users() if each.external_id == name), None)
+    if found is None:
+        stop(f"There is no user of the id or external id {name!r}.", code="user_not_found", as_json=as_json)
+    return found
 
 
 def logout(as_json: AsJson = False) -> None:

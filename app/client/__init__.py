@@ -49,6 +49,7 @@ from app.client.documents import (
 from app.client.errors import (
     ApiError,
     BadAnswer,
+    BadLogin,
     ClientError,
     Conflict,
     ConnectionFailed,
@@ -76,6 +77,7 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "BadAnswer",
+    "BadLogin",
     "BaseInfo",
     "Caller",
     "Check",

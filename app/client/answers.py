@@ -33,7 +33,8 @@ class Patience:
 
     def pause_after(self, outcome: httpx.Response | httpx.TransportError) -> float | None:
         """Seconds until the next attempt; None where the outcome stands."""
-        if self.left == 0:
+        # What this side refuses to send is not sent any better the next time.
+        if self.left == 0 or isinstance(outcome, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
             return None
         asked = retry_after(outcome) if isinstance(outcome, httpx.Response) else None
         if isinstance(outcome, httpx.Response) and not _passes(outcome.status_code, asked):
@@ -84,6 +85,8 @@ def error_of(answer: httpx.Response) -> ClientError:
 
 def no_answer(base_url: str, error: httpx.TransportError) -> ConnectionFailed:
     """What a lost connection means."""
+    if isinstance(error, httpx.LocalProtocolError):  # its text quotes the header that is wrong
+        return ConnectionFailed("no_answer", "No answer", f"The request to {base_url} could not be sent: something in it is malformed.")
     what = "took too long to answer" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
     return ConnectionFailed("no_answer", "No answer", f"The server at {base_url} {what} ({error or type(error).__name__}).")
 

@@ -3,6 +3,7 @@
 ClientError(Exception)             code, title, detail, status
 ├── ConnectionFailed               no answer: refused, reset, timed out (after the retries)
 ├── BadAnswer                      an answer that is not this API's (a proxy's page, another server)
+├── BadLogin                       the address or the token given cannot be one (`bad_url`, `bad_token`); nothing was asked
 ├── NotLoggedIn                    neither the environment nor `personalseg login` says which server and token
 ├── ApiError                       the API answered with problem+json
 │   ├── NotAuthorized              401, 403
@@ -61,6 +62,13 @@ class NoUser(ClientError, ValueError):
     def __init__(self) -> None:
         detail = "This needs a user: Client(..., user_id=...) or client.for_user(client.create_user()); at the shell: PERSONALSEG_USER."
         super().__init__("no_user", "No user", detail)
+
+
+class BadLogin(ClientError, ValueError):
+    """The address is none, or the token is none; the text quotes no token."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, "Bad login", detail)
 
 
 class NotLoggedIn(ClientError):

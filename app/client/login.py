@@ -6,13 +6,49 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 from platformdirs import user_config_path
 
-from app.client.errors import NotLoggedIn
+from app.client.answers import body, checked, no_answer, parse
+from app.client.documents import Caller
+from app.client.errors import BadLogin, NotLoggedIn
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE, TOKEN_VARIABLE, USER_VARIABLE = "PERSONALSEG_URL", "PERSONALSEG_TOKEN", "PERSONALSEG_USER"
+
+
+_OF_A_USER = ("pseg_usr_", "pseg_uro_")
+_ASK_SECONDS = 30.0
+
+
+def address_of(url: str) -> str:
+    """The service's address as requests are built on it: without `/v1` and slashes at its end. Raises BadLogin (`bad_url`)."""
+    address = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise BadLogin("bad_url", f"{url!r} is not an address: give one like {DEFAULT_URL}.")
+    return address
+
+
+def token_of(text: str) -> str:
+    """The token without what is around it, such as a file's last line end. Raises BadLogin (`bad_token`), which does not quote it."""
+    token = text.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise BadLogin("bad_token", "That is no token: it is one line that begins with pseg_.")
+    return token
+
+
+def holder_of(url: str, token: str) -> str | None:
+    """The user of a user's token, as the service tells it; None for a service token. Raises ClientError."""
+    if not token.startswith(_OF_A_USER):
+        return None
+    try:
+        answer = httpx.get(f"{url}/v1/me", headers={"Authorization": f"Bearer {token}"}, timeout=_ASK_SECONDS, trust_env=False)
+    except httpx.TransportError as error:
+        raise no_answer(url, error) from error
+    return parse(Caller, body(checked(answer))).user_id
 
 
 @dataclass(frozen=True)
@@ -57,14 +93,16 @@ def forget_login() -> bool:
 def current_login() -> Login:
     """The login in force. A token of the environment wins over the file as a whole: the file's user may be another one's.
 
-    Raises NotLoggedIn.
+    A user's token names its user: where the environment does not, the service is asked. Raises NotLoggedIn, BadLogin, and what
+    `holder_of` raises.
     """
     token = os.environ.get(TOKEN_VARIABLE)
     url, user = os.environ.get(URL_VARIABLE), os.environ.get(USER_VARIABLE)
     if token:
-        return Login(url or DEFAULT_URL, token.strip(), user or None)
+        address, token = address_of(url or DEFAULT_URL), token_of(token)
+        return Login(address, token, user or holder_of(address, token))
     saved = _read(login_path())
-    if url and url.rstrip("/") != saved.url.rstrip("/"):
+    if url and address_of(url) != address_of(saved.url):
         raise NotLoggedIn(f"{URL_VARIABLE} names {url}, but you are logged in to {saved.url}: run `personalseg login {url}`.")
     return Login(saved.url, saved.token, user or saved.user_id)
 

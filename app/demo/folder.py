@@ -29,7 +29,7 @@ def find_photos(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
         DemoError: no such folder, or nothing in it looks like a photo.
     """
     if not folder.is_dir():
-        raise DemoError(f"{folder} is not a folder: give a folder of photos, or nothing for the sample album.")
+        raise DemoError(f"{folder} is not a folder: give a folder of photos.")
     unwanted = leave_out.resolve() if leave_out is not None else None
     found = sorted(_walk(folder, unwanted))
     if not found:

@@ -10,9 +10,9 @@ from app.operations.service import Operator
 _LEAST_FREE_BYTES = 2 * 1024**3
 _ADVICE = {
     "database": "Check PERSONALSEG_DATABASE_URL and the server.",
-    "redis": "Start Redis or correct PERSONALSEG_REDIS_URL; jobs wait in the database meanwhile and none is lost.",
+    "redis": "Start Redis (`personalseg serve` has its own) or correct PERSONALSEG_REDIS_URL; until then jobs wait, and none is lost.",
     "storage": "Check PERSONALSEG_STORAGE_URL, its credentials and the free space.",
-    "workers": "Start `python -m workers --queue segmentation --queue adaptation`, or read why it stopped in its log.",
+    "workers": "Start `personalseg serve` or `python -m workers --queue segmentation --queue adaptation`, or read why it stopped.",
     "disk": "Free some space: uploads and new models fail when the disk is full. `personalseg sweep` removes leftovers.",
 }
 

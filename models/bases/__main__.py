@@ -43,6 +43,7 @@ def list_bases(folder: Folder = None, as_json: AsJson = False) -> None:
         typer.echo(json.dumps({"bases": rows}, indent=2))
         return
     table = Table("name", "what", "weights", "context", "scores %", "licence")
+    table.columns[0].no_wrap = True  # a name that is to be typed must be whole
     for row in rows:
         name = f"{row['name']} (default)" if row["is_default"] else row["name"]
         scores = "\n".join(f"{key} {value:g}" for key, value in row["scores"].items())

@@ -1,8 +1,10 @@
-"""`personalseg settings`, `webhook`, `quotas` against a running API: what they change, say, and refuse."""
+"""`personalseg login`, `settings`, `webhook`, `quotas` and others against a running API: what they change, say, and refuse."""
 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from app import auth
 from app.cli import app
 from app.client import Client
 from app.db import Database
@@ -99,3 +102,64 @@ def test_settings_webhook_and_quotas(user: Client, settings: Settings, tmp_path:
     lines = said("quotas").splitlines()
     assert lines[1].split() == ["photos", "1", f"{settings.quota_images:,}"]
     assert len(lines) == 4
+
+
+def test_a_users_token_names_its_user(user: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERSONALSEG_USER")
+    assert answer("status", code=3)["user"]["id"] == user.user_id  # 3: no worker is there
+    assert answer("models", "list") == {"models": []}
+    with Client.logged_in() as me:
+        assert me.images() == []
+    monkeypatch.setenv("PERSONALSEG_TOKEN", user.create_token(scope="read_only").token or "")
+    assert answer("quotas")["images"]["used"] == 0
+    monkeypatch.setenv("PERSONALSEG_TOKEN", "pseg_usr_" + "x" * 49)
+    assert answer("status", code=2)["error"]["code"] == "unauthorized"
+
+
+def test_login_by_any_name_of_a_user(user: Client, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("URL", "TOKEN", "USER"):
+        monkeypatch.delenv(f"PERSONALSEG_{name}")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    database = Database(settings.database_url)
+    with database.write() as session:
+        token = auth.create_token(session, None)[1]
+    database.close()
+    file = tmp_path / "service-token"
+    file.write_text(token + "\n")
+
+    def login(*arguments: str, code: int = 0) -> Any:
+        return answer("login", f"{user.base_url}/v1", "--token-file", str(file), *arguments, code=code)
+
+    made = login("--new-user", "ann")
+    assert made["url"] == user.base_url
+    again = login("--new-user", "ann", code=2)["error"]
+    assert again["code"] == "external_id_taken" and "--user ann" in again["message"]
+    assert login("--user", "ann")["user_id"] == login("--user", made["user_id"])["user_id"] == made["user_id"]
+    assert answer("status", code=3)["user"]["external_id"] == "ann"
+    assert login("--user", "bob", code=2)["error"]["code"] == "user_not_found"
+    assert answer("login", user.base_url, "--token-file", str(tmp_path / "none"), code=2)["error"]["code"] == "file_error"
+    assert answer("login", "127.0.0.1", "--token-file", str(file), code=2)["error"]["code"] == "bad_url"
+    (tmp_path / "empty").write_text("\n")
+    assert answer("login", user.base_url, "--token-file", str(tmp_path / "empty"), code=2)["error"]["code"] == "bad_token"
+
+
+def test_a_folder_that_cannot_be_one_is_told_before_any_work(user: Client, tmp_path: Path) -> None:
+    file = tmp_path / "one.jpg"
+    file.write_bytes(jpeg(seed=1))
+    user.upload(file)
+    assert answer("segment", "-o", str(file), code=2)["error"]["code"] == "bad_folder"
+    assert answer("export", "-o", str(file / "masks.zip"), code=2)["error"]["code"] == "bad_folder"
+    assert list(user.jobs("segmentation")) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
+def test_a_file_name_that_is_no_text_spoils_no_other(user: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, seed in ((b"a.jpg", 1), (b"caf\xe9.jpg", 2), (b"z.jpg", 3)):
+        (folder / os.fsdecode(name)).write_bytes(jpeg(seed=seed))
+    (folder / os.fsdecode(b"b\xe9.jpg")).write_bytes(b"no photo")
+    told = answer("upload", str(folder), code=1)
+    assert (told["stored"], told["rejected"]) == (3, 1)
+    assert sorted(image.filename for image in user.images()) == ["a.jpg", "caf\ufffd.jpg", "z.jpg"]
+    assert "b\ufffd.jpg" in invoke("upload", str(folder)).stdout

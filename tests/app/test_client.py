@@ -15,6 +15,7 @@ import pytest
 from app.client import (
     ApiError,
     BadAnswer,
+    BadLogin,
     Client,
     ClientError,
     Conflict,
@@ -101,6 +102,54 @@ def test_a_gallery_method_without_user_says_what_to_do() -> None:
     client = Client("http://test", "t", transport=httpx.MockTransport(lambda request: httpx.Response(200)))
     with pytest.raises(ValueError, match="for_user"):
         client.adapt()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://example.org", "", "https://"])
+def test_an_address_that_is_none_is_told_before_anything_is_asked(url: str) -> None:
+    with pytest.raises(BadLogin, match="is not an address"):
+        Client(url, "t")
+
+
+@pytest.mark.parametrize("token", ["", "  ", "zwei Wörter", "pseg_\x00", "pséudo"])
+def test_a_token_that_is_none_is_not_quoted(token: str) -> None:
+    with pytest.raises(BadLogin, match="That is no token") as caught:
+        Client("http://test", token)
+    assert not token.strip() or token not in str(caught.value)
+
+
+def test_what_stands_around_address_and_token_is_left_out() -> None:
+    asked: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"items": []})
+
+    client = Client("http://test/v1/", "pseg_token\n", transport=httpx.MockTransport(handler))
+    assert client.bases() == []
+    assert (str(asked[0].url), asked[0].headers["authorization"]) == ("http://test/v1/bases", "Bearer pseg_token")
+
+
+@pytest.mark.parametrize("error", [httpx.LocalProtocolError("Illegal header value b'Bearer secret'"), httpx.UnsupportedProtocol("no")])
+def test_what_cannot_be_sent_is_not_sent_again_and_not_quoted(error: httpx.TransportError) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    pauses: list[float] = []
+    with pytest.raises(ConnectionFailed) as caught:
+        client_of(handler, pauses).bases()
+    assert pauses == [] and "secret" not in str(caught.value)
+
+
+def test_an_erasure_whose_answer_was_lost_answers_nothing() -> None:
+    answers: list[httpx.Response | Exception] = [httpx.ReadError("reset"), problem(404, "user_not_found")]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert client_of(handler, []).erase() == {}
 
 
 # Retries

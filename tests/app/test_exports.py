@@ -187,7 +187,11 @@ def test_a_lost_mask_is_named_and_spoils_no_other(api: FastAPI, segmented: Calle
         archives[format] = archive
     assert "SegmentationClass/img_1-2.png" in archives["voc"].namelist()
     assert len(json.loads(archives["labelstudio"].read("tasks.json"))) == 1
-    assert len(json.loads(archives["coco-panoptic"].read("panoptic.json"))["images"]) == 1
+    for format, name in (("coco-panoptic", "panoptic.json"), ("coco", "annotations.json")):
+        document = json.loads(archives[format].read(name))
+        # a photo without its mask is no photo of nothing
+        assert [image["file_name"] for image in document["images"]] == ["img_1-2.jpg"]
+        assert {annotation["image_id"] for annotation in document["annotations"]} == {image["id"] for image in document["images"]}
 
 
 def test_nothing_to_export(alice: Caller, bob: Caller) -> None:
@@ -200,4 +204,6 @@ def test_nothing_to_export(alice: Caller, bob: Caller) -> None:
 
 def test_names_are_safe_and_unique() -> None:
     names = ["../../etc/passwd.jpg", "C:\\photos\\a.jpg", "A.png", ". .jpg", "naïve (1).jpg", "a-2.jpg", "x" * 300 + ".jpg"]
-    assert unique_stems(names) == ["passwd", "a", "A-2", "photo", "naïve (1)", "a-2-2", "x" * 120]
+    assert unique_stems(names) == ["passwd", "a", "A-2", "photo", "naïve (1)", "a-2-2", "x" * 200]
+    for name in unique_stems(["漢" * 300 + ".jpg", "漢" * 300 + ".png"]):
+        assert len(f"{name}.png".encode()) <= 255 and set(name) <= {"漢", "-", "2"}

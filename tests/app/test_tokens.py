@@ -126,12 +126,27 @@ def test_a_token_is_replaced_at_once_or_after_a_while(alice: Caller, api_databas
     third = alice("POST", f"tokens/{second['id']}/rotate", json={"grace_seconds": 600}).json()
     assert {with_token(alice, made)("GET").status_code for made in (second, third)} == {200}
     with api_database.write() as session:
-        ends = session.get_one(Token, second["id"]).expires_at
-        assert ends is not None and ends - utc_now() < timedelta(seconds=601)
-        session.execute(update(Token).where(Token.id == second["id"]).values(expires_at=utc_now()))
+        ends = session.get_one(Token, second["id"]).revoked_at
+        assert ends is not None and timedelta(seconds=590) < ends - utc_now() < timedelta(seconds=601)
+        session.execute(update(Token).where(Token.id == second["id"]).values(revoked_at=utc_now()))
     assert with_token(alice, second)("GET").status_code == 401
     again = alice("POST", f"tokens/{second['id']}/rotate")
     assert (again.status_code, again.json()["code"]) == (409, "token_not_valid")
+
+
+def test_while_its_grace_lasts_a_token_is_not_replaced_again(alice: Caller, service: Caller) -> None:
+    old = service("POST", f"/v1/users/{alice.user_id}/tokens").json()
+    path = f"/v1/users/{alice.user_id}/tokens/{old['id']}/rotate"
+    first = service("POST", path, json={"grace_seconds": 600}).json()
+    assert first["expires_at"] is None
+    again = service("POST", path, json={"grace_seconds": 600})
+    assert (again.status_code, again.json()["code"]) == (409, "token_not_valid")
+    (shown,) = [token for token in alice("GET", "tokens").json()["items"] if token["id"] == old["id"]]
+    assert shown["expires_at"] == shown["revoked_at"] is not None
+    # it makes none that outlives it, and can be ended at once
+    assert with_token(alice, old)("POST", "tokens").json()["expires_at"] == shown["expires_at"]
+    assert alice("DELETE", f"tokens/{old['id']}").status_code == 204
+    assert with_token(alice, old)("GET").status_code == 401
 
 
 def test_a_token_may_replace_itself(alice: Caller) -> None:

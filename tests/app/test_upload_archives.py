@@ -69,6 +69,20 @@ def test_its_photos_are_stored_one_result_each(alice: Caller) -> None:
     ]
 
 
+def test_names_in_utf8_without_the_flag_are_understood(alice: Caller) -> None:
+    # macOS writes them so; as code page 437, which the format says, they would be Gr├╝n
+    archive = zipped(("Grün.jpg", jpeg(seed=1)), ("plain.jpg", jpeg(seed=2)))
+    unmarked = bytearray(archive)
+    for magic, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = unmarked.find(magic)
+        while at >= 0:
+            unmarked[at + offset + 1] &= ~0x08
+            at = unmarked.find(magic, at + 1)
+    assert [entry["filename"] for entry in alice.upload([("album.zip", bytes(unmarked))])] == ["Grün.jpg", "plain.jpg"]
+    dos = bytes(unmarked).replace("Grün".encode(), b"Gr\x81n\xfe")  # ü in code page 437, and no UTF-8
+    assert str(alice.upload([("dos.zip", dos)])[0]["filename"]).startswith("Grün")
+
+
 def test_the_whole_body_may_be_one(alice: Caller) -> None:
     answer = alice("POST", "images", headers={"content-type": "application/zip"}, content=zipped(("a.jpg", jpeg())))
     assert (answer.status_code, answer.json()["stored"]) == (200, 1)

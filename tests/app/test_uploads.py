@@ -111,6 +111,27 @@ def test_sizes_are_upright_and_the_time_is_utc(alice: Caller) -> None:
         assert not small.getexif()
 
 
+@pytest.mark.parametrize("offset", [None, "   :  ", "\0\0\0", ""])
+def test_a_blank_offset_is_read_as_utc(alice: Caller, offset: str | None) -> None:
+    photo = jpeg_with_exif(taken="2024:05:31 18:02:11", offset=offset)
+    image_id = alice.upload([("a.jpg", photo)])[0]["image_id"]
+    assert alice("GET", f"images/{image_id}").json()["taken_at"] == "2024-05-31T18:02:11Z"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ("form-data; name=files; filename*=UTF-8''Gr%C3%BCn.jpg", "Grün.jpg"),
+        ("form-data; name=files; filename*=Gr%C3%BCn.jpg", "Grün.jpg"),
+        ("form-data; name=files; filename=\"a.jpg\"; filename*=UTF-8''Gr%C3%BCn.jpg", "a.jpg"),
+    ],
+)
+def test_a_name_in_the_extended_form_makes_a_file_too(alice: Caller, disposition: str, name: str) -> None:
+    body = f"--b\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + jpeg() + b"\r\n--b--\r\n"
+    answer = alice("POST", "images", content=body, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert [(entry["filename"], entry["status"]) for entry in answer.json()["results"]] == [(name, "stored")]
+
+
 @pytest.mark.parametrize("taken", ["0000:00:00 00:00:00", "yesterday", "2024:13:45 99:99:99", ""])
 def test_a_nonsense_time_is_no_time(alice: Caller, taken: str) -> None:
     image_id = alice.upload([("a.jpg", jpeg_with_exif(taken=taken))])[0]["image_id"]

@@ -92,6 +92,18 @@ def test_distance_is_zero_on_the_training_statistics_and_grows_off_them() -> Non
     assert distance(x + 0.5) == pytest.approx(0.5 * 0.25 / float(x.var()), rel=0.05)
 
 
+@pytest.mark.parametrize("passes", [0, 1, 2, 30])
+def test_where_time_runs_out_the_best_of_what_was_measured_is_taken(tiny: models.Base, photos, passes: int) -> None:
+    hazy = small(tuple((150 + 0.35 * photo).astype(np.uint8) for photo in photos))
+    whole = choose_appearance(tiny, hazy)
+    asked = iter(range(1000))
+    found = choose_appearance(tiny, hazy, at_once=len(hazy), out_of_time=lambda: next(asked) >= passes)
+    assert list(found.distances) == list(whole.distances)[:passes]
+    assert found.appearance.changes_anything == (passes > 1)
+    if passes == 30:
+        assert found.appearance == whole.appearance
+
+
 def test_measuring_leaves_no_hook_behind(tiny: models.Base, photos) -> None:
     StatisticsDistance(tiny.segmenter.base).add(normalize(small(photos[:1], 64)))
     assert not any(module._forward_pre_hooks for module in tiny.segmenter.base.modules())

@@ -41,6 +41,14 @@ def test_no_class_took_half_of_what_was_lost() -> None:
     assert shift_of(comparison.total, 1, NAMES).lost_to is None
 
 
+def test_most_of_a_class_is_more_than_half_of_it() -> None:
+    # of 8 cats 4 stay, 3 become dog, 1 background: more than half of the loss is dog, but no half of the cat
+    cat = shift_of(compared(view([1] * 8), view([1, 1, 1, 1, 2, 2, 2, 0])).total, 1, NAMES)
+    assert (cat.lost_to, cat.renamed) == ("dog", False)
+    gone = shift_of(compared(view([1] * 8), view([2, 2, 2, 2, 2, 0, 0, 1])).total, 1, NAMES)
+    assert (gone.lost_to, gone.renamed) == ("dog", True)
+
+
 def test_a_loss_to_the_background_is_no_new_name() -> None:
     cat = shift_of(compared(view([1, 1, 1, 0]), view([0, 0, 0, 0])).total, 1, NAMES)
     assert (cat.lost_to, cat.renamed) == ("background", False)

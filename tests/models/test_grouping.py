@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from models.config import PersonalizeConfig
 from models.grouping import group_batches, group_photos, group_runs, nearest_group
+from models.look import _grouped
 
 
 def two_heaps() -> np.ndarray:
@@ -14,6 +16,15 @@ def test_alike_photos_share_a_group_and_the_largest_group_is_number_0() -> None:
     groups, centres = group_photos(two_heaps(), size=8)
     assert groups.tolist() == [1] * 5 + [0] * 11
     assert centres.shape == (2, 3)
+
+
+def test_the_photos_learned_from_make_the_groups_and_the_others_join_them() -> None:
+    rows = np.concatenate([two_heaps()] * 5)
+    kept = list(range(len(two_heaps())))
+    groups, centres = _grouped(rows, kept, PersonalizeConfig(group_size=8))
+    alone, _ = group_photos(two_heaps(), size=8)
+    assert len(centres) == -(-len(kept) // 8)
+    assert groups.tolist() == alone.tolist() * 5
 
 
 def test_brightness_of_a_description_does_not_matter() -> None:

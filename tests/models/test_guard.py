@@ -32,6 +32,18 @@ def test_an_unchanged_model_is_accepted() -> None:
     assert result.figures["changed_share"] == 0.0
 
 
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    after = view([0, 1])
+    broken = replace(after, probabilities=torch.full_like(after.probabilities, torch.nan))
+    result = verdict(view([0, 1]), broken)
+    assert result.code in {"diverged", "class_collapse", "drifted"} and not result.accepted
+    comparison = comparison_of(view([0, 1]), view([0, 1]))
+    comparison.figures = lambda: {**Comparison.figures(comparison), "consistency_after": float("nan")}  # type: ignore[method-assign]
+    refused = judge(comparison, LIMITS, NAMES)
+    assert (refused.accepted, refused.code) == (False, "diverged")
+    assert "consistency_after" not in refused.figures
+
+
 def test_figures_by_hand() -> None:
     comparison = Comparison(3)
     comparison.add(view([0, 0, 1, 1], mirrored=[0, 0, 1, 0]), view([0, 1, 1, 1]))

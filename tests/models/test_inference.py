@@ -21,6 +21,19 @@ def test_strips_give_what_the_whole_gives(size: tuple[int, int], monkeypatch: py
     assert (labels == whole.indices.to(torch.uint8)).float().mean() > 0.999  # ties within rounding
 
 
+@pytest.mark.parametrize("size", [(3, 40), (1, 301)])
+def test_a_very_wide_photo_is_enlarged_along_its_columns(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(5, 12, 16)
+    labels, confidence = enlarge_labels(logits, size)
+    monkeypatch.setattr(inference, "STRIP_VALUES", 1000)
+    monkeypatch.setattr(inference, "WIDEST", 30)
+    turned = enlarge_labels(logits, size)
+    assert turned[0].shape == turned[1].shape == size
+    torch.testing.assert_close(turned[1], confidence)
+    assert (turned[0] == labels).float().mean() > 0.99
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (5, 900), (900, 5), (333, 500)])
 def test_a_mask_has_the_photos_own_size(tiny: models.Base, shape: tuple[int, int]) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)

@@ -12,7 +12,7 @@ from torch import nn
 
 import models
 from models import resume
-from models.checkpoint_file import Checkpoint, CheckpointUnusable, Section, pack, photo_ids_in, unpack
+from models.checkpoint_file import FORMAT, Checkpoint, CheckpointUnusable, Section, pack, photo_ids_in, unpack
 from models.clock import STAGES, Clock
 from models.datasets import LabelledFolder
 from models.preprocess import shrink

@@ -112,6 +112,18 @@ def test_a_run_that_was_cut_short_counts_by_its_steps(tiny: models.Base, data: T
         torch.testing.assert_close(parameter, (4 * one + two) / 5, rtol=1e-4, atol=1e-6)
 
 
+def test_a_resumed_soup_is_where_the_weights_are(tiny: models.Base) -> None:
+    """A checkpoint is on the CPU, the weights may be on a GPU; `meta` stands for another device."""
+    config = replace(CONFIG, runs=2)
+    begun = Learner(copy.deepcopy(tiny.segmenter), config, tiny.device, Portions(1))
+    begun.soup.add(begun.segmenter, 3)
+    section = begun.to_section()
+    resumed = Learner(copy.deepcopy(tiny.segmenter), config, tiny.device, Portions(1))
+    resumed.start = [weight.to("meta") for weight in resumed.start]
+    resumed.restore(section)
+    assert resumed.soup.steps == 3 and {total.device.type for total in resumed.soup.sums} == {"meta"}
+
+
 def test_a_soup_by_hand() -> None:
     module, soup = nn.Linear(1, 1, bias=False), Soup()
     nn.init.constant_(module.weight, 7.0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from workers import codec
 from workers.codec import (
     class_summary,
     encode_confidence,
@@ -28,6 +30,19 @@ def test_confidence_is_eight_bit_grey() -> None:
     image = Image.open(io.BytesIO(encode_confidence(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))))
     assert image.mode == "L"
     assert np.asarray(image).tolist() == [[0, 128, 255]]
+
+
+@pytest.mark.parametrize("strip", [1, 7, 10**6])
+def test_strips_change_nothing(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    labels, confidence = rng.integers(0, 4, (9, 5), dtype=np.uint8), rng.random((9, 5), dtype=np.float32)
+    monkeypatch.setattr(codec, "_STRIP_PIXELS", strip)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encode_confidence(confidence)))), np.rint(confidence * 255))
+    summary = class_summary(labels, confidence, ["a", "b", "c", "d"])
+    assert {entry["name"]: entry["area_share"] for entry in summary} == {
+        name: pytest.approx((labels == index).mean(), abs=1e-6) for index, name in enumerate("abcd")
+    }
+    assert all(entry["mean_confidence"] == pytest.approx(confidence[labels == entry["id"]].mean(), abs=1e-4) for entry in summary)
 
 
 def test_class_summary_counts_area_and_mean_confidence() -> None:

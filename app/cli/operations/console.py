@@ -33,6 +33,7 @@ def operating(*, as_json: bool, checked: bool = True) -> Iterator[Operator]:
 
     with failures(as_json=as_json):
         settings = make_settings()
+        _require_database(settings, as_json)
         configure_logging("WARNING", as_json=settings.log_json)
         operator = Operator(settings, Database(settings.database_url), open_storage(settings))
         try:
@@ -67,10 +68,14 @@ def failures(*, as_json: bool) -> Iterator[None]:
 
 
 def make_settings() -> Settings:
-    """The settings of the environment; raises ValidationError."""
-    from app.settings import Settings
+    """The settings of the environment, and where `personalseg serve` has its Redis; raises ValidationError."""
+    from app.settings import REDIS_FILE, Settings
 
-    return Settings()
+    settings = Settings()
+    left = settings.data_dir / REDIS_FILE
+    if "redis_url" in settings.model_fields_set or not left.is_file():
+        return settings
+    return Settings(redis_url=left.read_text("utf-8").strip())
 
 
 def show(document: dict[str, Any], *, as_json: bool) -> None:
@@ -101,7 +106,25 @@ def show_list(documents: Sequence[dict[str, Any]], columns: Sequence[str], *, as
 def _text(value: object) -> str:
     if value is None:
         return "–"
+    if isinstance(value, list):
+        return "; ".join(_text(entry) for entry in value) or "–"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(entry)}" for name, entry in value.items()) or "–"
     return value.strftime("%Y-%m-%d %H:%M:%SZ") if isinstance(value, datetime) else str(value)
+
+
+def _require_database(settings: Settings, as_json: bool) -> None:
+    """Stop before SQLite makes an empty database of a folder that is not the service's."""
+    from app.operations.backup import sqlite_path
+    from app.operations.errors import NeedsPgDump
+
+    try:
+        path = sqlite_path(settings.database_url)
+    except NeedsPgDump:
+        return
+    if not path.exists():
+        sentence = f"There is no database at {path.absolute()}: run this where the service's settings are, or set PERSONALSEG_DATA_DIR."
+        stop(sentence, code="no_database", as_json=as_json)
 
 
 def _require_schema(operator: Operator, as_json: bool) -> None:

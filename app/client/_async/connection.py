@@ -13,7 +13,7 @@ import httpx
 from app.client.answers import Patience, body, checked, entries, no_answer
 from app.client.documents import User
 from app.client.errors import NoUser
-from app.client.login import current_login
+from app.client.login import address_of, current_login, token_of
 
 REQUEST_TIMEOUT_SECONDS = 120.0
 RETRIES = 5
@@ -26,14 +26,17 @@ class AsyncConnection:
     A method that concerns a user needs `user_id`: give it here, or take `for_user`.
 
     Args:
-        base_url: e.g. `http://127.0.0.1:8000`.
-        token: a service token, or the token of the user `user_id`.
+        base_url: e.g. `http://127.0.0.1:8000`; a final `/v1` is left out.
+        token: a service token, or the token of the user `user_id`; spaces and line ends around it are left out.
         user_id: the user that the gallery methods act for.
         timeout_seconds: of one request.
         retries: how often a request is sent again after a lost connection, a 503, or a 429 that says when to come back.
             A POST carries an Idempotency-Key of its own, the same for all attempts.
         transport: for tests.
         sleep: for tests.
+
+    Raises:
+        BadLogin: the address or the token cannot be one.
     """
 
     def __init__(
@@ -47,16 +50,16 @@ class AsyncConnection:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url = address_of(base_url)
         self.user_id = user_id
-        self._token = token
+        self._token = token_of(token)
         self._timeout_seconds = timeout_seconds
         self._retries = retries
         self._transport = transport
         self._sleep = sleep
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {self._token}"},
             timeout=timeout_seconds,
             transport=transport,
             trust_env=False,  # a proxy of the environment is never meant for the deployment next door

@@ -13,17 +13,19 @@ import pytest
 import redis
 import structlog
 from click.testing import Result
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from app import auth, db
 from app.cli import app
+from app.cli.operations.console import make_settings
 from app.cli.operations.jobs import Kind, Status
 from app.clock import utc_now
 from app.db import Database
 from app.errors import Unauthorized
-from app.settings import Settings
+from app.settings import REDIS_FILE, Settings
 from app.storage import open_storage, photo_key
-from app.tables import Image, ItemStatus, Job, JobKind, JobStatus, SegmentationItem, User, Worker
+from app.tables import DeliveryStatus, Image, ItemStatus, Job, JobKind, JobStatus, SegmentationItem, User, Webhook, WebhookDelivery, Worker
 from tests.conftest import told_by_environment
 
 BOTH_DATABASES = True
@@ -145,7 +147,18 @@ def test_jobs(settings: Settings, database: Database, user: str) -> None:
     assert run("jobs", "show", failed)["photos"] == {"done": 1, "failed": 1}
     assert refused("jobs", "show", "nope") == "job_not_found"
 
+    with database.write() as session:
+        hook = Webhook(owner=user, user_id=user, url="https://example.org", secret="whsec_")
+        session.add(hook)
+        session.flush()
+        told = {"event": "segmentation.failed", "payload": {}, "status": DeliveryStatus.DELIVERED}
+        session.add(WebhookDelivery(webhook_id=hook.id, user_id=user, job_id=failed, **told))
+        session.get_one(Job, failed).announced = True
     assert run("jobs", "requeue", failed)["status"] == "queued"
+    with database.write() as session:  # its next end will be told
+        assert session.get_one(Job, failed).announced is False
+        assert session.scalars(select(WebhookDelivery)).all() == []
+        session.delete(session.scalars(select(Webhook)).one())
     with database.read() as session:
         row = session.get_one(Job, failed)
         assert (row.attempt, row.error_code, row.finished_at, row.model_version) == (0, None, None, None)
@@ -244,6 +257,30 @@ def test_backup_and_restore(settings: Settings, database: Database, user: str, t
     restored.close()
     assert open_storage(back).get_bytes(key) == b"the photo"
     assert invoke("doctor").stdout.startswith("ok   database")
+
+    for left in ("-wal", "-shm", "-journal"):  # SQLite would play it into the restored database
+        folder = tmp_path / f"crashed{left}"
+        folder.mkdir()
+        (folder / f"personalseg.sqlite3{left}").write_bytes(b"what a crash left")
+        monkeypatch.setenv("PERSONALSEG_DATA_DIR", str(folder))
+        assert refused("restore", str(file)) == "target_not_empty"
+        assert not (folder / "personalseg.sqlite3").exists()
+
+
+def test_in_a_folder_without_a_database_none_is_made(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restore_to(tmp_path / "elsewhere", monkeypatch)
+    for arguments in (("users", "list"), ("doctor",), ("backup", str(tmp_path / "b.tar")), ("users", "erase", "ann", "--yes")):
+        assert refused(*arguments) == "no_database"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_redis_of_serve_is_found(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERSONALSEG_REDIS_URL")
+    settings.data_dir.mkdir(exist_ok=True)
+    (settings.data_dir / REDIS_FILE).write_text(settings.redis_url)
+    assert make_settings().redis_url == settings.redis_url
+    monkeypatch.setenv("PERSONALSEG_REDIS_URL", "redis://elsewhere")
+    assert make_settings().redis_url == "redis://elsewhere"
 
 
 def restore_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
