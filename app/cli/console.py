@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.markup import escape
 
 from app.client.errors import BadAnswer, ClientError, ConnectionFailed, JobFailed, NotAuthorized, ServerFailed, WaitTimedOut
 
+_HALVES = re.compile("[\ud800-\udfff]")
 EXIT_FINE = 0
 EXIT_FAILED = 1
 EXIT_CANNOT = 2
@@ -89,7 +91,7 @@ def print_json(document: Any) -> None:
 
 def printable(text: str) -> str:
     """The text with U+FFFD for what no terminal or file of UTF-8 takes: half characters out of file names of other encodings."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return _HALVES.sub("\ufffd", text)
 
 
 def setting_sentence(error: ValidationError) -> str:
