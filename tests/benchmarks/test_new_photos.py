@@ -60,7 +60,7 @@ def test_the_bank_is_what_the_service_does_and_the_group_is_another_thing(tiny: 
 
 
 def test_both_kinds_of_photos_are_scored_by_every_way(tiny: Base) -> None:
-    config = PersonalizeConfig(budget_seconds=600.0, epochs=0, scales=(1.0,), appearance=False)
+    config = PersonalizeConfig(budget_seconds=600.0, epochs=1, runs=1, learning_rate=0.0, scales=(1.0,), appearance=False)
     scores = measure(tiny, Labelled(8), config)["scores"]
     assert set(scores) == {LEARNED, NEW}
     for of_part in scores.values():
