@@ -49,6 +49,19 @@ def client_of(handler: Handler, pauses: list[float] | None = None, **options: An
     return Client("http://test", "pseg_usr_x", user_id="u1", transport=transport, sleep=sleep, **options)
 
 
+def answering(*answers: httpx.Response | Exception) -> Handler:
+    """Answers one after another; an exception is what a lost connection raises."""
+    left = list(answers)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return handler
+
+
 def problem(status: int, code: str, detail: str = "Do this instead.") -> httpx.Response:
     body = {"type": "about:blank", "title": "Title", "status": status, "detail": detail, "code": code}
     return httpx.Response(status, json=body, headers={"content-type": "application/problem+json"})
@@ -141,14 +154,7 @@ def test_what_cannot_be_sent_is_not_sent_again_and_not_quoted(error: httpx.Trans
 
 
 def test_an_erasure_whose_answer_was_lost_answers_nothing() -> None:
-    answers: list[httpx.Response | Exception] = [httpx.ReadError("reset"), problem(404, "user_not_found")]
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
+    handler = answering(httpx.ReadError("reset"), problem(404, "user_not_found"))
     assert client_of(handler, []).erase() == {}
 
 
@@ -156,19 +162,12 @@ def test_an_erasure_whose_answer_was_lost_answers_nothing() -> None:
 
 
 def test_get_is_retried_on_503_and_lost_connections_with_growing_pauses() -> None:
-    answers: list[httpx.Response | Exception] = [
+    handler = answering(
         httpx.ConnectError("refused"),
         problem(503, "no_worker_yet"),
         httpx.ReadError("reset"),
         httpx.Response(200, json={"items": [{"name": "espnetv2"}]}),
-    ]
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
+    )
     pauses: list[float] = []
     assert [base.name for base in client_of(handler, pauses).bases()] == ["espnetv2"]
     assert len(pauses) == 3
