@@ -15,7 +15,7 @@ from tests.faults.checks import ENDS, examine
 from tests.faults.deployment import Deployment, await_true
 from tests.faults.table import Line
 
-BUDGET_SECONDS = 8.0
+BUDGET_SECONDS = 4.0
 END_SECONDS = 240.0
 
 
