@@ -99,12 +99,13 @@ def _made(client: Client, name: str, as_json: bool) -> User:
 def _user_named(client: Client, name: str, as_json: bool) -> str:
     """The id of the user of this id or external id."""
     try:
-        return client.for_user(str(UUID(name))).user().id
-    except ValueError:  # no id: an application's own name
-        found = next((each.id for each in client.users() if each.external_id == name), None)
-    if found is None:
+        user_id = str(UUID(name))
+    except ValueError:  # an application's own name
+        for user in client.users():
+            if user.external_id == name:
+                return user.id
         stop(f"There is no user of the id or external id {name!r}.", code="user_not_found", as_json=as_json)
-    return found
+    return client.for_user(user_id).user().id
 
 
 def logout(as_json: AsJson = False) -> None:

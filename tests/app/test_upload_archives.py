@@ -37,11 +37,17 @@ def link(name: str, kind: int) -> zipfile.ZipInfo:
 
 def encrypted(data: bytes) -> bytes:
     """The same archive, each entry marked as encrypted."""
+    return flagged(data, lambda flags: flags | 0x1)
+
+
+def flagged(data: bytes, change: Callable[[int], int]) -> bytes:
+    """The same archive with other flags (16 bits) in both headers of each entry."""
     marked = bytearray(data)
     for magic, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         at = marked.find(magic)
         while at >= 0:
-            marked[at + offset] |= 1
+            (flags,) = struct.unpack_from("<H", marked, at + offset)
+            struct.pack_into("<H", marked, at + offset, change(flags))
             at = marked.find(magic, at + 1)
     return bytes(marked)
 
@@ -72,14 +78,9 @@ def test_its_photos_are_stored_one_result_each(alice: Caller) -> None:
 def test_names_in_utf8_without_the_flag_are_understood(alice: Caller) -> None:
     # macOS writes them so; as code page 437, which the format says, they would be Gr├╝n
     archive = zipped(("Grün.jpg", jpeg(seed=1)), ("plain.jpg", jpeg(seed=2)))
-    unmarked = bytearray(archive)
-    for magic, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
-        at = unmarked.find(magic)
-        while at >= 0:
-            unmarked[at + offset + 1] &= ~0x08
-            at = unmarked.find(magic, at + 1)
-    assert [entry["filename"] for entry in alice.upload([("album.zip", bytes(unmarked))])] == ["Grün.jpg", "plain.jpg"]
-    dos = bytes(unmarked).replace("Grün".encode(), b"Gr\x81n\xfe")  # ü in code page 437, and no UTF-8
+    unmarked = flagged(archive, lambda flags: flags & ~0x800)
+    assert [entry["filename"] for entry in alice.upload([("album.zip", unmarked)])] == ["Grün.jpg", "plain.jpg"]
+    dos = unmarked.replace("Grün".encode(), b"Gr\x81n\xfe")  # ü in code page 437, and no UTF-8
     assert str(alice.upload([("dos.zip", dos)])[0]["filename"]).startswith("Grün")
 
 
