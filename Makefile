@@ -3,7 +3,7 @@
 #   PYTHON       the Python (3.11 – 3.13) that makes .venv; default python3
 #   PHOTOS, OUT  of `make demo`: your own folder of photos, and where the result goes
 #   OPEN         of `make demo` and `make serve`: 1 opens the page in the browser, signed in
-#   TESTS        arguments for pytest; TEST_PROCESSES: how many run the unit tests side by side (2)
+#   TESTS        arguments for pytest; TEST_PROCESSES: how many run them side by side (2)
 #   PIP_ARGS     given to pip; for a machine without a GPU, much smaller:
 #                make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
@@ -49,7 +49,7 @@ unit: $(INSTALLED) ## The tests that need no deployment (TESTS="-k name" for som
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser $(TESTS)
 
 e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts, each fault a few times
-	$(BIN)/python -m pytest tests/e2e tests/faults tests/browser $(TESTS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup tests/e2e tests/faults tests/browser $(TESTS)
 
 test-faults: $(INSTALLED) ## The fault suite in its long form, with its table: kills, stops, Redis, databases, disk, clock
 	$(BIN)/python -m pytest tests/faults --long $(TESTS)

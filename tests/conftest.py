@@ -132,6 +132,14 @@ def _administer(server: Any, statement: str) -> None:
     engine.dispose()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`--dist loadgroup` keeps together what shares a deployment."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in ("e2e", "faults", "browser"):
+            item.add_marker(pytest.mark.xdist_group(folder))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests of modules that say `BOTH_DATABASES = True` run on SQLite and PostgreSQL, others on SQLite; all on TEST_DATABASE if set."""
     if "database_url" in metafunc.fixturenames:

@@ -23,7 +23,7 @@ from tests.faults.deployment import Deployment
 from tests.faults.table import Line, rendered
 from tests.faults.work import Start, Times, Work
 
-LINES = pytest.StashKey[list[Line]]()
+_LINE = "fault"
 _PHOTOGRAPHS = ("chelsea.png", "astronaut.png", "coffee.png")
 _WIDTH = 96
 TIMEOUT_SECONDS = 1200
@@ -35,7 +35,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[LINES] = []
     config.addinivalue_line("markers", "on_both_when_long: on SQLite always, on PostgreSQL in the long form")
 
 
@@ -50,10 +49,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if config.stash[LINES]:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table, from the reports: the tests may have run in another process."""
+    told = [report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", None) == "teardown"]
+    rows = [tuple(value) for report in told for name, value in report.user_properties if name == _LINE]
+    if rows:
         terminalreporter.section("faults")
-        for line in rendered(config.stash[LINES]):
+        for line in rendered(rows):
             terminalreporter.write_line(line)
 
 
@@ -136,12 +138,13 @@ def _mount_small_disk(path: Path) -> bool:
 
 
 @pytest.fixture
-def start(request: pytest.FixtureRequest, photos: list[Path]) -> Start:
+def start(request: pytest.FixtureRequest, photos: list[Path]) -> Iterator[Start]:
     """Begins the work for one fault and its line of the table."""
+    lines: list[Line] = []
 
     def begin(fault: str, service: Deployment) -> Work:
-        line = Line(fault, service.database.engine.dialect.name)
-        request.config.stash[LINES].append(line)
-        return Work(service, photos, line)
+        lines.append(Line(fault, service.database.engine.dialect.name))
+        return Work(service, photos, lines[-1])
 
-    return begin
+    yield begin
+    request.node.user_properties.extend((_LINE, line.cells()) for line in lines)

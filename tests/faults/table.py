@@ -33,9 +33,9 @@ class Line:
 HEADINGS = ("fault", "database", "times", "lost", "doubled", "half-written", "recovery s", "longest s")
 
 
-def rendered(lines: list[Line]) -> list[str]:
-    """The table in Markdown, so that it can be pasted into a document."""
-    rows = [HEADINGS, *(line.cells() for line in lines)]
+def rendered(lines: list[tuple[str, ...]]) -> list[str]:
+    """The table of these lines' cells in Markdown, so that it can be pasted into a document."""
+    rows = [HEADINGS, *lines]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     padded = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
     return [padded[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *padded[1:]]

@@ -71,7 +71,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, *, accepted: bool) -> None:
     real = adaptation.personalize
 
     def decide(base: object, photos: object, config: PersonalizeConfig, **callbacks: object) -> Personalization:
-        quick = replace(config, epochs=1, runs=1, scales=(1.0,))
+        quick = replace(config, epochs=1, runs=1, scales=(1.0,), appearance=False)
         result = real(base, photos, quick, **callbacks)  # type: ignore[arg-type]
         assert result.candidate is not None, result.verdict
         code, sentence = ("kept", "Kept the personal model.") if accepted else ("class_collapse", "Kept the base.")

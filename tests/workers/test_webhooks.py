@@ -33,11 +33,17 @@ BOTH_DATABASES = True
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
+def say(handler: BaseHTTPRequestHandler, status: int) -> None:
+    """An answer without a body."""
+    handler.send_response(status)
+    handler.end_headers()
+
+
 @dataclass
 class Receiver:
     """A real HTTP server that keeps what it is sent."""
 
-    answer: Callable[[BaseHTTPRequestHandler], None] = lambda handler: handler.send_response(204)
+    answer: Callable[[BaseHTTPRequestHandler], None] = lambda handler: say(handler, 204)
     tls: ssl.SSLContext | None = None
     received: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
@@ -49,7 +55,6 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 receiver.received.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
                 receiver.answer(self)
-                self.end_headers()
 
             def log_message(self, format: str, *arguments: object) -> None:
                 pass
@@ -135,7 +140,7 @@ def test_the_end_of_a_job_arrives_signed(open_workshop: Workshop, user_id: str, 
 
 def test_what_fails_is_tried_again_with_the_same_id(open_workshop: Workshop, user_id: str, ended_job: str, receiver: Receiver) -> None:
     statuses = iter([500, 204])
-    receiver.answer = lambda handler: handler.send_response(next(statuses))
+    receiver.answer = lambda handler: say(handler, next(statuses))
     add_webhook(open_workshop, user_id, f"http://127.0.0.1:{receiver.port}/")
     assert send_due(open_workshop) == 1
     delivery = the_delivery(open_workshop)
@@ -150,7 +155,7 @@ def test_what_fails_is_tried_again_with_the_same_id(open_workshop: Workshop, use
 
 
 def test_a_receiver_that_is_gone_is_not_asked_again(open_workshop: Workshop, user_id: str, ended_job: str, receiver: Receiver) -> None:
-    receiver.answer = lambda handler: handler.send_response(410)
+    receiver.answer = lambda handler: say(handler, 410)
     add_webhook(open_workshop, user_id, f"http://127.0.0.1:{receiver.port}/")
     send_due(open_workshop)
     assert the_delivery(open_workshop).status == DeliveryStatus.FAILED
@@ -162,6 +167,7 @@ def test_a_redirect_is_not_followed(open_workshop: Workshop, receiver: Receiver)
         def redirect(handler: BaseHTTPRequestHandler) -> None:
             handler.send_response(307)
             handler.send_header("Location", f"http://127.0.0.1:{elsewhere.port}/")
+            handler.end_headers()
 
         receiver.answer = redirect
         answer = attempt(open_workshop.settings, f"http://127.0.0.1:{receiver.port}/")
