@@ -23,7 +23,7 @@ _PATIENCE_SECONDS = 240.0
 @contextmanager
 def demo(photos: Path, out: Path, browser: Path) -> Iterator[subprocess.Popen[str]]:
     """The command itself; `browser` is what it starts instead of one with a window."""
-    command = [sys.executable, "-m", "app.cli", "demo", str(photos), "--out", str(out), "--budget", "15", "--open", "--json"]
+    command = [sys.executable, "-m", "app.cli", "demo", str(photos), "--out", str(out), "--budget", "40", "--open", "--json"]
     environment = os.environ | {"BROWSER": str(browser)}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts

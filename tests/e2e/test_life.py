@@ -33,7 +33,7 @@ def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Path, photos: l
     user.upload(photos[1:])
     assert user.wait(user.segment([image_id or ""], model="base", adapt="never"), timeout_seconds=60).status == "succeeded"
     mask = user.mask(image_id or "", model="base")
-    job = user.adapt(budget_seconds=6)
+    job = user.adapt(budget_seconds=10)
     assert within(60, lambda: (user.job("adaptation", job.id).percent or 0) > 1)
     children = processes_below(os.getpid())
     stopped = time.monotonic()

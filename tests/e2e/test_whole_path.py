@@ -31,7 +31,7 @@ def test_photos_in_personal_masks_out(client: Client, photos: list[Path]) -> Non
     uploaded = client.upload(photos)
     assert [result.status for result in uploaded] == ["stored"] * len(photos)
     seen: list[Job] = []
-    adaptation = client.wait(client.adapt(budget_seconds=6), seen.append, timeout_seconds=120).require_success()
+    adaptation = client.wait(client.adapt(budget_seconds=10), seen.append, timeout_seconds=120).require_success()
     assert adaptation.status in {"succeeded", "refused"}
     percents = [job.percent or 0.0 for job in seen]
     assert percents == sorted(percents)
@@ -77,7 +77,7 @@ def test_a_running_adaptation_is_cancelled_within_seconds(client: Client, photos
 
 def test_a_killed_worker_loses_no_adaptation(client: Client, deployment: Deployment, photos: list[Path]) -> None:
     client.upload(photos)
-    job = client.adapt(budget_seconds=6)
+    job = client.adapt(budget_seconds=10)
     assert within(60, lambda: (client.job("adaptation", job.id).percent or 0) > 1)
     pid = deployment.child_pids["worker-adaptation"]
     killed = time.monotonic()
