@@ -22,7 +22,7 @@ def cache_headers(etag: str) -> dict[str, str]:
 
 def not_modified(request: Request, etag: str) -> Response | None:
     """A 304 when `If-None-Match` names this ETag; None otherwise."""
-    held = request.headers.get("if-none-match", "")
+    held = ",".join(request.headers.getlist("if-none-match"))
     candidates = {candidate.strip().removeprefix("W/") for candidate in held.split(",")}
     if etag in candidates or "*" in candidates:
         return Response(status_code=304, headers=cache_headers(etag))

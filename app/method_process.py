@@ -29,7 +29,7 @@ def run_module(module: str, arguments: Sequence[str], *, standard_input: bytes |
     if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
         raise WorkerExtraMissing(missing)
     child = subprocess.Popen(  # noqa: S603 - ours, no shell
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", "app.method_child", module, *arguments],
         env=child_environment(),
         stdin=None if standard_input is None else subprocess.PIPE,
     )

@@ -1,10 +1,14 @@
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from app import method_process
-from app.child_environment import SPIN_COUNT, SPINS, WAIT_POLICY, python_path, waiting_threads
+from app.child_environment import SPIN_COUNT, SPINS, WAIT_POLICY, child_environment, python_path, waiting_threads
+from tests.interrupts import heed_interrupts
 
 
 def test_threads_spin_a_little() -> None:
@@ -37,3 +41,25 @@ def test_a_child_finds_this_package_first(monkeypatch: pytest.MonkeyPatch) -> No
     assert python_path().split(os.pathsep) == [root, "/a", "/b"]
     monkeypatch.delenv("PYTHONPATH")
     assert python_path() == root
+
+
+def test_ctrl_c_while_a_child_imports_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "heavy.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "app.method_child", "heavy"]
+    child = subprocess.Popen(
+        command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+    assert child.stdout is not None and child.stdout.readline() == "importing\n"
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (130, "")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [((), 0), (("3",), 3)])
+def test_a_child_has_its_arguments_and_its_own_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "ends.py").write_text("import sys\nassert __name__ == '__main__'\nsys.exit(int((*sys.argv[1:], '0')[0]))\n")
+    assert method_process.run_module("ends", arguments) == code

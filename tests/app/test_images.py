@@ -38,6 +38,8 @@ def test_who_has_the_bytes_is_not_sent_them_again(alice: Caller, path: str) -> N
     first = alice("GET", f"images/{image_id}/{path}")
     again = alice("GET", f"images/{image_id}/{path}", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    lines = [("Authorization", f"Bearer {alice.token}"), ("If-None-Match", '"other", "more"'), ("If-None-Match", first.headers["etag"])]
+    assert alice.client.get(f"/v1/users/{alice.user_id}/images/{image_id}/{path}", headers=lines).status_code == 304
     other = alice("GET", f"images/{image_id}/{path}", headers={"If-None-Match": '"other"'})
     assert (other.status_code, other.content) == (200, first.content)
 
