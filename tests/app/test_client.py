@@ -418,16 +418,36 @@ def test_a_batch_that_is_too_large_is_sent_one_by_one(tmp_path: Path) -> None:
 def test_a_lost_upload_is_sent_again_whole(tmp_path: Path) -> None:
     paths = files(tmp_path, {"a": 5, "b": 5})
     server = Uploads()
-    lost = [True]
+    lost, keys = [True], set()
 
     def handler(request: httpx.Request) -> httpx.Response:
         answer = server(request)
+        keys.add(request.headers["idempotency-key"])
         if lost.pop() if lost else False:
             raise httpx.ReadError("reset")
         return answer
 
     assert [result.status for result in client_of(handler).upload(paths)] == ["stored", "stored"]
     assert server.requests == [["a", "b"], ["a", "b"]]
+    assert len(keys) == 1, "the service answers the second as it would have answered the first"
+
+
+def test_a_zip_is_waited_for_and_sent_again_with_the_same_key(tmp_path: Path) -> None:
+    """The answer comes only when all of it is stored: a client that gave up meanwhile would send gigabytes again."""
+    (path := tmp_path / "album.zip").write_bytes(b"PK")
+    requests: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        if len(requests) == 1:
+            raise httpx.ReadError("reset")
+        return httpx.Response(200, json={"results": [{"filename": "a.jpg", "status": "stored", "image_id": "1"}]})
+
+    (result,) = client_of(handler, timeout_seconds=7).upload_zip(path)
+    assert (result.path, result.status) == (Path("a.jpg"), "stored")
+    assert len({request.headers["idempotency-key"] for request in requests}) == 1
+    timeout = requests[1].extensions["timeout"]
+    assert timeout["read"] == 3600 and timeout["connect"] == timeout["write"] == 7
 
 
 def test_paths_are_taken_lazily(tmp_path: Path) -> None:

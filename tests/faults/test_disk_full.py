@@ -18,6 +18,8 @@ from tests.faults.work import Start
 
 # Enough for the first part of a model's file, not for all of it.
 ROOM_BYTES = 24 * 1024
+ENOUGH_SECONDS = 15.0
+"""To learn something and come as far as writing it, beside other tests."""
 
 
 @on_both_when_long
@@ -27,7 +29,7 @@ def test_the_disk_is_full_when_the_model_is_written(service: Deployment, start: 
     work = start("disk full at the model's file", service)
     user = work.user()
     with filled(service.folder / "blobs"):
-        ended = work.await_ended(work.adapt(user))
+        ended = work.await_ended(work.adapt(user, ENOUGH_SECONDS))
         assert (ended.status, ended.error_code) == (JobStatus.FAILED, "storage_full")
         assert "no room" in (ended.error_reason or "")
         assert user.models() == []
@@ -37,7 +39,7 @@ def test_the_disk_is_full_when_the_model_is_written(service: Deployment, start: 
         assert refused.value.code == "storage_full"
         assert other.images() == []
     freed = time.monotonic()
-    assert work.await_ended(work.adapt(user)).status == JobStatus.SUCCEEDED
+    assert work.await_ended(work.adapt(user, ENOUGH_SECONDS)).status == JobStatus.SUCCEEDED
     work.line.recovered(time.monotonic() - freed)
     work.examine(expected_codes=["storage_full"])
     service.await_ready()

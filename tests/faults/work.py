@@ -34,8 +34,8 @@ class Work:
         client.upload(self.photos)
         return client
 
-    def adapt(self, user: Client) -> str:
-        return self.took(user.adapt(budget_seconds=BUDGET_SECONDS))
+    def adapt(self, user: Client, budget_seconds: float = BUDGET_SECONDS) -> str:
+        return self.took(user.adapt(budget_seconds=budget_seconds))
 
     def segment(self, user: Client) -> str:
         return self.took(user.segment("all", model="base", adapt="never"))

@@ -130,7 +130,7 @@ class AsyncConnection:
     async def _send(self, method: str, path: str, *, key: str | None = None, **options: Any) -> httpx.Response:
         headers = options.pop("headers", None) or {}
         if method == "POST":
-            headers = {"Idempotency-Key": key or str(uuid4())} | headers
+            headers = new_key(key) | headers
 
         async def attempt() -> httpx.Response:
             # A blob may be in a bucket: the answer leads there, and httpx shows another server no token.
@@ -155,3 +155,8 @@ class AsyncConnection:
                     gone = is_delete and patience.used and answer.status_code == httpx.codes.NOT_FOUND
                     return answer if gone else checked(answer)
             await self._sleep(pause)
+
+
+def new_key(key: str | None = None) -> dict[str, str]:
+    """The header of one logical POST, the same for all its attempts; `key`: one of the caller's own."""
+    return {"Idempotency-Key": key or str(uuid4())}

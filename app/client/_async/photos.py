@@ -8,12 +8,13 @@ from pathlib import Path
 
 import httpx
 
-from app.client._async.connection import AsyncConnection
+from app.client._async.connection import AsyncConnection, new_key
 from app.client.answers import body, entry_results, parse, upload_results
 from app.client.documents import Image, UploadResult
 from app.client.errors import TooLarge
 from app.client.files import BATCH_BYTES, BATCH_FILES, batches, is_readable, photo_paths, sent_name, unreadable
 
+ZIP_ANSWER_SECONDS = 3600.0
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -46,10 +47,15 @@ class AsyncPhotos(AsyncConnection):
         return results
 
     async def upload_zip(self, path: str | Path) -> list[UploadResult]:
-        """Send a zip of photos as it is; one result per entry, whose `path` is its name in the zip."""
+        """Send a zip of photos as it is; one result per entry, whose `path` is its name in the zip.
+
+        The answer comes when every entry is stored; it is waited for as long as an hour.
+        """
+        headers = {"Content-Type": "application/zip"} | new_key()
+        patient = httpx.Timeout(self._timeout_seconds, read=max(self._timeout_seconds, ZIP_ANSWER_SECONDS))
 
         async def attempt() -> httpx.Response:
-            return await self._http.post(self._path("images"), content=_chunks(Path(path)), headers={"Content-Type": "application/zip"})
+            return await self._http.post(self._path("images"), content=_chunks(Path(path)), headers=headers, timeout=patient)
 
         return entry_results(body(await self._attempts(attempt)))
 
@@ -95,10 +101,12 @@ class AsyncPhotos(AsyncConnection):
         return [sent.get(path) or unreadable(path) for path in batch]
 
     async def _post_files(self, paths: Sequence[Path]) -> list[UploadResult]:
+        key = new_key()
+
         async def attempt() -> httpx.Response:
             with ExitStack() as opened:  # opened anew for every attempt: a failed one has read them to some point
                 files = [("files", (sent_name(path), opened.enter_context(path.open("rb")))) for path in paths]
-                return await self._http.post(self._path("images"), files=files)
+                return await self._http.post(self._path("images"), files=files, headers=key)
 
         return upload_results(paths, body(await self._attempts(attempt)))
 
