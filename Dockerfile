@@ -23,6 +23,7 @@ FROM python:3.11-slim AS runtime
 # The same number in both images: they share the volume of the blobs.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin personalseg \
     && install -d -o personalseg -g personalseg -m 0750 /data \
+    && install -d -o personalseg -g personalseg -m 0700 /scratch \
     && install -d -o personalseg -g personalseg -m 0700 /run/secrets
 ENV PATH=/opt/personalseg/bin:$PATH \
     PYTHONUNBUFFERED=1 \

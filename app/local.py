@@ -51,6 +51,8 @@ _API_GRACE_SECONDS = 3
 _REDIS_START_SECONDS = 15.0
 # sun_path holds 104 bytes on macOS and 108 on Linux, the final zero included.
 _LONGEST_SOCKET_PATH = 100
+# Listening everywhere, it is asked at the loopback address of the same family: a socket of "::" does not hear IPv4.
+_ANY = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
 _WORKER_PREFIX = "worker-"
 _REDIS = "redis"
 
@@ -80,7 +82,7 @@ class Deployment:
     @property
     def base_url(self) -> str:
         """Where the API listens, without a final slash."""
-        host = "127.0.0.1" if self.settings.host in ("0.0.0.0", "::", "") else self.settings.host  # noqa: S104
+        host = _ANY.get(self.settings.host, self.settings.host)
         return f"http://[{host}]:{self.settings.port}" if ":" in host else f"http://{host}:{self.settings.port}"
 
     @property

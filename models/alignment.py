@@ -2,7 +2,8 @@
 
 Each step takes a group batch of the user's photos and one of the source's. The segmenter learns the source's labels, and to give the
 user's photos output maps that two discriminators (of the logits with context, and of the base's own) cannot tell from the source's.
-Batch-norm statistics stay (METHOD, "What is known to go wrong"). Deterministic for a seed on one machine unless time runs out.
+Batch-norm statistics stay (METHOD, "What is known to go wrong"). Deterministic for a seed on one machine's CPU unless time
+runs out.
 """
 
 from __future__ import annotations

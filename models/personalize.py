@@ -1,6 +1,7 @@
 """The algorithm box: look → group → align the appearance → pseudo labels → self-train from the base → remember → guard → personal model.
 
-Source-free (METHOD, "Decisions"): the gallery's photos are all it sees. Deterministic for a seed on one machine unless the budget binds.
+Source-free (METHOD, "Decisions"): the gallery's photos are all it sees. Deterministic for a seed on one machine's CPU
+unless the budget binds; on CUDA sums of gradients come in no fixed order.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from app.client import Client, Conflict, Job, User
 from app.client.login import DEFAULT_URL, URL_VARIABLE, Login, address_of, forget_login, login_path, save_login, token_of
 from app.demo.view import describe
 
+_NEWEST = 20
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -157,13 +159,9 @@ def status(as_json: AsJson = False) -> None:
 
 def _going_on(client: Client) -> list[Job]:
     """The unfinished ones among the newest jobs of both kinds."""
-    found = []
-    for kind in ("adaptation", "segmentation"):
-        for job in client.jobs(kind, page_entries=20):
-            if job.ended:
-                break
-            found.append(job)
-    return found
+    newest = [islice(client.jobs(kind, page_entries=_NEWEST), _NEWEST) for kind in ("adaptation", "segmentation")]
+    # Not only those before the first that has ended: a long segmentation gives way to newer ones.
+    return [job for jobs in newest for job in jobs if not job.ended]
 
 
 def _print_rows(rows: list[tuple[str, Any]]) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.main import get_command
 
 from app.cli import app
+from app.cli.session import _going_on
+from app.client import Client
 
 
 def personalseg(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -102,3 +105,14 @@ def test_a_bad_setting_is_one_sentence() -> None:
     assert done.returncode == 2
     assert "PERSONALSEG_PORT" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_status_tells_of_a_long_job_behind_a_newer_one_that_has_ended() -> None:
+    """A long segmentation gives way to newer ones, which end before it."""
+    jobs = {"segmentations": [{"id": "one-photo", "status": "succeeded"}, {"id": "gallery", "status": "running"}], "adaptations": []}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"items": jobs[request.url.path.rsplit("/", 1)[1]], "next_cursor": None})
+
+    with Client("http://test", "pseg_usr_x", user_id="u1", transport=httpx.MockTransport(handler)) as client:
+        assert [job.id for job in _going_on(client)] == ["gallery"]

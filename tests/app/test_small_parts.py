@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from app.errors import MalformedCursor
 from app.ids import new_id
+from app.local import Deployment
 from app.masks.rle import compress, encode_classes
 from app.pagination import decode_cursor, encode_cursor
 from app.settings import Settings
@@ -102,3 +104,10 @@ def test_settings_cannot_be_changed() -> None:
 def test_importing_the_api_brings_no_torch_and_no_numpy() -> None:
     code = "import app.main, sys; assert not {'torch', 'numpy', 'models', 'workers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"), [("::", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("", "127.0.0.1"), ("::1", "[::1]"), ("10.0.0.7", "10.0.0.7")]
+)
+def test_a_deployment_is_asked_where_it_listens(tmp_path: Path, host: str, asked: str) -> None:
+    assert Deployment(tmp_path, port=8123, host=host).base_url == f"http://{asked}:8123"

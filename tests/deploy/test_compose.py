@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from app.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 GPU: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())["services"]
@@ -53,3 +55,19 @@ def test_a_gpu_is_for_the_workers_and_with_the_torch_for_it() -> None:
         assert device["driver"] == "nvidia" and device["capabilities"] == ["gpu"]
         assert service["build"]["args"]["TORCH_INDEX"] == ""
         assert service["image"] != SERVICES["worker-segment"]["image"]
+
+
+def test_uploads_are_kept_on_a_disk_and_not_in_memory() -> None:
+    (mount,) = [volume.split(":") for volume in SERVICES["api"]["volumes"] if volume.startswith("scratch:")]
+    assert SERVICES["api"]["environment"]["TMPDIR"] == mount[1]
+    assert mount[1] not in SERVICES["api"]["tmpfs"]
+    # A new volume takes its owner from the folder in the image.
+    assert f"install -d -o personalseg -g personalseg -m 0700 {mount[1]} " in (ROOT / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("name", ["worker-segment", "worker-adapt"])
+def test_a_worker_is_started_again_before_it_is_killed(name: str) -> None:
+    given = SERVICES[name]["environment"].get("PERSONALSEG_WORKER_MAX_RSS_BYTES")
+    bound = Settings.model_fields["worker_max_rss_bytes"].default if given is None else int(given.rsplit(":-", 1)[1].rstrip("}"))
+    limit = int(SERVICES[name]["mem_limit"].rsplit(":-", 1)[1].removesuffix("g}")) * 2**30
+    assert bound < 0.9 * limit
