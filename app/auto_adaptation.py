@@ -41,6 +41,9 @@ def queue_due(database: Database, settings: Settings) -> list[Due]:
         except IntegrityError:
             # A request has started one meanwhile. It may have begun before the newest photo: look again after it.
             log.info("auto_adaptation.another_was_faster", user_id=user_id)
+        except AppError as error:
+            # Nothing was written, so that it is tried again, every few seconds, until the quota allows it.
+            log.debug("auto_adaptation.not_allowed", user_id=user_id, code=error.code)
     return due
 
 
@@ -71,11 +74,7 @@ def _take_care(session: Session, settings: Settings, user_id: str, newest: datet
     if photos < settings.min_gallery_images or not freshness.needs_adaptation(session, settings, user_id):
         return None
     budget_seconds = settings.adaptation_budget_seconds
-    try:
-        quotas.require_adaptation_seconds(session, settings, user_id, budget_seconds)
-    except AppError as error:
-        log.info("auto_adaptation.not_allowed", user_id=user_id, code=error.code)
-        return None
+    quotas.require_adaptation_seconds(session, settings, user_id, budget_seconds)
     named = base_choice.kept_base(session, user_id)
     job = Job(
         user_id=user_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,12 +16,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import idempotency, jobs, turns
+from app.db import Database
 from app.deps import Wiring
 from app.errors import NotFound
 from app.settings import Settings
 from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 
-_POLL_SECONDS = 0.1
+_SHORTEST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 0.5
+_PAUSE_GROWTH = 1.25
 _RETRY_AFTER_SECONDS = {JobStatus.QUEUED.value: 2, JobStatus.RUNNING.value: 1}
 
 
@@ -73,9 +76,6 @@ class JobDocument(BaseModel):
         return self.status not in ACTIVE_STATUSES
 
 
-DocumentT = TypeVar("DocumentT", bound=JobDocument)
-
-
 def job_url(job: Job) -> str:
     """Where the job is polled."""
     return f"/v1/users/{job.user_id}/{job.kind}s/{job.id}"
@@ -114,14 +114,21 @@ def job_headers(document: JobDocument) -> dict[str, str]:
     return headers if seconds is None else headers | {"Retry-After": str(seconds)}
 
 
-async def wait_for_end(read: Callable[[], DocumentT], seconds: float) -> DocumentT:
-    """The document as soon as the job has ended, or as it stands after `seconds`."""
-    deadline = time.monotonic() + seconds
-    document = await anyio.to_thread.run_sync(read)
-    while not document.has_ended and time.monotonic() < deadline:
-        await anyio.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
-        document = await anyio.to_thread.run_sync(read)
-    return document
+def has_ended(database: Database, user_id: str, job_id: str) -> bool:
+    """Whether nothing more will happen to the job, or it is gone; asks for its status alone."""
+    with database.read() as session:
+        status = session.execute(select(Job.status).where(Job.user_id == user_id, Job.id == job_id)).scalar_one_or_none()
+    return status not in ACTIVE_STATUSES
+
+
+async def wait_for_end(database: Database, user_id: str, job_id: str, seconds: float) -> None:
+    """Return as soon as the job has ended, or after `seconds`; asks less and less often."""
+    deadline, pause = time.monotonic() + seconds, _SHORTEST_PAUSE_SECONDS
+    while (left := deadline - time.monotonic()) > 0:
+        if await anyio.to_thread.run_sync(has_ended, database, user_id, job_id):
+            return
+        await anyio.sleep(min(pause, left))
+        pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_SECONDS)
 
 
 async def event_stream(request: Request, settings: Settings, read: Callable[[], JobDocument], last_event_id: str | None) -> Response:

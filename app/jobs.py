@@ -22,6 +22,8 @@ from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 MAX_ATTEMPTS = 3
 RING_AGAIN_SECONDS = 15.0
 LONGEST_LEASE_SECONDS = 600.0
+MOST_SPANS = 32
+"""Lines of a timeline; of a job that has come to its stages more often, the earliest of them are forgotten."""
 ENDED_STATUSES = tuple(status for status in JobStatus if status not in ACTIVE_STATUSES)
 
 
@@ -277,7 +279,17 @@ def _write(session: Session, lease: Lease, **values: Any) -> None:
 
 
 def _queue_again(session: Session, lease: Lease, **values: Any) -> None:
-    _write(session, lease, status=JobStatus.QUEUED, eta_seconds=None, lease_owner=None, lease_expires_at=None, **values)
+    _write(
+        session,
+        lease,
+        status=JobStatus.QUEUED,
+        eta_seconds=None,
+        lease_owner=None,
+        lease_expires_at=None,
+        # While it waits nobody works on it.
+        timeline=_with_last_closed(_timeline(session, lease), utc_now()),
+        **values,
+    )
 
 
 def _finish(session: Session, lease: Lease, status: JobStatus, **values: Any) -> None:
@@ -307,7 +319,19 @@ def _with_stage(timeline: list[dict[str, Any]], stage: str, now: datetime) -> li
     if timeline and timeline[-1]["stage"] == stage and timeline[-1]["finished_at"] is None:
         return timeline
     opened = {"stage": stage, "started_at": now.isoformat(), "finished_at": None}
-    return [*_with_last_closed(timeline, now), opened]
+    return [*_bounded(_with_last_closed(timeline, now)), opened]
+
+
+def _bounded(timeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Room for one more: the oldest spans whose stage has come again go, because a long segmentation has hundreds of turns."""
+    kept = list(timeline)
+    while len(kept) >= MOST_SPANS:
+        stages = [span["stage"] for span in kept]
+        came_again = next((place for place, stage in enumerate(stages) if stage in stages[place + 1 :]), None)
+        if came_again is None:
+            break
+        del kept[came_again]
+    return kept
 
 
 def _with_last_closed(timeline: list[dict[str, Any]], now: datetime) -> list[dict[str, Any]]:

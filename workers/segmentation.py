@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 import torch
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -160,21 +160,23 @@ def _segment_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, phot
             _close_item(session, held, photo, failure)
         workshop.metrics.count_image("failed", failure.code)
         return
-    _save_mask(workshop, held, photo, mask)
+    _save_mask(workshop, held, plan, photo, mask)
     workshop.metrics.count_image("segmented")
 
 
 def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo) -> bool:
-    same = exists().where(
+    same = select(Mask.labels_key, Mask.confidence_key).where(
         Mask.user_id == plan.user_id,
         Mask.image_id == photo.image_id,
         Mask.model_version == plan.version,
         Mask.base == plan.base,
     )
     with workshop.database.read() as session:
-        if not session.execute(select(same)).scalar():
-            return False
-    held.write(lambda session: _close_item(session, held, photo, None))
+        keys = session.execute(same).one_or_none()
+    # After a restore, say, a row can be without its files: then the mask is made anew.
+    if keys is None or not all(workshop.storage.exists(key) for key in keys):
+        return False
+    held.write(lambda session: _close_done(session, held, plan, photo))
     return True
 
 
@@ -210,24 +212,32 @@ def _unless_stopped(held: HeldJob, step: Callable[Step, Result], *arguments: Ste
     return step(*arguments, **options)
 
 
-def _save_mask(workshop: Workshop, held: HeldJob, photo: Photo, mask: Mask) -> None:
+def _save_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, mask: Mask) -> None:
     try:
-        held.write(lambda session: _insert_mask(session, held, photo, mask))
+        held.write(lambda session: _insert_mask(session, held, plan, photo, mask))
+    except UnknownModelVersion:
+        log.info("model.dropped_meanwhile", version=plan.version)
+        _remove_blobs(workshop, mask)
+        raise
     except IntegrityError:
         with workshop.database.read() as session:
             photo_is_there = session.get(Image, photo.image_id) is not None
         if photo_is_there:
             # Another job of this user has made the same mask at the same moment: its row speaks of these very blobs.
-            held.write(lambda session: _close_item(session, held, photo, None))
+            held.write(lambda session: _close_done(session, held, plan, photo))
             return
         # The photo was deleted while it was segmented: its item went with it, and its mask must go too.
         log.info("photo.deleted_meanwhile", image_id=photo.image_id)
-        workshop.storage.delete(mask.labels_key)
-        workshop.storage.delete(mask.confidence_key)
+        _remove_blobs(workshop, mask)
 
 
-def _insert_mask(session: Session, held: HeldJob, photo: Photo, mask: Mask) -> None:
-    _close_item(session, held, photo, None)
+def _remove_blobs(workshop: Workshop, mask: Mask) -> None:
+    workshop.storage.delete(mask.labels_key)
+    workshop.storage.delete(mask.confidence_key)
+
+
+def _insert_mask(session: Session, held: HeldJob, plan: SegmentationPlan, photo: Photo, mask: Mask) -> None:
+    _close_done(session, held, plan, photo)
     # Another job of this user can have made the same mask meanwhile; the blobs are under the same keys.
     session.execute(
         delete(Mask).where(
@@ -238,6 +248,17 @@ def _insert_mask(session: Session, held: HeldJob, photo: Photo, mask: Mask) -> N
         )
     )
     session.add(mask)
+
+
+def _close_done(session: Session, held: HeldJob, plan: SegmentationPlan, photo: Photo) -> None:
+    """Close the item of a photo that has its mask; raises UnknownModelVersion where the model was dropped meanwhile, with its masks."""
+    _close_item(session, held, photo, None)
+    if plan.model is None:
+        return
+    # Locked: whoever drops the version waits for this transaction, and then finds its mask.
+    still_there = select(PersonalModel.id).where(PersonalModel.user_id == plan.user_id, PersonalModel.version == plan.version)
+    if session.execute(still_there.with_for_update(read=True)).scalar_one_or_none() is None:
+        raise UnknownModelVersion(plan.version, plan.base)
 
 
 def _close_item(session: Session, held: HeldJob, photo: Photo, failure: Failure | None) -> None:

@@ -48,11 +48,11 @@ def send_due(workshop: Workshop) -> int:
         idle = not outbox.has_work(session, utc_now())
     if idle:
         return 0
-    with workshop.database.write() as session:
-        outbox.announce(session)
     sent = 0
     while not workshop.stopping.is_set():
         with workshop.database.write() as session:
+            # In every round: behind a slow receiver the rounds may go on for long, and others' jobs end meanwhile.
+            outbox.announce(session)
             sending_seconds = workshop.settings.webhook_timeout_seconds + _GRACE_SECONDS
             messages = outbox.take_due(session, utc_now(), sending_seconds=sending_seconds)
         if not messages:

@@ -48,11 +48,12 @@ def _category(class_id: int, name: str) -> dict[str, Any]:
 
 
 def image_of(number: int, entry: Entry) -> dict[str, Any]:
-    """COCO wants a number and a unique name; the service's own id and the file's first name are beside them."""
+    """COCO wants a number and a unique name; the service's own id and the name that the photo was uploaded under are beside them."""
     image = entry.image
     return {
         "id": number,
         "file_name": file_name(entry),
+        "filename": image.filename,
         "width": image.width,
         "height": image.height,
         "image_id": image.id,

@@ -1,6 +1,7 @@
 """Label Studio: `tasks.json` to import, each class of each photo as one brush region of a prediction, and the labelling interface.
 
-The photos themselves are not in the export: `data.image` names each as Label Studio's local storage does.
+The photos themselves are not in the export: `data.image` names each as Label Studio's local storage does,
+`data.filename` is the name that it was uploaded under.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def _task(entry: Entry, values: Picture.Image, names: Mapping[int, str]) -> dict
         "model_version": f"{entry.mask.base} v{entry.mask.model_version}",
         "result": [_region(f"{entry.image.id}-{value}", values.size, names.get(value, str(value)), rles[value]) for value in found],
     }
-    data = {"image": LOCAL_FILES + quote(file_name(entry)), "image_id": entry.image.id, "sha256": entry.image.sha256}
+    image = entry.image
+    data = {"image": LOCAL_FILES + quote(file_name(entry)), "filename": image.filename, "image_id": image.id, "sha256": image.sha256}
     return {"data": data, "predictions": [prediction]}
 
 

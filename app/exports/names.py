@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import PurePosixPath
 
-_UNSAFE = re.compile(r"[^\w.() +-]+")
+_SAFE_SIGNS = "_.() +-"
 _LONGEST_BYTES = 200
 """Of UTF-8, as file systems count: 255 are the most, and a suffix and a number are to come."""
 
@@ -14,19 +15,31 @@ _LONGEST_BYTES = 200
 def unique_stems(filenames: Iterable[str]) -> list[str]:
     """One stem per file name, in order; no two are the same on a file system that ignores case."""
     taken: set[str] = set()
-    return [_untaken(_safe_stem(filename), taken) for filename in filenames]
+    numbers: dict[str, int] = {}
+    return [_untaken(_safe_stem(filename), taken, numbers) for filename in filenames]
 
 
 def _safe_stem(filename: str) -> str:
     # Browsers and clients may send a path: only its end is a name, and nothing of it may lead out of a folder.
-    stem = PurePosixPath(filename.replace("\\", "/")).stem
-    return _UNSAFE.sub("_", stem).strip(". ").encode()[:_LONGEST_BYTES].decode(errors="ignore").rstrip(". ") or "photo"
+    # Macs send an accent apart from its letter; together they are one safe character, and shorter.
+    stem = unicodedata.normalize("NFC", PurePosixPath(filename.replace("\\", "/")).stem)
+    safe = "".join("".join(run) if is_safe else "_" for is_safe, run in groupby(stem, _is_safe))
+    return safe.strip(". ").encode()[:_LONGEST_BYTES].decode(errors="ignore").rstrip(". ") or "photo"
 
 
-def _untaken(stem: str, taken: set[str]) -> str:
-    candidate, number = stem, 1
+def _is_safe(character: str) -> bool:
+    # Marks (category M) are the vowels of Thai and Hindi.
+    return character.isalnum() or character in _SAFE_SIGNS or unicodedata.category(character).startswith("M")
+
+
+def _untaken(stem: str, taken: set[str], numbers: dict[str, int]) -> str:
+    """`numbers`: the last one tried after each stem; those before it are taken."""
+    folded = stem.casefold()
+    number = numbers.get(folded, 1)
+    candidate = stem if number == 1 else f"{stem}-{number}"
     while candidate.casefold() in taken:
         number += 1
         candidate = f"{stem}-{number}"
     taken.add(candidate.casefold())
+    numbers[folded] = number
     return candidate

@@ -29,6 +29,7 @@ def take_in(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, 
         raise PhotoRejected("file_too_large", f"The file has {received.byte_size} bytes; at most {limit} are taken.")
     known = _known(wiring.database, user_id, received.sha256)
     if known is not None:
+        _restore(wiring, user_id, received)
         return known, False
     try:
         with wiring.database.read() as session:
@@ -54,6 +55,17 @@ def _store(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, b
     if not wiring.storage.exists(key):
         wiring.storage.put_stream(key, received.file)
     return image_id, True
+
+
+def _restore(wiring: Wiring, user_id: str, received: ReceivedFile) -> None:
+    """Give a known photo its file back, where that was lost."""
+    key = photo_key(user_id, received.sha256)
+    if wiring.storage.exists(key):
+        return
+    wiring.storage.put_stream(key, received.file)
+    if _known(wiring.database, user_id, received.sha256) is None:
+        # The photo was deleted meanwhile.
+        photos.discard(wiring.database, wiring.storage, user_id, received.sha256)
 
 
 def _known(database: Database, user_id: str, sha256: str) -> str | None:

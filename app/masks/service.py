@@ -20,7 +20,7 @@ from app.masks.rle import encode_classes
 from app.masks.schemas import MaskClass, MaskDocument, MaskFormat, Rle, RleDocument, RleSegment
 from app.personal_models import repository as model_repository
 from app.personal_models import service as models_service
-from app.segmentations import repository as segmentation_repository
+from app.segmentations import pending
 from app.storage import Storage, photo_key
 from app.tables import Image, Mask
 
@@ -38,7 +38,7 @@ def find(database: Database, user_id: str, image_id: str, choice: ModelChoice, *
     image = require_image(database, user_id, image_id)
     with database.read() as session:
         mask = _chosen(session, user_id, image_id, choice, base)
-        job = None if mask else segmentation_repository.pending_job_of(session, user_id, image_id)
+        job = None if mask else pending.job_of(session, user_id, image_id, choice, base)
     if mask is None:
         detail = "There is no mask of this photo by this model yet. "
         detail += "A job is making one." if job else "Start a segmentation first."

@@ -58,7 +58,7 @@ def item_counts(session: Session, job_id: str) -> dict[str, int]:
 
 
 def requeue(session: Session, job_id: str, now: datetime) -> bool:
-    """Queue an ended job as if it were new, with all its attempts; photos that are done stay done. False where it may not be."""
+    """Queue an ended job as if it were new, with all its attempts; every photo is looked at again. False where it may not be."""
     statement = (
         update(Job)
         .where(Job.id == job_id, Job.status.in_(REQUEUED_FROM))
@@ -90,10 +90,11 @@ def requeue(session: Session, job_id: str, now: datetime) -> bool:
         # Its next end is told, too: a webhook hears of a job once, and what it was told (or was to be told) is no longer so.
         session.execute(delete(WebhookDelivery).where(WebhookDelivery.job_id == job_id))
     if kind == JobKind.SEGMENTATION:
-        # The model is chosen anew: the one that was pinned may be gone.
+        # The model is chosen anew: the one that was pinned may be gone. So photos that are done may need another mask; a mask of
+        # the same model is found again, not made again.
         session.execute(update(Job).where(Job.id == job_id).values(model_version=None))
-        failed = (SegmentationItem.job_id == job_id, SegmentationItem.status == ItemStatus.FAILED)
-        session.execute(update(SegmentationItem).where(*failed).values(status=ItemStatus.PENDING, error_code=None, error_reason=None))
+        items = update(SegmentationItem).where(SegmentationItem.job_id == job_id)
+        session.execute(items.values(status=ItemStatus.PENDING, error_code=None, error_reason=None))
     return kind is not None
 
 

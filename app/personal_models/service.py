@@ -46,6 +46,9 @@ def drop(database: Database, storage: Storage, user_id: str, version: int) -> No
     """Remove a version and its masks; without an active one the user is back on the base. Raises NotFound."""
     with database.write() as session:
         model = require(session, user_id, version)
+        # Before its masks are listed: a worker that is saving one has done so by then, or finds the version gone.
+        if session.get(PersonalModel, model.id, with_for_update=True, populate_existing=True) is None:
+            raise _not_found(version)
         keys = [model.blob_key]
         for mask in repository.masks_of(session, user_id, model):
             keys += [mask.labels_key, mask.confidence_key]
@@ -58,8 +61,12 @@ def require(session: Session, user_id: str, version: int) -> PersonalModel:
     """The version; raises NotFound with `model_not_found`."""
     model = repository.get(session, user_id, version)
     if model is None:
-        raise NotFound("model_not_found", f"This user has no model of version {version}.")
+        raise _not_found(version)
     return model
+
+
+def _not_found(version: int) -> NotFound:
+    return NotFound("model_not_found", f"This user has no model of version {version}.")
 
 
 def document(session: Session, model: PersonalModel) -> ModelDocument:

@@ -63,30 +63,34 @@ def require_adaptation_seconds(session: Session, settings: Settings, user_id: st
     limit = limits_of(settings, user).adaptation_seconds
     now = utc_now()
     jobs = repository.adaptations(session, user_id, now - WINDOW)
-    used = sum(_seconds(job, now) for job in jobs)
+    used = sum(_seconds(settings, job) for job in jobs)
     if used + budget_seconds <= limit:
         return
     detail = f"This user's adaptations took {used:.0f} of {limit:g} s in the last 24 hours, and this one may take {budget_seconds:g} s."
-    wait = _fits_again_at(jobs, used + budget_seconds - limit, now) - now
+    wait = _fits_again_at(settings, jobs, used + budget_seconds - limit, now) - now
     raise TooManyRequests("quota_exceeded", detail, retry_after_seconds=math.ceil(wait.total_seconds()))
 
 
-def _fits_again_at(jobs: Sequence[Job], excess: float, now: datetime) -> datetime:
+def _fits_again_at(settings: Settings, jobs: Sequence[Job], excess: float, now: datetime) -> datetime:
     for job in jobs:
         if job.finished_at is not None:
-            excess -= _seconds(job, now)
+            excess -= _seconds(settings, job)
             if excess <= 0:
                 return job.finished_at + WINDOW
     return now + WINDOW
 
 
-def _seconds(job: Job, now: datetime) -> float:
-    budget = float(job.request.get("budget_seconds", 0.0))
+def _seconds(settings: Settings, job: Job) -> float:
+    budget = float(job.request.get("budget_seconds") or settings.adaptation_budget_seconds)
+    if job.finished_at is None:
+        return budget
     if job.started_at is None:
-        return 0.0 if job.finished_at is not None else budget
-    if job.finished_at is not None:
-        return max(0.0, (job.finished_at - job.started_at).total_seconds())
-    return max(budget, (now - job.started_at).total_seconds())
+        return 0.0
+    measured = (job.report or {}).get("seconds")
+    if isinstance(measured, int | float):
+        return float(measured)
+    # Between start and end it may have waited for a worker for hours, or slept with the machine.
+    return min(budget, max(0.0, (job.finished_at - job.started_at).total_seconds()))
 
 
 def read(database: Database, settings: Settings, user_id: str) -> QuotaDocument:
@@ -111,10 +115,9 @@ def change(database: Database, settings: Settings, user_id: str, wish: OwnQuotas
 
 
 def _document(session: Session, settings: Settings, user: User) -> QuotaDocument:
-    now = utc_now()
     limits = limits_of(settings, user)
     images, stored_bytes = repository.stored(session, user.id)
-    seconds = sum(_seconds(job, now) for job in repository.adaptations(session, user.id, now - WINDOW))
+    seconds = sum(_seconds(settings, job) for job in repository.adaptations(session, user.id, utc_now() - WINDOW))
     return QuotaDocument(
         images=Quota(limit=limits.images, used=images, is_own=user.quota_images is not None),
         bytes=Quota(limit=limits.bytes, used=stored_bytes, is_own=user.quota_bytes is not None),

@@ -130,8 +130,8 @@ async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice,
     """Make the mask through the queue; returns the model that made it, and which base it is. Raises NotInTime, SegmentationFailed."""
     wish = _WISH.validate_python({"image_ids": [image_id], "adapt": "never", "model": model})
     job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, key, route=f"{_ROUTE}_job"))
-    read = partial(service.read, wiring.database, user_id, job_id)
-    document = await wait_for_end(read, wiring.settings.segment_wait_seconds)
+    await wait_for_end(wiring.database, user_id, job_id, wiring.settings.segment_wait_seconds)
+    document = await anyio.to_thread.run_sync(service.read, wiring.database, user_id, job_id)
     _require_mask(document)
     used = model if document.model_used is None else document.model_used
     return used, document.base if used == "base" else None

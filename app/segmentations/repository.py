@@ -44,8 +44,8 @@ def item_counts(session: Session, user_id: str, job_ids: Sequence[str]) -> dict[
     return counts
 
 
-def pending_job_of(session: Session, user_id: str, image_id: str) -> Job | None:
-    """The newest unfinished segmentation that will make a mask of this photo."""
+def pending_jobs_of(session: Session, user_id: str, image_id: str) -> Sequence[Job]:
+    """The unfinished segmentations that will make a mask of this photo, newest first."""
     statement = (
         select(Job)
         .join(SegmentationItem, SegmentationItem.job_id == Job.id)
@@ -57,6 +57,5 @@ def pending_job_of(session: Session, user_id: str, image_id: str) -> Job | None:
             SegmentationItem.status == ItemStatus.PENDING,
         )
         .order_by(Job.id.desc())
-        .limit(1)
     )
-    return session.execute(statement).scalar_one_or_none()
+    return session.scalars(statement).all()

@@ -51,7 +51,8 @@ async def start_segmentation(
     the base is taken, and `model_used` says so.
     """
     job_id = await anyio.to_thread.run_sync(service.start, wiring, user_id, wish, idempotency_key)
-    document = await wait_for_end(partial(service.read, wiring.database, user_id, job_id), wish.wait)
+    await wait_for_end(wiring.database, user_id, job_id, wish.wait)
+    document = await anyio.to_thread.run_sync(service.read, wiring.database, user_id, job_id)
     response.status_code = 200 if document.has_ended else 202
     response.headers.update(job_headers(document))
     return document

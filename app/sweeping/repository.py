@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.storage import checkpoint_key, photo_key
 from app.tables import ACTIVE_STATUSES, Image, Job, JobKind, Mask, PersonalModel, User
 
 
-def has_user(session: Session, user_id: str) -> bool:
-    """Whether there is such a user, erased or not."""
-    return session.execute(select(User.id).where(User.id == user_id)).first() is not None
+def has_user(session: Session, user_id: str) -> bool | None:
+    """Whether there is such a user, erased or not; None where there is no user at all."""
+    # In one statement, so that both answers are of one moment: users may be coming or going as a whole.
+    is_there, has_any = session.execute(select(exists().where(User.id == user_id), exists(select(User.id)))).one()
+    return is_there if has_any else None
 
 
 def has_photo(session: Session, user_id: str, sha256: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from sqlalchemy.orm import Session
@@ -37,20 +38,47 @@ class Swept:
 def sweep_storage(
     database: Database, storage: Storage, *, unfinished_seconds: float = ORPHAN_SECONDS, orphan_seconds: float = ORPHAN_SECONDS
 ) -> Swept:
-    """Remove half-written files, blobs without a row, and everything of users who are no more; may run anywhere, at any time."""
+    """Remove half-written files, blobs without a row, and everything of users who are no more; may run anywhere, at any time.
+
+    Removes nothing while the database has no user at all and the store has some: then it is new, or is being restored.
+    """
     orphans = strangers = 0
     for user_id in storage.folders("users"):
-        with database.read() as session:
-            is_known = repository.has_user(session, user_id)
-        if is_known:
-            orphans += _sweep_user(database, storage, user_id, orphan_seconds)
-        else:
-            # A user's row is there before the first blob, and goes after the last: nobody can be writing here.
-            strangers += storage.delete_prefix(user_prefix(user_id))
+        is_known = _is_known(database, user_id)
+        if is_known is None:
+            log.error("storage.not_swept", reason="The store has blobs of users, the database has no user.")
+            return Swept(0, orphans, strangers)
+        sweep = _sweep_user if is_known else _sweep_stranger
+        removed = sweep(database, storage, user_id, orphan_seconds)
+        orphans, strangers = (orphans + removed, strangers) if is_known else (orphans, strangers + removed)
     swept = Swept(storage.sweep_unfinished(unfinished_seconds), orphans, strangers)
     if swept != Swept(0, 0, 0):
         log.info("storage.swept", unfinished=swept.unfinished, orphans=orphans, strangers=strangers)
     return swept
+
+
+def _is_known(database: Database, user_id: str) -> bool | None:
+    with database.read() as session:
+        return repository.has_user(session, user_id)
+
+
+def _sweep_stranger(database: Database, storage: Storage, user_id: str, older_than_seconds: float) -> int:
+    """As for single blobs, by age and with a second look: while a database is being restored, its users are strangers."""
+
+    def is_wanted(_key: str = "") -> bool:
+        return _is_known(database, user_id) is not False
+
+    removed = 0
+    for key in storage.keys(user_prefix(user_id)):
+        if not _is_old(storage, key, older_than_seconds):
+            continue
+        is_aside = key.startswith(f"{aside_prefix(user_id)}/")
+        if not (settle_rest(storage, user_id, key, is_wanted) if is_aside else discard(storage, user_id, key, is_wanted)):
+            return removed  # the user has come back, or another process is at it
+        removed += 1
+    if not storage.keys(user_prefix(user_id)) and not is_wanted():
+        storage.delete_prefix(user_prefix(user_id))  # the empty folders
+    return removed
 
 
 def _sweep_user(database: Database, storage: Storage, user_id: str, older_than_seconds: float) -> int:
@@ -60,7 +88,7 @@ def _sweep_user(database: Database, storage: Storage, user_id: str, older_than_s
 
     def is_wanted(key: str) -> bool:
         room = key.removeprefix(f"{user_prefix(user_id)}/").split("/", 1)[0]
-        return room in _WANTED and key in _keys(database, user_id, _WANTED[room])
+        return (room in _WANTED and key in _keys(database, user_id, _WANTED[room])) or not _is_known(database, user_id)
 
     for aside in storage.keys(aside_prefix(user_id)):
         if _is_old(storage, aside, older_than_seconds):
@@ -77,7 +105,12 @@ def _sweep_room(
         return 0
     orphans = set(found) - _keys(database, user_id, wanted)
     old = [key for key in sorted(orphans) if _is_old(storage, key, older_than_seconds)]
-    return sum(discard(storage, user_id, key, lambda key=key: key in _keys(database, user_id, wanted)) for key in old)  # type: ignore[misc]
+
+    def is_wanted(key: str) -> bool:
+        # A user who is not there any more is the next round's: the rows may be gone because all are.
+        return key in _keys(database, user_id, wanted) or not _is_known(database, user_id)
+
+    return sum(discard(storage, user_id, key, partial(is_wanted, key)) for key in old)
 
 
 def _keys(database: Database, user_id: str, wanted: Callable[[Session, str], set[str]]) -> set[str]:

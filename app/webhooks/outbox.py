@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
+from sqlalchemy.orm import Session, aliased
 
 from app.tables import DeliveryStatus, Job, Webhook, WebhookDelivery
 
@@ -63,16 +63,20 @@ def announce(session: Session) -> int:
 
 
 def take_due(session: Session, now: datetime, *, sending_seconds: float, limit: int = 16) -> list[Outgoing]:
-    """The messages to be sent now, at most one per webhook; nobody else gets them for `sending_seconds`."""
+    """The messages to be sent now, at most one per webhook; nobody else gets them for `sending_seconds`.
+
+    A webhook with a message under way in another process gets none: a slow receiver holds up one process, not all.
+    """
     is_due = _is_due(now)
-    oldest = select(func.min(WebhookDelivery.id)).where(*is_due).group_by(WebhookDelivery.webhook_id).limit(limit)
-    ids = session.scalars(oldest).all()
+    oldest = select(func.min(WebhookDelivery.id)).where(*is_due).group_by(WebhookDelivery.webhook_id)
+    # By chance, so that where more are due than are taken at once, slow receivers are not always the first.
+    ids = session.scalars(oldest.order_by(func.random()).limit(limit)).all()
     if not ids:
         return []
     mine = (
         update(WebhookDelivery)
         .where(WebhookDelivery.id.in_(ids), *is_due)
-        .values(attempts=WebhookDelivery.attempts + 1, next_attempt_at=now + timedelta(seconds=sending_seconds))
+        .values(attempts=WebhookDelivery.attempts + 1, error=None, next_attempt_at=now + timedelta(seconds=sending_seconds))
         .returning(WebhookDelivery.id)
     )
     taken = session.scalars(mine, execution_options=_DIRECT).all()
@@ -125,7 +129,14 @@ def _untold() -> Select[str]:
 
 
 def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (WebhookDelivery.status == DeliveryStatus.PENDING, WebhookDelivery.next_attempt_at <= now)
+    return (WebhookDelivery.status == DeliveryStatus.PENDING, WebhookDelivery.next_attempt_at <= now, ~_is_being_sent_to(now))
+
+
+def _is_being_sent_to(now: datetime) -> ColumnElement[bool]:
+    other = aliased(WebhookDelivery)
+    # Taken, and no word yet of how it went: `take_due` clears the error, `failed` writes one.
+    is_under_way = (other.status == DeliveryStatus.PENDING, other.next_attempt_at > now, other.attempts > 0, other.error.is_(None))
+    return exists().where(other.webhook_id == WebhookDelivery.webhook_id, *is_under_way).correlate(WebhookDelivery)
 
 
 def _hooks_of(session: Session, user_ids: set[str]) -> Sequence[Webhook]:

@@ -145,6 +145,19 @@ def test_a_gallery_that_is_too_small_and_one_whose_seconds_are_used_up_are_left_
     assert look(api) == []
 
 
+def test_what_the_quota_refused_is_made_up_for_when_there_are_seconds_again(alice: Caller, service: Caller, api: FastAPI) -> None:
+    def allow(seconds: float | None) -> None:
+        service("PATCH", f"/v1/users/{alice.user_id}", json={"quotas": {"adaptation_seconds": seconds}})
+
+    switch_on(alice)
+    alice.upload_photos(3)
+    allow(1)
+    quiet(api)
+    assert look(api) == [] and look(api) == []
+    allow(None)
+    assert len(look(api)) == 1
+
+
 def test_many_sweepers_and_a_request_at_once_make_one_adaptation(alice: Caller, api: FastAPI) -> None:
     switch_on(alice)
     alice.upload_photos(3)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import sys
+import unicodedata
 import zipfile
 from pathlib import Path
+from types import FrameType
 from xml.etree import ElementTree
 
 import numpy as np
@@ -61,6 +64,7 @@ def test_coco_is_read_by_pycocotools(segmented: Caller, tmp_path: Path) -> None:
     coco = COCO(archive.extract("annotations.json", tmp_path))
     assert coco.cats == {15: {"id": 15, "name": "person", "supercategory": ""}}
     assert [image["file_name"] for image in coco.imgs.values()] == ["IMG_1.jpg", "img_1-2.jpg"]
+    assert [image["filename"] for image in coco.imgs.values()] == ["IMG_1.jpg", "img_1.jpg"]
     for number, (width, height) in enumerate([(64, 48), (80, 40)], start=1):
         (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=[number]))
         mask = coco.annToMask(annotation)
@@ -89,6 +93,7 @@ def test_panoptic_ids_are_those_of_the_document(segmented: Caller) -> None:
     assert [(entry["id"], entry["name"], entry["isthing"]) for entry in document["categories"]] == [(15, "person", 0)]
     images = {image["id"]: image for image in document["images"]}
     assert len(document["annotations"]) == len(images) == 2
+    assert [image["filename"] for image in images.values()] == ["IMG_1.jpg", "img_1.jpg"]
     for annotation in document["annotations"]:
         with Image.open(archive.open(f"panoptic/{annotation['file_name']}")) as picture:
             colors = np.asarray(picture.convert("RGB")).astype(int)
@@ -134,6 +139,7 @@ def test_label_studio_tasks_hold_the_masks_as_brushes(segmented: Caller) -> None
     assert [label.get("value") for label in brush] == ["person"]
     tasks = json.loads(archive.read("tasks.json"))
     assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d=photos/{name}" for name in ("IMG_1.jpg", "img_1-2.jpg")]
+    assert [task["data"]["filename"] for task in tasks] == ["IMG_1.jpg", "img_1.jpg"]
     for task, (width, height) in zip(tasks, [(64, 48), (80, 40)], strict=True):
         (region,) = task["predictions"][0]["result"]
         assert (region["type"], region["from_name"], region["to_name"]) == ("brushlabels", brush.get("name"), brush.get("toName"))
@@ -207,3 +213,33 @@ def test_names_are_safe_and_unique() -> None:
     assert unique_stems(names) == ["passwd", "a", "A-2", "photo", "naïve (1)", "a-2-2", "x" * 200]
     for name in unique_stems(["漢" * 300 + ".jpg", "漢" * 300 + ".png"]):
         assert len(f"{name}.png".encode()) <= 255 and set(name) <= {"漢", "-", "2"}
+
+
+def test_names_of_any_script_stay_readable() -> None:
+    """A Mac sends letters and their accents apart; Thai has no letters that hold both."""
+    decomposed = unicodedata.normalize("NFD", "café.jpg")
+    assert unique_stems([decomposed, "café.jpg", "น้ำ.jpg", "हिन्दी.jpg"]) == ["café", "café-2", "น้ำ", "हिन्दी"]
+    (long,) = unique_stems([unicodedata.normalize("NFD", "é" * 300) + ".jpg"])
+    assert long == "é" * 100
+
+
+def test_a_number_after_a_name_is_the_first_that_is_free() -> None:
+    names = ["a.jpg", "a-3.jpg", "A.jpg", "a.jpg", "a-2.jpg", "a.jpg", "a-2.jpg"]
+    assert unique_stems(names) == ["a", "a-3", "A-2", "a-4", "a-2-2", "a-5", "a-2-3"]
+
+
+def test_many_photos_of_one_name_cost_a_few_steps_each() -> None:
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "c_call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        stems = unique_stems(["image.jpg"] * 1000)
+    finally:
+        sys.setprofile(before)
+    assert (stems[0], stems[-1], len(set(stems))) == ("image", "image-1000", 1000)
+    assert calls < 100 * len(stems)

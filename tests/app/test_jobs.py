@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from app import jobs, turns
 from app.clock import utc_now
@@ -164,6 +166,43 @@ def test_percent_never_falls_and_the_timeline_has_each_stage(database: Database,
     assert [span["stage"] for span in job.timeline] == ["grouping", "training"]
     assert all(span["finished_at"] for span in job.timeline)
     assert (job.status, job.report, job.model_version, job.eta_seconds) == ("succeeded", {"figures": 1}, 7, None)
+
+
+def report_stage(database: Database, lease: Lease, stage: str) -> None:
+    with database.write() as session:
+        jobs.report_progress(session, lease, stage=stage, step=1, steps=4, percent=0.0, eta_seconds=None)
+
+
+@pytest.mark.parametrize("leave", [jobs.yield_turn, jobs.hand_back])
+def test_a_job_that_waits_for_its_turn_has_no_stage_that_goes_on(
+    database: Database, job_id: str, leave: Callable[[Session, Lease], None]
+) -> None:
+    lease = must_claim(database, job_id)
+    report_stage(database, lease, "segmenting")
+    with database.write() as session:
+        leave(session, lease)
+    (span,) = job_of(database, job_id).timeline
+    assert span["finished_at"] is not None
+    report_stage(database, must_claim(database, job_id), "segmenting")
+    first, second = job_of(database, job_id).timeline
+    assert first == span and second["started_at"] > span["finished_at"] and second["finished_at"] is None
+
+
+def test_the_timeline_of_hundreds_of_turns_stays_short(database: Database, job_id: str) -> None:
+    for turn in range(100):
+        lease = must_claim(database, job_id)
+        for stage in ("fetching", "loading", "segmenting") if turn == 0 else ("loading", "segmenting"):
+            report_stage(database, lease, stage)
+        with database.write() as session:
+            jobs.yield_turn(session, lease)
+    timeline = job_of(database, job_id).timeline
+    turns_told = (jobs.MOST_SPANS - 2) // 2
+    assert len(timeline) <= jobs.MOST_SPANS
+    # What was once stays; of what came again, the last.
+    assert timeline[0]["stage"] == "fetching"
+    assert [span["stage"] for span in timeline][-2 * turns_told :] == ["loading", "segmenting"] * turns_told
+    times = [moment for span in timeline for moment in (span["started_at"], span["finished_at"])]
+    assert times == sorted(times)
 
 
 def test_every_write_grows_the_revision(database: Database, job_id: str) -> None:

@@ -81,9 +81,12 @@ def test_one_photo_segmented_at_once_is_counted_too(alice: Caller, allow: Callab
     assert (answer.status_code, answer.json()["code"]) == (507, "quota_exceeded")
 
 
-def ended_adaptation(api: FastAPI, user_id: str, *, hours_ago: float, seconds: float) -> None:
+def ended_adaptation(
+    api: FastAPI, user_id: str, *, hours_ago: float, seconds: float, budget: float | None = 900.0, report: dict[str, float] | None = None
+) -> None:
     finished = utc_now() - timedelta(hours=hours_ago)
-    job = Job(user_id=user_id, kind=JobKind.ADAPTATION, status=JobStatus.REFUSED, base="tiny", request={"budget_seconds": 240.0})
+    request = {} if budget is None else {"budget_seconds": budget}
+    job = Job(user_id=user_id, kind=JobKind.ADAPTATION, status=JobStatus.REFUSED, base="tiny", request=request, report=report)
     job.started_at, job.finished_at = finished - timedelta(seconds=seconds), finished
     with api.state.wiring.database.write() as session:
         session.add(job)
@@ -103,6 +106,27 @@ def test_adaptations_take_from_the_seconds_of_a_day(api: FastAPI, alice: Caller,
     assert alice("POST", "adaptations", json={"budget_seconds": 100}).status_code == 202
     # The same request is the job under way, not another one.
     assert alice("POST", "adaptations", json={"budget_seconds": 100}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("budget", "report", "counted"),
+    [(300.0, None, 300), (None, None, 240), (300.0, {"seconds": 123.0}, 123), (300.0, {"verdict": 1.0}, 300)],
+)
+def test_hours_of_waiting_are_no_adaptation(
+    api: FastAPI, alice: Caller, budget: float | None, report: dict[str, float] | None, counted: float
+) -> None:
+    """It began, its worker's laptop slept for half a day, and then it came to its end."""
+    ended_adaptation(api, alice.user_id, hours_ago=1, seconds=12 * 3600, budget=budget, report=report)
+    assert api.state.wiring.settings.adaptation_budget_seconds == 240
+    assert math.isclose(alice("GET", "quotas").json()["adaptation_seconds"]["used"], counted, abs_tol=1)
+
+
+def test_an_adaptation_under_way_counts_with_its_budget(api: FastAPI, alice: Caller) -> None:
+    alice.upload_photos(3)
+    job_id = alice("POST", "adaptations", json={"budget_seconds": 100}).json()["id"]
+    with api.state.wiring.database.write() as session:
+        session.get_one(Job, job_id).started_at = utc_now() - timedelta(hours=12)
+    assert alice("GET", "quotas").json()["adaptation_seconds"]["used"] == 100
 
 
 def test_without_seconds_left_auto_goes_on_with_the_model_there_is(api: FastAPI, alice: Caller, allow: Callable[..., None]) -> None:

@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from PIL import Image
 from sqlalchemy import select, update
 
-from app import jobs
+from app import job_documents, jobs
+from app.segmentations import repository
 from app.storage import user_prefix
 from app.tables import Image as Photo
 from app.tables import Job, Mask, PersonalModel
@@ -167,6 +168,23 @@ def test_wait_is_bounded(alice: Caller) -> None:
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
 
 
+def test_waiting_reads_the_photos_once(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice.upload_photos(1)
+    read, items = [], repository.items
+    monkeypatch.setattr(repository, "items", lambda *of: (read.append(of), items(*of))[1])
+    answer = alice("POST", "segmentations", json={"adapt": "never", "wait": 0.5})
+    assert (answer.status_code, answer.json()["status"], len(answer.json()["items"])) == (202, "queued", 1)
+    assert len(read) == 1
+
+
+def test_who_waits_long_asks_less_often(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice.upload_photos(1)
+    asked, has_ended = [], job_documents.has_ended
+    monkeypatch.setattr(job_documents, "has_ended", lambda *of: (asked.append(of), has_ended(*of))[1])
+    alice("POST", "segmentations", json={"adapt": "never", "wait": 1.5})
+    assert 2 <= len(asked) <= 8  # every tenth of a second would be fifteen
+
+
 def test_masks_come_in_every_format_at_the_upright_size(alice: Caller, api: FastAPI) -> None:
     image_id = alice.upload([("a.jpg", jpeg_with_exif(orientation=6))])[0]["image_id"]
     segment(alice, api)
@@ -228,6 +246,61 @@ def test_a_mask_that_is_being_made_names_its_job(alice: Caller, api: FastAPI) ->
     assert (without.status_code, without.json()["code"], without.json()["job"]) == (404, "mask_not_ready", None)
     job = alice("POST", "segmentations", json={"adapt": "never"}).json()
     assert alice("GET", f"images/{image_id}/mask").json()["job"] == job["links"]["self"]
+
+
+def test_a_mask_that_another_model_makes_has_no_job(alice: Caller, api: FastAPI) -> None:
+    (image_id, _) = alice.upload_photos(2)
+
+    def named(**query: object) -> object:
+        answer = alice("GET", f"images/{image_id}/mask", params=query)
+        assert (answer.status_code, answer.json()["code"]) == (404, "mask_not_ready")
+        return answer.json()["job"]
+
+    def started(**wish: object) -> str:
+        return str(alice("POST", "segmentations", json={"adapt": "never", **wish}).json()["links"]["self"])
+
+    assert [adapted(alice, api), adapted(alice, api)] == [1, 2]
+    by_base = started(model="base", base="big")
+    assert named() == named(model="base") == named(model="base", base="big") == by_base
+    assert named(model="base", base="small") is named(model="personal") is named(model=2) is None
+    by_first = started(model=1)
+    assert (named(model=1), named(model=2), named(model="personal")) == (by_first, None, None)
+    in_use = started()
+    assert named(model="personal") == named(model=2) == named() == in_use
+    assert (named(model=1), named(model="base")) == (by_first, by_base)
+    # A worker has taken it up: what is in use by then does not count any more.
+    lease = hand_worker.claim(api, in_use.rsplit("/", 1)[-1])
+    with api.state.wiring.database.write() as session:
+        jobs.pin_model_version(session, lease, 2)
+    assert alice("POST", "models/1/activate").status_code == 200
+    assert (named(model=2), named(model="personal")) == (in_use, by_first)
+
+
+def test_the_personal_model_on_another_base_is_not_made_by_a_job_that_names_its_base(alice: Caller, api: FastAPI) -> None:
+    (image_id, _) = alice.upload_photos(2)
+    hand_worker.adapt(api, alice("POST", "adaptations", json={"base": "big"}).json()["id"])
+    job = alice("POST", "segmentations", json={"adapt": "never", "base": "small"}).json()["links"]["self"]
+
+    def named(**query: object) -> object:
+        return alice("GET", f"images/{image_id}/mask", params=query).json()["job"]
+
+    assert named(model="personal") is named(model=1) is named(model="base", base="big") is None
+    assert named() == named(model="base", base="small") == job
+
+
+def test_a_job_behind_an_adaptation_makes_the_masks_of_its_model(alice: Caller, api: FastAPI) -> None:
+    (image_id, _) = alice.upload_photos(2)
+    adapted(alice, api)
+    job = alice("POST", "segmentations", json={"adapt": "always"}).json()
+
+    def named(**query: object) -> object:
+        return alice("GET", f"images/{image_id}/mask", params=query).json()["job"]
+
+    assert named() == named(model="personal") == job["links"]["self"]
+    assert named(model=1) is named(model="base") is None
+    assert hand_worker.adapt(api, job["depends_on"]) == 2
+    assert named(model=2) == job["links"]["self"]
+    assert named(model=1) is None
 
 
 def test_models_are_listed_rolled_back_and_dropped(alice: Caller, api: FastAPI) -> None:

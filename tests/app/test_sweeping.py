@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import delete
 
 from app.storage import Storage, confidence_key, labels_key, model_key, photo_key
 from app.sweeping import photos
 from app.sweeping.discarding import aside_prefix
 from app.sweeping.service import Swept, sweep_storage
-from app.tables import Mask, PersonalModel
+from app.tables import Mask, PersonalModel, User
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
 from tests.conftest import TEST_STORAGE
 
 BOTH_DATABASES = True
+NOBODY = "0198f2c4-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
@@ -73,11 +75,74 @@ def test_everything_that_rows_speak_of_stays_and_the_rest_goes_when_it_is_old(ap
     assert all(storage.exists(key) for key in [*kept, other_room])
 
 
-def test_blobs_of_nobody_go_at_once(api: FastAPI, storage: Storage, alice: Caller) -> None:
+def test_blobs_of_nobody_go_when_they_are_old(api: FastAPI, storage: Storage, alice: Caller) -> None:
     alice.upload([("a.jpg", jpeg())])
-    storage.put_bytes("users/0198f2c4-0000-7000-8000-000000000000/photos/abc", b"x")
+    old, young = (f"users/{NOBODY}/photos/{name}" for name in ("abc", "def"))
+    aside = f"{aside_prefix(NOBODY)}/photos!ghi!0a0b0c0d"
+    for key in (old, aside):
+        storage.put_bytes(key, b"x")
+    assert sweep(api) == Swept(0, 0, 0)
+    make_old(storage)
+    storage.put_bytes(young, b"x")
+    assert sweep(api) == Swept(0, 0, 2)
+    assert storage.keys(f"users/{NOBODY}") == [young]
+    make_old(storage)
     assert sweep(api) == Swept(0, 0, 1)
     assert storage.folders("users") == [alice.user_id]
+
+
+def test_a_database_without_users_costs_nobody_a_photo(
+    api: FastAPI, storage: Storage, alice: Caller, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a worker sees beside a fresh database, or in the middle of a restore."""
+    alice.upload([("a.jpg", jpeg())])
+    make_old(storage)
+    with api.state.wiring.database.write() as session:
+        session.execute(delete(User))
+    assert sweep(api) == Swept(0, 0, 0)
+    assert storage.get_bytes(key_of(alice, jpeg())) == jpeg()
+    assert "storage.not_swept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("loses_all", [True, False])
+def test_users_who_come_back_while_their_blobs_are_removed_keep_them(
+    api: FastAPI, storage: Storage, alice: Caller, bob: Caller, monkeypatch: pytest.MonkeyPatch, loses_all: bool
+) -> None:
+    """A restore that begins, or ends, between the first look at the users and the second."""
+    alice.upload([("a.jpg", jpeg())])
+    make_old(storage)
+    database, move = api.state.wiring.database, storage.move
+    with database.write() as session:
+        session.execute(delete(User).where(User.id == alice.user_id))
+
+    def move_and_restore(key: str, target: str) -> bool:
+        with database.write() as session:
+            if loses_all:
+                session.execute(delete(User))
+            elif session.get(User, alice.user_id) is None:
+                session.add(User(id=alice.user_id))
+        return move(key, target)
+
+    monkeypatch.setattr(storage, "move", move_and_restore)
+    assert sweep(api) == Swept(0, 0, 0)
+    assert storage.get_bytes(key_of(alice, jpeg())) == jpeg()
+
+
+def test_a_restore_that_begins_while_a_users_blobs_are_looked_at_costs_none(
+    api: FastAPI, storage: Storage, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice.upload([("a.jpg", jpeg())])
+    make_old(storage)
+    keys = storage.keys
+
+    def list_and_lose_all(prefix: str) -> list[str]:
+        with api.state.wiring.database.write() as session:
+            session.execute(delete(User))
+        return keys(prefix)
+
+    monkeypatch.setattr(storage, "keys", list_and_lose_all)
+    assert sweep(api) == Swept(0, 0, 0)
+    assert storage.get_bytes(key_of(alice, jpeg())) == jpeg()
 
 
 def test_a_blob_that_gets_its_row_while_it_is_removed_comes_back(api: FastAPI, storage: Storage, alice: Caller) -> None:

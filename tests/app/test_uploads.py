@@ -7,6 +7,7 @@ import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pillow_heif
 import pytest
@@ -144,6 +145,32 @@ def test_the_same_bytes_are_stored_once_per_user(alice: Caller, bob: Caller, api
     assert [(entry["status"], entry["image_id"]) for entry in again] == [("duplicate", first["image_id"])] * 2
     other = bob.upload([("a.jpg", jpeg())])[0]
     assert other["status"] == "stored" and other["image_id"] != first["image_id"]
+
+
+def test_a_photo_whose_file_is_lost_gets_it_back_from_the_same_bytes(alice: Caller, api: FastAPI) -> None:
+    (image_id,) = (entry["image_id"] for entry in alice.upload([("a.jpg", jpeg())]))
+    api.state.wiring.storage.delete_prefix(f"users/{alice.user_id}/photos")
+    assert alice("GET", f"images/{image_id}/content").json()["code"] == "photo_missing"
+    (again,) = alice.upload([("b.jpg", jpeg())])
+    assert (again["status"], again["image_id"]) == ("duplicate", image_id)
+    assert alice("GET", f"images/{image_id}/content").content == jpeg()
+
+
+def test_a_photo_that_is_deleted_while_it_gets_its_file_back_leaves_none(alice: Caller, api: FastAPI) -> None:
+    storage = api.state.wiring.storage
+    (image_id,) = (entry["image_id"] for entry in alice.upload([("a.jpg", jpeg())]))
+    photos = f"users/{alice.user_id}/photos"
+    storage.delete_prefix(photos)
+    put_stream = storage.put_stream
+
+    def delete_then_put(key: str, source: IO[bytes]) -> None:
+        assert alice("DELETE", f"images/{image_id}").status_code == 204
+        put_stream(key, source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "put_stream", delete_then_put)
+        alice.upload([("b.jpg", jpeg())])
+    assert storage.keys(photos) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app import jobs
 from app.clock import utc_now
@@ -231,6 +231,32 @@ def test_one_receiver_that_is_down_does_not_hold_up_another(alice: Caller, bob: 
     announce(api)
     taken = {message.payload["data"]["job_id"] for message in take(api)}
     assert of_bob in taken and len(taken) == 2
+
+
+def test_a_slow_receiver_holds_up_one_sender(alice: Caller, bob: Caller, api: FastAPI) -> None:
+    for caller in (alice, bob):
+        put(caller)
+        caller.upload_photos(1)
+    first, second = end_a_job(alice), end_a_job(alice)
+    announce(api)
+    (under_way,) = take(api)
+    assert under_way.payload["data"]["job_id"] == first
+    of_bob = end_a_job(bob)
+    announce(api)
+    assert [message.payload["data"]["job_id"] for message in take(api)] == [of_bob]
+    with api.state.wiring.database.write() as session:
+        assert not outbox.has_work(session, utc_now())
+        outbox.failed(session, under_way, utc_now(), error="slow", response_status=None)
+    assert [message.payload["data"]["job_id"] for message in take(api)] == [second]
+    # The first one, tried again, is under way as well: the third waits.
+    with api.state.wiring.database.write() as session:
+        session.execute(update(WebhookDelivery).where(WebhookDelivery.job_id == second).values(status=DeliveryStatus.DELIVERED))
+    end_a_job(alice)
+    announce(api)
+    with api.state.wiring.database.write() as session:
+        session.execute(update(WebhookDelivery).where(WebhookDelivery.job_id == first).values(next_attempt_at=utc_now()))
+    assert [message.attempts for message in take(api)] == [2]
+    assert take(api) == []
 
 
 def test_erasing_the_user_removes_webhook_and_deliveries(alice: Caller, service: Caller, api: FastAPI) -> None:

@@ -130,6 +130,28 @@ def test_a_folder_is_taken_with_what_lies_in_it(signed_in: Page, photos: list[Pa
     expect(page.locator(".tray")).to_contain_text("1 file of the folder is no photo and was left out.")
 
 
+def test_a_drop_of_which_something_cannot_be_read(signed_in: Page) -> None:
+    """What is dropped comes from the system, so the event is made up: one photo, and a link to nowhere."""
+    page = signed_in
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    drop = """async ({ withPhoto }) => {
+      const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 48 });
+      const pixels = await new Promise((resolve) => canvas.toBlob(resolve));
+      const file = new File([pixels], "a.png", { type: "image/png" });
+      const photo = { isFile: true, name: "a.png", fullPath: "/a.png", file: (resolve) => resolve(file) };
+      const link = { isFile: true, name: "b.png", fullPath: "/b.png", file: (_, reject) => reject(new Error("gone")) };
+      const entries = withPhoto ? [photo, link] : [link];
+      const items = entries.map((entry) => ({ kind: "file", webkitGetAsEntry: () => entry, getAsFile: () => null }));
+      document.dispatchEvent(Object.assign(new Event("drop", { cancelable: true }), { dataTransfer: { types: ["Files"], items } }));
+    }"""
+    page.evaluate(drop, {"withPhoto": False})
+    expect(page.locator("#toasts")).to_contain_text("No photo among these files could be read.")
+    expect(page.locator(".tray")).to_contain_text("1 file or folder could not be read and was left out.")
+    page.evaluate(drop, {"withPhoto": True})
+    expect(page.locator(".tray [data-status=stored]")).to_have_count(1)
+    expect(page.locator(".tray")).to_contain_text("2 files or folders could not be read and were left out.")
+
+
 def test_without_events_the_page_polls(signed_in: Page, client: Client, photos: list[Path], upload: Upload) -> None:
     page = signed_in
     asked: list[str] = []

@@ -22,7 +22,7 @@ from standardwebhooks import WebhookVerificationError
 
 from app import jobs
 from app.settings import Settings
-from app.tables import DeliveryStatus, Job, Webhook, WebhookDelivery
+from app.tables import DeliveryStatus, Job, User, Webhook, WebhookDelivery
 from app.webhooks.outbox import Outgoing
 from tests.workers.conftest import add_photo, add_segmentation, photograph
 from workers import webhooks
@@ -99,6 +99,14 @@ def ended_job(open_workshop: Workshop, user_id: str) -> str:
     return job_id
 
 
+def end_another(workshop: Workshop, user_id: str) -> str:
+    """A job without photos, cancelled at once."""
+    job_id = add_segmentation(workshop, user_id, [])
+    with workshop.database.write() as session:
+        jobs.request_cancel(session, session.get_one(Job, job_id))
+    return job_id
+
+
 def add_webhook(workshop: Workshop, user_id: str, url: str) -> None:
     with workshop.database.write() as session:
         session.add(Webhook(owner=user_id, user_id=user_id, url=url, secret=SECRET))
@@ -159,6 +167,38 @@ def test_a_receiver_that_is_gone_is_not_asked_again(open_workshop: Workshop, use
     add_webhook(open_workshop, user_id, f"http://127.0.0.1:{receiver.port}/")
     send_due(open_workshop)
     assert the_delivery(open_workshop).status == DeliveryStatus.FAILED
+
+
+def test_a_receiver_that_hangs_holds_up_nobody_else(open_workshop: Workshop, user_id: str, ended_job: str, receiver: Receiver) -> None:
+    """Another user's job ends while it hangs: that is told in the next round, not after all that the first user is to be told."""
+    backlog = [ended_job, *(end_another(open_workshop, user_id) for _ in range(4))]
+    impatient = replace(open_workshop, settings=open_workshop.settings.model_copy(update={"webhook_timeout_seconds": 0.5}))
+    hung, asked, order = threading.Event(), threading.Event(), []
+
+    def hang(_handler: BaseHTTPRequestHandler) -> None:
+        order.append("hangs")
+        asked.set()
+        hung.wait(60)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        order.append("answers")
+        say(handler, 204)
+
+    receiver.answer = hang
+    with Receiver(answer) as other:
+        add_webhook(impatient, user_id, f"http://127.0.0.1:{receiver.port}/")
+        with impatient.database.write() as session:
+            neighbour = User()
+            session.add(neighbour)
+        add_webhook(impatient, neighbour.id, f"http://127.0.0.1:{other.port}/")
+        sending = threading.Thread(target=send_due, args=(impatient,))
+        sending.start()
+        assert asked.wait(60)
+        end_another(impatient, neighbour.id)
+        sending.join(60)
+        hung.set()
+    assert order.count("hangs") == len(backlog)
+    assert "answers" in order[:4]
 
 
 def test_a_redirect_is_not_followed(open_workshop: Workshop, receiver: Receiver) -> None:

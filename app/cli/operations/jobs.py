@@ -89,7 +89,7 @@ def cancel_job(job: JobId, as_json: AsJson = False) -> None:
 
 @jobs.command("requeue")
 def requeue_job(job: JobId, as_json: AsJson = False) -> None:
-    """Queue a failed, refused or cancelled job again, with all its attempts; photos that are done stay done.
+    """Queue a failed, refused or cancelled job again, with all its attempts; masks that are there are reused.
 
     Example:
 

@@ -75,10 +75,8 @@ export class App {
 
   async #load() {
     try {
-      const [user, images, models] = await Promise.all([this.api.get(this.path), this.api.all(`${this.path}/images`), this.api.get(`${this.path}/models`)]);
+      const [user] = await Promise.all([this.api.get(this.path), this.#read()]);
       this.user = user;
-      this.images = images;
-      this.models = models.items;
       this.isLoaded = true;
       this.#show();
       await this.work.resume();
@@ -89,9 +87,16 @@ export class App {
     }
   }
 
+  /** Photos and models together: each model says what share of the photos came after it. */
+  async #read() {
+    const [images, models] = await Promise.all([this.api.all(`${this.path}/images`), this.api.get(`${this.path}/models`)]);
+    this.images = images;
+    this.models = models.items;
+  }
+
   async reloadPhotos() {
     try {
-      this.images = await this.api.all(`${this.path}/images`);
+      await this.#read();
       this.#show();
     } catch (error) {
       if (error.status !== 401) toast(error.message);
@@ -100,17 +105,18 @@ export class App {
 
   /** After an adaptation, an activation or a deletion: models, groups, and no mask of before. */
   async reloadModels() {
-    const { items } = await this.api.get(`${this.path}/models`);
-    this.models = items;
+    await this.#read();
     this.known = null;
     this.masks.forgetAll();
-    await this.reloadPhotos();
+    this.#show();
   }
 
   async deletePhoto(imageId) {
     await this.api.remove(`${this.path}/images/${imageId}`);
     this.images = this.images.filter((image) => image.id !== imageId);
     this.#show();
+    // What the models say of newer photos has changed with it; without an answer the old share is no harm.
+    this.api.get(`${this.path}/models`).then(({ items }) => { this.models = items; this.panel.show(); }, () => {});
   }
 
   // What is shown ------------------------------------------------------------------------------------------------
@@ -185,9 +191,9 @@ export class App {
   }
 
   #add(picked) {
-    const { photos, leftOut } = sortOut(picked);
-    this.tray.noteLeftOut(leftOut);
-    if (!photos.length) toast("There is no photo among these files.");
+    const { photos, leftOut, unreadable } = sortOut(picked);
+    this.tray.noteLeftOut(leftOut, unreadable);
+    if (!photos.length) toast(unreadable ? "No photo among these files could be read." : "There is no photo among these files.");
     this.upload.add(photos);
   }
 

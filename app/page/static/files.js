@@ -13,33 +13,45 @@ export class Picked {
 
 const looksLikePhoto = ({ file }) => file.type.startsWith("image/") || PHOTO.test(file.name);
 
-/** @returns {{photos: Picked[], leftOut: number}} */
+/** In place of a file or folder that this computer does not give: a link to nowhere, no permission. */
+export const UNREADABLE = Symbol("unreadable");
+
+/** @param {(Picked | UNREADABLE)[]} picked @returns {{photos: Picked[], leftOut: number, unreadable: number}} */
 export function sortOut(picked) {
-  const photos = picked.filter((entry) => !entry.fromFolder || (!entry.file.name.startsWith(".") && looksLikePhoto(entry)));
-  return { photos, leftOut: picked.length - photos.length };
+  const read = picked.filter((entry) => entry !== UNREADABLE);
+  const photos = read.filter((entry) => !entry.fromFolder || (!entry.file.name.startsWith(".") && looksLikePhoto(entry)));
+  return { photos, leftOut: read.length - photos.length, unreadable: picked.length - read.length };
 }
 
-/** What an `<input type=file>` holds. */
+/** What an `<input type=file>` holds, without what lies in a hidden folder of the chosen one. */
 export function pickedByInput(input) {
-  return [...input.files].map((file) => new Picked(file, file.webkitRelativePath || file.name, Boolean(file.webkitRelativePath)));
+  const isHidden = (path) => path.split("/").slice(1, -1).some((folder) => folder.startsWith("."));
+  return [...input.files].filter((file) => !isHidden(file.webkitRelativePath)).map((file) => new Picked(file, file.webkitRelativePath || file.name, Boolean(file.webkitRelativePath)));
 }
 
-/** What was dropped; must be called in the event itself, the rest may take its time. */
+/** What was dropped, hidden folders of a folder left out; must be called in the event itself, the rest may take its time. */
 export function pickedByDrop(transfer) {
   const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => [item.webkitGetAsEntry?.(), item.getAsFile()]);
   return Promise.all(entries.map(([entry, file]) => (entry ? walk(entry, false) : file ? [new Picked(file, file.name, false)] : []))).then((found) => found.flat());
 }
 
+/** @returns {Promise<(Picked | UNREADABLE)[]>} what cannot be read is counted, the rest is still taken */
 async function walk(entry, fromFolder) {
-  if (entry.isFile) {
-    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    return [new Picked(file, entry.fullPath.replace(/^\//, ""), fromFolder)];
-  }
   const found = [];
-  const reader = entry.createReader();
-  // A reader gives a folder's entries in parts, and an empty part at the end.
-  for (let part = await readPart(reader); part.length; part = await readPart(reader)) {
-    for (const child of part) found.push(...(await walk(child, true)));
+  try {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      return [new Picked(file, entry.fullPath.replace(/^\//, ""), fromFolder)];
+    }
+    const reader = entry.createReader();
+    // A reader gives a folder's entries in parts, and an empty part at the end.
+    for (let part = await readPart(reader); part.length; part = await readPart(reader)) {
+      for (const child of part) {
+        if (child.isFile || !child.name.startsWith(".")) found.push(...(await walk(child, true)));
+      }
+    }
+  } catch {
+    found.push(UNREADABLE);
   }
   return found;
 }

@@ -50,7 +50,7 @@ export class Masks {
   /** The mask's class ids at this size. */
   labels(imageId, model, width, height) {
     return this.#once(`${imageId}/${model}/labels/${width}`, async () => {
-      const rgba = await pixels(await this.png(imageId, model), width, height, "pixelated");
+      const rgba = await pixels(await this.png(imageId, model), width, height, { isSmooth: false });
       return labelsOf(rgba, idsByColor(await this.app.classes()));
     });
   }
@@ -59,7 +59,7 @@ export class Masks {
   confidence(imageId, model, width, height) {
     return this.#once(`${imageId}/${model}/confidence/${width}`, async () => {
       const blob = await this.app.api.blob(this.#path(imageId, model, "confidence"));
-      const rgba = await pixels(blob, width, height, "medium");
+      const rgba = await pixels(blob, width, height, { isSmooth: true });
       return everyFourth(rgba);
     });
   }
@@ -113,12 +113,15 @@ export class Masks {
   }
 }
 
-/** RGBA of a PNG at a size; "pixelated" keeps the colours as they are. */
-async function pixels(blob, width, height, quality) {
-  const bitmap = await createImageBitmap(blob, { resizeWidth: width, resizeHeight: height, resizeQuality: quality, colorSpaceConversion: "none", premultiplyAlpha: "none" });
+/** RGBA of a PNG at a size; without smoothing its colours stay as they are. */
+async function pixels(blob, width, height, { isSmooth }) {
+  // The canvas scales, not createImageBitmap: Firefox before 149 smooths there whatever `resizeQuality` says.
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
+  context.imageSmoothingEnabled = isSmooth;
+  context.imageSmoothingQuality = "medium";
+  context.drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
   return context.getImageData(0, 0, width, height).data;
 }

@@ -14,7 +14,8 @@ export class Panel {
     this.app = app;
     this.place = place;
     this.progress = new ProgressCard(app);
-    this.shown = "";
+    /** The version whose card stands beside the progress. */
+    this.versionBeside = undefined;
     app.work.addEventListener("change", () => this.show());
   }
 
@@ -22,14 +23,30 @@ export class Panel {
     if (!this.app.isLoaded) return;
     const { now } = this.app.work;
     if (now) {
-      this.progress.update(now);
-      // The card stays the same element while it works, so that the focus on "Cancel" is not lost.
-      if (!this.progress.element.isConnected) fill(this.place, this.progress.element, this.app.activeModel && this.#modelCard(true));
+      this.#showWork(now);
       return;
     }
-    const hadFocus = this.place.contains(document.activeElement);
+    const focused = this.place.contains(document.activeElement) ? document.activeElement.textContent : null;
     fill(this.place, this.#trouble(), this.app.activeModel ? this.#modelCard(false) : this.#baseCard());
-    if (hadFocus) this.place.querySelector("button")?.focus();
+    if (focused === null) return;
+    const buttons = [...this.place.querySelectorAll("button")];
+    (buttons.find((each) => each.textContent === focused) ?? buttons[0])?.focus();
+  }
+
+  #showWork(now) {
+    this.progress.update(now);
+    // The card stays the same element while it works, so that the focus on "Cancel" is not lost.
+    const isNew = this.progress.element.parentNode !== this.place;
+    if (isNew) fill(this.place, this.progress.element);
+    const version = this.app.activeModel?.version;
+    if (!isNew && version === this.versionBeside) return;
+    this.versionBeside = version;
+    const before = this.progress.element.nextElementSibling;
+    const hadFocus = before?.contains(document.activeElement);
+    before?.remove();
+    if (!version) return;
+    this.progress.element.after(this.#modelCard(true));
+    if (hadFocus) this.progress.element.nextElementSibling.querySelector("button").focus();
   }
 
   #trouble() {
@@ -55,10 +72,11 @@ export class Panel {
   }
 
   #modelCard(isQuiet) {
-    const { activeModel: model } = this.app;
+    const { activeModel: model, images, work } = this.app;
     const { verdict } = model.report;
     const figures = verdict?.figures ?? {};
-    const stale = staleShare(model, this.app.images);
+    const refusal = refusalSince(model, work.lastAdaptation);
+    const newer = newerShare(model, images, refusal);
     return el(
       "section",
       { class: "card stack" },
@@ -71,23 +89,32 @@ export class Panel {
         fact("Pixels seen differently", changedShare(model.report)),
         fact("Agrees with itself, mirrored", figures.consistency_after === undefined ? null : `${percent1(figures.consistency_before)} → ${percent1(figures.consistency_after)}`),
       ),
-      stale > 0 && !isQuiet && el("p", { class: "hint" }, icon("spark"), el("span", {}, `${percent(stale)} of your photos came after this model. Personalise again to include them.`)),
+      refusal && !isQuiet && el("p", { class: "hint" }, icon("warn"), el("span", {}, keptVersion(refusal, model.version))),
+      newer > 0 && !isQuiet && el("p", { class: "hint" }, icon("spark"), el("span", {}, `${percent(newer)} of your photos came after ${refusal ? "that" : "this model"}. Personalise again to include them.`)),
       button("Before and after", () => showModels(this.app), { kind: "wide" }),
-      !isQuiet && this.#start("Personalise again", false, stale >= STALE_SHARE ? "primary" : "quiet"),
+      !isQuiet && this.#start("Personalise again", false, newer >= STALE_SHARE ? "primary" : "quiet"),
     );
   }
 
   #start(label, disabled, kind) {
-    return button(label, () => this.app.work.personalise(), { kind: `${kind} wide`, symbol: "spark", disabled, "data-writes": "" });
+    const { work } = this.app;
+    // Not `disabled` while busy: the focus stays where it is, should the request fail.
+    return button(label, () => work.personalise(), { kind: `${kind} wide`, symbol: "spark", disabled, "aria-disabled": work.isBusy ? "true" : null, "data-writes": "" });
   }
 }
 
-/** The share of photos that the model has not seen. The service's own word counts where it gives one. */
-export function staleShare(model, images) {
-  if (typeof model.stale_share === "number") return model.stale_share;
-  const newer = images.filter((image) => image.created_at > model.created_at).length;
+/** The last adaptation, where it was refused after this model had been made. */
+export const refusalSince = (model, last) => (last?.status === "refused" && (last.finished_at ?? last.created_at) > model.created_at ? last : null);
+
+/** The share of photos that no adaptation has looked at since the model in use. A refused one has: the same photos would be refused again. */
+export function newerShare(model, images, refusal) {
+  if (!refusal) return model.newer_share;
+  const newer = images.filter((image) => image.created_at > (refusal.started_at ?? refusal.created_at)).length;
   return images.length ? newer / images.length : 0;
 }
+
+/** The guard's sentence; it speaks of the base, but what stays is the version in use. */
+const keptVersion = (refusal, version) => sentence(refusal.error_reason ?? "Kept the base model, because the new one was not better.").replace(/^Kept the base model/, `Kept version ${version}`);
 
 /** Over the photos compared, a corrected appearance included; the guard's own figure leaves that out. */
 function changedShare({ photos_compared: compared, verdict }) {

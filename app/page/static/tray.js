@@ -15,13 +15,15 @@ export class Tray {
     this.isOpen = true;
     this.due = false;
     this.leftOut = 0;
+    this.unreadable = 0;
     upload.addEventListener("change", () => this.#soon());
     upload.addEventListener("done", () => announce(this.#headline()));
   }
 
-  /** Count files of a folder that are no photos. */
-  noteLeftOut(count) {
-    this.leftOut += count;
+  /** Count files of a folder that are no photos, and what could not be read at all. */
+  noteLeftOut(leftOut, unreadable) {
+    this.leftOut += leftOut;
+    this.unreadable += unreadable;
   }
 
   /** Many events of one moment make one picture. */
@@ -45,12 +47,13 @@ export class Tray {
   #close() {
     this.upload.clear();
     this.leftOut = 0;
+    this.unreadable = 0;
     this.#show();
   }
 
   #show() {
     const { upload } = this;
-    this.place.hidden = !upload.items.length && !this.leftOut;
+    this.place.hidden = !upload.items.length && !this.leftOut && !this.unreadable;
     if (this.place.hidden) return;
     const failed = upload.count("failed");
     const hadFocus = this.place.contains(document.activeElement) ? document.activeElement.getAttribute("data-key") : null;
@@ -69,6 +72,7 @@ export class Tray {
         upload.isBusy && this.#bar(),
         failed > 0 && !upload.isBusy && el("div", { class: "row" }, button(`Try ${plural(failed, "file")} again`, () => upload.retry(), { kind: "primary small", symbol: "retry", "data-key": "retry" })),
         this.leftOut > 0 && el("p", { class: "soft small" }, `${plural(this.leftOut, "file")} of the folder ${this.leftOut === 1 ? "is no photo and was" : "are no photos and were"} left out.`),
+        this.unreadable > 0 && el("p", { class: "small" }, `${this.unreadable === 1 ? "1 file or folder" : `${this.unreadable.toLocaleString("en")} files or folders`} could not be read and ${this.unreadable === 1 ? "was" : "were"} left out.`),
         this.isOpen && this.#list(),
       ),
     );

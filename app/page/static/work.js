@@ -11,6 +11,8 @@ export class Work extends EventTarget {
     this.app = app;
     /** @type {{kind: "adaptation" | "segmentation", job: any, isCancelling: boolean} | null} what is under way */
     this.now = null;
+    /** True from the click on, before the service has named the job. */
+    this.isBusy = false;
     this.lastAdaptation = null;
     this.problem = "";
   }
@@ -55,7 +57,7 @@ export class Work extends EventTarget {
   async #adapt(job) {
     const ended = await this.#run("adaptation", job);
     this.lastAdaptation = ended;
-    announce({ succeeded: "Your model is ready.", refused: "The base model is kept.", cancelled: "Cancelled." }[ended.status] ?? "Personalising failed.");
+    announce({ succeeded: "Your model is ready.", refused: this.app.activeModel ? "Your model stays as it is." : "The base model is kept.", cancelled: "Cancelled." }[ended.status] ?? "Personalising failed.");
     if (ended.status !== "succeeded" && ended.status !== "refused") return;
     await this.app.reloadModels();
     await this.segmentAll();
@@ -80,13 +82,18 @@ export class Work extends EventTarget {
     return this.app.follow(job, note);
   }
 
+  /** One step at a time: a second click, or an app that starts twice, would run the same job's masks twice. */
   async #guarded(step) {
+    if (this.isBusy) return;
+    this.isBusy = true;
+    this.#changed();
     try {
       await step();
     } catch (error) {
       if (this.app.stopped.signal.aborted || error.status === 401) return;
       this.problem = error.message;
     } finally {
+      this.isBusy = false;
       this.now = null;
       this.#changed();
     }

@@ -163,7 +163,8 @@ def test_jobs(settings: Settings, database: Database, user: str) -> None:
         row = session.get_one(Job, failed)
         assert (row.attempt, row.error_code, row.finished_at, row.model_version) == (0, None, None, None)
         assert (utc_now() - (row.served_at or old)).total_seconds() < 3600
-    assert run("jobs", "show", failed)["photos"] == {"done": 1, "pending": 1}
+    # The model is chosen anew, so the photo that is done may need another mask.
+    assert run("jobs", "show", failed)["photos"] == {"pending": 2}
     assert redis.Redis.from_url(settings.redis_url).llen("dramatiq:segmentation") == 1
     assert refused("jobs", "requeue", failed) == "job_not_requeued"
 

@@ -1,0 +1,215 @@
+"""The page's modules before a made-up app, or made-up answers: states that a real deployment reaches rarely, or only for a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from app.client import Client
+from app.local import Deployment
+
+Run = Callable[[str, str], Any]
+
+
+@pytest.fixture
+def run(page: Page, deployment: Deployment) -> Run:
+    """Run statements in which `m` is a module of the page; what they return comes back."""
+    page.goto(deployment.base_url)
+    return lambda name, body: page.evaluate(f"async () => {{ const m = await import('/page/{name}.js'); {body} }}")
+
+
+PANEL = """
+  const place = document.body.appendChild(document.createElement("aside"));
+  const model = (version) => ({ version, created_at: "2026-03-01T10:00:00Z", newer_share: 0.5, report: {} });
+  const work = Object.assign(new EventTarget(), { now: null, isBusy: false, problem: "", lastAdaptation: null });
+  const images = ["2026-03-01T09:00:00Z", "2026-03-01T11:00:00Z"].map((created_at) => ({ created_at }));
+  const app = { isLoaded: true, activeModel: model(1), images, work, health: {} };
+  const refused = { status: "refused", error_reason: "Kept the base model, because the class tvmonitor vanished." };
+  const time = (hour, minute) => `2026-03-01T${hour}:${minute}:00Z`;
+  const at = (hour) => ({ created_at: time(hour, "00"), started_at: time(hour, "01"), finished_at: time(hour, "05") });
+  const panel = new m.Panel(app, place);
+  const hints = () => [...place.querySelectorAll(".hint")].map((hint) => hint.textContent);
+  const again = () => [...place.querySelectorAll("button")].find((button) => button.textContent === "Personalise again");
+"""
+
+WHY = "Kept version 1, because the class screen vanished."
+
+
+def test_a_refusal_after_the_model_in_use_is_shown_and_not_urged_again(run: Run) -> None:
+    body = "work.lastAdaptation = { ...refused, ...at(12) }; panel.show(); return [hints(), again().className];"
+    assert run("panel", PANEL + body) == [[WHY], "button quiet wide"]
+
+
+def test_photos_after_a_refusal_are_worth_another_try(run: Run) -> None:
+    body = "work.lastAdaptation = { ...refused, ...at(10) }; panel.show(); return [hints(), again().className];"
+    hints, kind = run("panel", PANEL + body)
+    assert hints == [WHY, "50 % of your photos came after that. Personalise again to include them."]
+    assert kind == "button primary wide"
+
+
+def test_a_refusal_before_the_model_in_use_says_nothing(run: Run) -> None:
+    body = "work.lastAdaptation = { ...refused, ...at('08') }; panel.show(); return hints();"
+    assert run("panel", PANEL + body) == ["50 % of your photos came after this model. Personalise again to include them."]
+
+
+def test_the_service_says_what_share_of_the_photos_is_newer(run: Run) -> None:
+    """It counts those that came while the model was being made, too."""
+    body = "app.activeModel.newer_share = 0.25; app.images = []; panel.show(); return hints();"
+    assert run("panel", PANEL + body) == ["25 % of your photos came after this model. Personalise again to include them."]
+
+
+def test_the_share_of_newer_photos_follows_the_gallery(
+    signed_in: Page, client: Client, photos: list[Path], upload: Callable[[list[Path]], None]
+) -> None:
+    page = signed_in
+
+    def models(route: Route) -> None:
+        held = len(client.images())
+        model = {"version": 1, "active": True, "created_at": "2026-03-01T10:00:00Z", "newer_share": held / 4, "report": {"photos": 0}}
+        route.fulfill(json={"items": [model]})
+
+    page.route("**/models", models)
+    page.reload()
+    upload(photos[:2])
+    expect(page.locator("aside .hint")).to_contain_text("50 % of your photos")
+    page.get_by_role("button", name="Close the upload list").click()
+    page.locator("[data-photo]").first.click()
+    page.get_by_role("button", name="Delete this photo").click()
+    page.get_by_role("button", name="Delete photo").click()
+    expect(page.locator("aside .hint")).to_contain_text("25 % of your photos")
+
+
+@pytest.mark.parametrize("before", ["null", "model(1)"])
+def test_a_new_model_is_shown_while_its_masks_are_made(run: Run, before: str) -> None:
+    body = f"""
+      app.activeModel = {before};
+      work.now = {{ kind: "segmentation", job: {{ status: "running", percent: 0, steps: 0, eta_seconds: null }} }};
+      panel.show();
+      const cancel = [...place.querySelectorAll("button")].find((button) => button.textContent === "Cancel");
+      cancel.focus();
+      app.activeModel = model(2);
+      panel.show();
+      panel.show();
+      const badges = [...place.querySelectorAll(".badge")].map((badge) => badge.textContent);
+      return [badges, document.activeElement === cancel, place.children.length];
+    """
+    assert run("panel", PANEL + body) == [["Version 2 in use"], True, 2]
+
+
+def test_the_button_is_off_while_the_request_is_on_its_way(run: Run) -> None:
+    body = """
+      panel.show();
+      again().focus();
+      work.isBusy = true;
+      panel.show();
+      return [again().getAttribute("aria-disabled"), document.activeElement === again()];
+    """
+    assert run("panel", PANEL + body) == ["true", True]
+
+
+WORK = """
+  const posted = [];
+  const ended = { status: "succeeded", stage: null, links: {} };
+  const running = { ...ended, status: "running" };
+  const later = () => new Promise((resolve) => setTimeout(resolve, 20));
+  const nothing = { items: [] };
+  const api = {
+    jobs: nothing,
+    get: async (path) => { await later(); return path.includes("adaptations") ? api.jobs : nothing; },
+    post: async (path, wish) => { posted.push(wish.model ?? "adaptation"); await later(); return running; },
+  };
+  const app = {
+    api, path: "users/1", activeModel: { version: 1 }, stopped: new AbortController(), masks: { forgetAll() {} },
+    reloadModels: async () => {}, follow: async () => { await later(); return ended; },
+  };
+  const work = new m.Work(app);
+"""
+
+
+def test_a_double_click_personalises_once(run: Run) -> None:
+    body = """
+      await Promise.all([work.personalise(), work.personalise()]);
+      const once = [...posted];
+      await work.personalise();
+      return [once, posted.length, work.isBusy];
+    """
+    assert run("work", WORK + body) == [["adaptation", "personal", "base"], 6, False]
+
+
+def test_an_app_that_starts_twice_follows_its_job_once(run: Run) -> None:
+    body = "api.jobs = { items: [running] }; await Promise.all([work.resume(), work.resume()]); return [posted, work.isBusy, work.now];"
+    assert run("work", WORK + body) == [["personal", "base"], False, None]
+
+
+def test_a_request_that_fails_leaves_the_button_on(run: Run) -> None:
+    body = "api.post = async () => { throw new Error('no'); }; await work.personalise(); return [work.problem, work.isBusy];"
+    assert run("work", WORK + body) == ["no", False]
+
+
+DROP = """
+  const lastOf = (path) => path.split("/").at(-1);
+  const fail = (_, reject) => reject(new DOMException("gone", "NotFoundError"));
+  const give = (name) => (resolve) => resolve(new File(["x"], name));
+  const file = (path, answer = give(lastOf(path))) => ({ isFile: true, name: lastOf(path), fullPath: path, file: answer });
+  // A part of a folder: its entries, or "fails".
+  const readerOf = (parts) => ({
+    readEntries: (resolve, reject) => {
+      const part = parts.shift() ?? [];
+      return part === "fails" ? fail(resolve, reject) : resolve(part);
+    },
+  });
+  const folder = (path, ...parts) => ({ isFile: false, name: lastOf(path), fullPath: path, createReader: () => readerOf(parts) });
+  const drop = async (...entries) => {
+    const items = entries.map((entry) => ({ kind: "file", webkitGetAsEntry: () => entry, getAsFile: () => null }));
+    const { photos, ...counts } = m.sortOut(await m.pickedByDrop({ items }));
+    return [photos.map((photo) => photo.path), counts];
+  };
+"""
+
+
+def test_what_cannot_be_read_is_counted_and_the_rest_is_taken(run: Run) -> None:
+    body = """return drop(
+      folder(
+        "/album",
+        [file("/album/link.jpg", fail), file("/album/one.jpg")],
+        [folder("/album/locked", "fails"), file("/album/notes.txt")],
+      ),
+      folder("/cut", [file("/cut/two.jpg")], "fails"),
+      file("/three.jpg"), file("/four.jpg", fail),
+    );"""
+    assert run("files", DROP + body) == [["album/one.jpg", "cut/two.jpg", "three.jpg"], {"leftOut": 1, "unreadable": 4}]
+
+
+def test_hidden_folders_are_passed_over_as_the_command_line_does(run: Run) -> None:
+    hidden = 'folder("/.album", [folder("/.album/.cache", [file("/.album/.cache/a.jpg")]), file("/.album/one.jpg")])'
+    assert run("files", f"{DROP} return drop({hidden});") == [[".album/one.jpg"], {"leftOut": 0, "unreadable": 0}]
+    body = """
+      const files = [".album/.cache/a.jpg", ".album/one.jpg"].map((path) => ({ name: path, webkitRelativePath: path }));
+      return m.pickedByInput({ files }).map((each) => each.path);
+    """
+    assert run("files", body) == [".album/one.jpg"]
+
+
+def test_labels_keep_their_colours_where_the_browser_smooths(run: Run) -> None:
+    """Firefox before 149 knows no `resizeQuality`."""
+    body = """
+      const own = createImageBitmap;
+      globalThis.createImageBitmap = (blob, { resizeQuality, ...options }) => own(blob, options);
+      const canvas = Object.assign(document.createElement("canvas"), { width: 40, height: 40 });
+      const context = canvas.getContext("2d");
+      for (let x = 0; x < 40; x += 1) {
+        context.fillStyle = x % 10 < 5 ? "rgb(0, 0, 0)" : "rgb(192, 128, 128)";
+        context.fillRect(x, 0, 1, 40);
+      }
+      const png = await new Promise((resolve) => canvas.toBlob(resolve));
+      const classes = [{ id: 0, color: [0, 0, 0] }, { id: 15, color: [192, 128, 128] }];
+      const masks = new m.Masks({ path: "", api: { blob: async () => png }, classes: async () => classes });
+      const found = [];
+      for (const size of [17, 40, 97]) found.push([...new Set(await masks.labels("a", 1, size, size))].sort());
+      return found;
+    """
+    assert run("masks", body) == [[0, 15]] * 3

@@ -1,0 +1,162 @@
+"""Segmentations whose masks' files are lost, whose model is dropped or replaced meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from app.clock import utc_now
+from app.operations import repository as operations
+from app.personal_models import service as personal_models
+from app.storage import confidence_key, labels_key, model_key
+from app.tables import ItemStatus, Job, JobStatus, Mask, PersonalModel, SegmentationItem
+from models import PersonalizeConfig, personalize, save_personal
+from tests.workers.conftest import BASE, add_photo, add_segmentation, job_of, photograph
+from tests.workers.test_jobs_done import masks_of
+from workers import segmentation
+from workers.cache import BaseCache
+from workers.segmentation import segment_photos
+from workers.tasks import run
+from workers.workshop import Workshop
+
+BOTH_DATABASES = True
+
+
+class Noise:
+    """Three photos of nothing."""
+
+    ids: Sequence[str] = ("a", "b", "c")
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        return np.random.default_rng(index).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model_file(bases: BaseCache) -> bytes:
+    """A personal model, whatever the guard thought of it."""
+    quick = PersonalizeConfig(budget_seconds=30.0, epochs=1, runs=1, scales=(1.0,), appearance=False)
+    result = personalize(bases.get(BASE), Noise(), quick, on_progress=lambda _: None, should_stop=lambda: False)
+    assert result.candidate is not None
+    return save_personal(result.candidate)
+
+
+@pytest.fixture
+def images(workshop: Workshop, user_id: str) -> list[str]:
+    return [add_photo(workshop, user_id, photograph(name)) for name in ("chelsea.png", "coffee.png")]
+
+
+def add_version(workshop: Workshop, user_id: str, version: int, data: bytes) -> None:
+    """A version of the user's model, the one in use from now on."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = model_key(user_id, version, sha256)
+    workshop.storage.put_bytes(key, data)
+    with workshop.database.write() as session:
+        for other in session.scalars(select(PersonalModel).where(PersonalModel.user_id == user_id)):
+            other.active = False
+        session.flush()
+        row = PersonalModel(user_id=user_id, version=version, base=BASE, blob_key=key, sha256=sha256, byte_size=len(data), report={})
+        row.active = True
+        session.add(row)
+
+
+def drop(workshop: Workshop, user_id: str, version: int) -> None:
+    personal_models.drop(workshop.database, workshop.storage, user_id, version)
+
+
+def mask_files(workshop: Workshop, user_id: str) -> list[str]:
+    return workshop.storage.keys(f"users/{user_id}/masks")
+
+
+@pytest.mark.parametrize("lost", [labels_key, confidence_key])
+def test_a_mask_whose_file_is_lost_is_made_again(workshop: Workshop, user_id: str, images: list[str], lost: object) -> None:
+    run(workshop, add_segmentation(workshop, user_id, images), segment_photos)
+    key = lost(user_id, images[0], BASE, 0)  # type: ignore[operator]
+    before = workshop.storage.get_bytes(key)
+    workshop.storage.delete(key)
+    again = add_segmentation(workshop, user_id, images)
+    run(workshop, again, segment_photos)
+    assert job_of(workshop, again).status == JobStatus.SUCCEEDED
+    assert workshop.storage.get_bytes(key) == before
+    assert len(masks_of(workshop, user_id)) == len(images)
+
+
+def test_a_version_dropped_while_it_makes_a_mask_leaves_nothing(
+    workshop: Workshop, user_id: str, images: list[str], model_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(workshop, user_id, 1, model_file)
+    make = segmentation._make_mask
+
+    def make_then_drop(workshop: Workshop, *arguments: object) -> Mask:
+        mask = make(workshop, *arguments)  # type: ignore[arg-type]
+        drop(workshop, user_id, 1)
+        return mask
+
+    monkeypatch.setattr(segmentation, "_make_mask", make_then_drop)
+    job_id = add_segmentation(workshop, user_id, images)
+    run(workshop, job_id, segment_photos)
+    job = job_of(workshop, job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "unknown_model_version")
+    assert masks_of(workshop, user_id) == [] and mask_files(workshop, user_id) == []
+
+
+def test_a_version_dropped_before_a_mask_is_found_again_ends_the_job(
+    workshop: Workshop, user_id: str, images: list[str], model_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(workshop, user_id, 1, model_file)
+    run(workshop, add_segmentation(workshop, user_id, images), segment_photos)
+    exists = workshop.storage.exists
+
+    def exists_then_drop(key: str) -> bool:
+        found = exists(key)
+        if key.endswith(".confidence.png"):
+            drop(workshop, user_id, 1)
+        return found
+
+    monkeypatch.setattr(workshop.storage, "exists", exists_then_drop)
+    job_id = add_segmentation(workshop, user_id, images[:1])
+    run(workshop, job_id, segment_photos)
+    assert job_of(workshop, job_id).error_code == "unknown_model_version"
+    assert masks_of(workshop, user_id) == [] and mask_files(workshop, user_id) == []
+
+
+def test_dropping_a_version_waits_for_the_mask_that_is_being_saved(
+    workshop: Workshop, user_id: str, images: list[str], model_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_version(workshop, user_id, 1, model_file)
+    insert = segmentation._insert_mask
+    dropping = threading.Thread(target=drop, args=(workshop, user_id, 1))
+
+    def insert_while_dropping(session: object, *arguments: object) -> None:
+        insert(session, *arguments)  # type: ignore[arg-type]
+        dropping.start()
+        time.sleep(1.0)  # it must not come past this transaction
+
+    monkeypatch.setattr(segmentation, "_insert_mask", insert_while_dropping)
+    run(workshop, add_segmentation(workshop, user_id, images[:1]), segment_photos)
+    dropping.join(60)
+    assert masks_of(workshop, user_id) == [] and mask_files(workshop, user_id) == []
+
+
+def test_a_requeued_segmentation_has_every_mask_of_the_model_in_use(
+    workshop: Workshop, user_id: str, images: list[str], model_file: bytes
+) -> None:
+    add_version(workshop, user_id, 1, model_file)
+    job_id = add_segmentation(workshop, user_id, images)
+    run(workshop, job_id, segment_photos)
+    with workshop.database.write() as session:  # as though it had failed at the second photo
+        session.get_one(Job, job_id).status = JobStatus.FAILED
+        session.get_one(SegmentationItem, (job_id, images[1])).status = ItemStatus.PENDING
+    add_version(workshop, user_id, 2, model_file)
+    with workshop.database.write() as session:
+        assert operations.requeue(session, job_id, utc_now())
+    run(workshop, job_id, segment_photos)
+    job = job_of(workshop, job_id)
+    assert (job.status, job.model_version) == (JobStatus.SUCCEEDED, 2)
+    assert {mask.image_id for mask in masks_of(workshop, user_id) if mask.model_version == 2} == set(images)
