@@ -18,9 +18,11 @@ from rich.table import Table
 
 from benchmarks.cells import RESULTS, CellSpec, CellStore
 from benchmarks.recipes import Kind
+from benchmarks.runner import known_bases
+from benchmarks.summary import refused
 from benchmarks.survey.methods import BASE, METHODS
 from benchmarks.verdicts import judged
-from models.bases.registry import BaseInfo, available_bases
+from models.bases.registry import BaseInfo
 
 WORSE = -0.5
 """mIoU points: a model is worse from this loss on, better from any gain on; in between, either verdict is right."""
@@ -38,6 +40,7 @@ class Judged:
     gain: float | None
     """mIoU points over the base; None for junk."""
     accepted: bool
+    """The adapted model itself; not so where its appearance alone was kept (`benchmarks.summary.refused`)."""
     code: str
     changed_share: float
 
@@ -60,7 +63,7 @@ def judged_models(cells: Sequence[dict[str, Any]]) -> list[Judged]:
             continue
         gain = None if cell["miou"] is None or cell["base_miou"] is None else cell["miou"] - cell["base_miou"]
         verdict, changed = cell["guard"], cell["figures"]["changed_share"]
-        found.append(Judged(cell["method"], cell["gallery"], Kind(cell["kind"]), gain, verdict["accepted"], verdict["code"], changed))
+        found.append(Judged(cell["method"], cell["gallery"], Kind(cell["kind"]), gain, not refused(verdict), verdict["code"], changed))
     return found
 
 
@@ -89,8 +92,8 @@ def _line(models: Sequence[Judged]) -> list[str]:
 
 
 def _share(models: Sequence[Judged]) -> str:
-    refused, total = share_refused(models)
-    return f"{refused} ({refused / total:.0%})" if total else ""
+    count, total = share_refused(models)
+    return f"{count} ({count / total:.0%})" if total else ""
 
 
 def main(
@@ -99,7 +102,7 @@ def main(
     wrong: Annotated[bool, typer.Option("--wrong", help="Name every model that was judged wrongly.")] = False,
 ) -> None:
     """Print the guard's table over all cached cells. Ends with status 1 where a goal is missed."""
-    console, infos, store = Console(width=160), {info.name: info for info in available_bases()}, CellStore(out / "cells")
+    console, infos, store = Console(width=160), known_bases(), CellStore(out / "cells")
     cells = [(cell, current(cell, infos, store)) for cell in store.all() if cell["method"] in METHODS]
     models = judged_models([judged(cell, infos[cell["spec"]["base"]]) if today else cell for cell, today in cells if today or stale])
     console.print(guard_table(models))

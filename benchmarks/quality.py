@@ -19,12 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.cells import RESULTS, SOURCE, CellSpec, CellStore
 from benchmarks.pss import users
 from benchmarks.recipes import JUNK_GALLERIES, PSS, REPORTED, SHORT, GalleryRecipe, Kind, parse_recipe
-from benchmarks.runner import Run, Runner
+from benchmarks.runner import Run, Runner, known_bases
 from benchmarks.summary import Row, rows
 from benchmarks.survey.methods import BASE, METHODS
 from benchmarks.tables import markdown, print_tables
 from benchmarks.verdicts import judged
-from models.bases.registry import available_bases
 
 SHORT_EPOCHS, SHORT_BUDGET = 2, 20.0
 
@@ -138,7 +137,7 @@ def main(
     }  # fmt: skip
     recipes = choose_recipes(gallery, pss, short=short, junk=guard)
     specs = plan(choose_methods(methods, short=short, guard=guard), recipes, 1 if short and seeds is None else seeds, **common)
-    runner = Runner({info.name: info for info in available_bases()}, data.resolve(), CellStore(out / "cells"), pss and pss.resolve(), jobs)
+    runner = Runner(known_bases(), data.resolve(), CellStore(out / "cells"), pss and pss.resolve(), jobs)
     missing = runner.missing(specs)
     console.print(f"{len(specs)} cells, {len(specs) - len(missing)} of them cached")
     if dry_run:

@@ -9,13 +9,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.cells import CellSpec, CellStore
 from benchmarks.survey.methods import METHODS
-from models.bases.registry import BaseInfo
+from models.bases.errors import BaseNotAvailable
+from models.bases.fetch import default_folder, read
+from models.bases.registry import BaseInfo, available_bases
 
 GRACE_SECONDS = 1200.0
 """Beyond its budget a cell may take so long for loading, scoring and the guard before it counts as hung."""
@@ -53,7 +55,7 @@ class Runner:
     """Where the data are, and where the cells go."""
 
     infos: dict[str, BaseInfo]
-    """Base name → its entry, of every base that the specs name."""
+    """Base name → its entry as the cells' processes load it (`known_bases`), of every base that the specs name."""
     data: Path
     store: CellStore
     pss: Path | None = None
@@ -108,6 +110,23 @@ class Runner:
                     return Failure(spec, "broken off" if stop.is_set() else f"hung: ended after {waited:.0f} s")
                 continue
             return None if child.returncode == 0 else Failure(spec, _last_lines(error) or f"ended with status {child.returncode}")
+
+
+def known_bases() -> dict[str, BaseInfo]:
+    """Every base by its name, with the sha256 that `load_base` gives it: of the installed file where its user trains it.
+
+    That file is read and checked; no network is built.
+    """
+    return {info.name: _as_installed(info) for info in available_bases()}
+
+
+def _as_installed(info: BaseInfo) -> BaseInfo:
+    if not info.must_be_trained:
+        return info
+    try:
+        return replace(info, sha256=read(info, default_folder())[1])
+    except BaseNotAvailable:  # none installed, or none that can be read: a cell of this base says so itself
+        return info
 
 
 def allocator_of(method: str) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Row:
     seconds: float
     memory_mb: float
     refused: int
-    """Of how many seeds the guard refused the result (told for ours alone; there the base's scores count)."""
+    """Of how many seeds the guard refused what was trained (told for ours alone; there the appearance's or the base's scores count)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class Duel:
     ours_fbiou_gain: float
     ahead: int
     """Galleries on which ours has the larger gain in mIoU."""
+
+
+def refused(verdict: dict[str, Any]) -> bool:
+    """Whether the guard refused what was trained, whose scores a cell's mIoU and FBIoU are.
+
+    The code is `accepted` for a trained model alone. Under `appearance_only` the service accepts something, too, but that is the base with
+    photos shown otherwise (`models.guard.settle`).
+    """
+    return bool(verdict["code"] != "accepted")
 
 
 def rows(cells: Iterable[dict[str, Any]]) -> list[Row]:
@@ -98,7 +107,7 @@ def _row(method: str, cells: Sequence[dict[str, Any]]) -> Row:
         spread=pstdev(mious),
         seconds=fmean(cell["seconds"] for cell in cells),
         memory_mb=max(cell["peak_memory_mb"] for cell in cells),
-        refused=sum(not cell["guard"]["accepted"] for cell in cells) if guarded else 0,
+        refused=sum(refused(cell["guard"]) for cell in cells) if guarded else 0,
     )
 
 

@@ -1,9 +1,10 @@
 """AdvEnt: adversarial entropy minimisation (Vu et al., arXiv 1811.12833, section 3.2).
 
 A discriminator tells source from target by the weighted self-information map −p·log2(p)/log2(K); the network learns to fool it on
-target with weight 1e-3 beside its cross-entropy on source. Network: SGD 2.5e-4, momentum 0.9, weight decay 5e-4, poly 0.9;
-discriminator: Adam 1e-4, betas (0.9, 0.99), the same decay. Here: one output level, batches of 8 + 8, as many steps as the plan has,
-and maps at the logits' own stride of 2 (published: stride 8, enlarged).
+target with weight 1e-3 beside its cross-entropy on source. Network: SGD 2.5e-4 (the classifier 10 times that), momentum 0.9, weight
+decay 5e-4, poly 0.9; discriminator: Adam 1e-4, betas (0.9, 0.99), the same decay. Here: one output level, batches of 8 + 8, as many
+steps as the plan has, where the decay ends (released: 120,000 of a decay over 250,000), and maps at the logits' own stride of 2
+(published: stride 8, enlarged).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.survey.interface import Adapted, Problem
-from benchmarks.survey.loop import POWER, LabelledBatch, Plan, Step, copied, forward_of, train_two_domains
+from benchmarks.survey.loop import Plan, copied, forward_of
+from benchmarks.survey.two_domains import HEAD_RATE, POWER, LabelledBatch, Step, train_two_domains
 from models.adversarial import RATE as DISCRIMINATOR_RATE
 from models.adversarial import Discriminator, discriminator_step, fooling_loss, weighted_self_information
 
@@ -47,6 +49,7 @@ def align_maps(
         problem,
         plan,
         rate=rate,
+        head_rate=HEAD_RATE,
         weight_decay=weight_decay,
         target_loss=lambda step: ADVERSARIAL_WEIGHT * fooling_loss(discriminator, maps(step.target)),
         after_step=teach,

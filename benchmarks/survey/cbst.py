@@ -2,9 +2,9 @@
 
 Section 4: rounds of (1) pseudo labels for the target and (2) training on source and target together. Of each class the most confident
 share p of its pixels sets the class's threshold exp(−k_c); a pixel's label is the class of the largest p_c / exp(−k_c), where that is
-over 1. Section 5: p starts at 20 % and grows by 5 points a round; two epochs a round; SGD 1e-4, momentum 0.9, weight decay 5e-4; batch
-norm keeps its statistics. Here: as many rounds of two passes as the plan has (two, not three or more), without the spatial priors (a
-prior of street scenes), labels at a quarter of the side.
+over 1. Section 5: p starts at 20 % and grows by 5 points a round; two epochs a round; SGD 1e-4 for all layers, momentum 0.9, weight
+decay 5e-4; batch norm keeps its statistics. Here: as many rounds of two passes as the plan has (two, not three or more), each with
+orders and source batches of its own, without the spatial priors (a prior of street scenes), labels at a quarter of the side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from benchmarks.survey.interface import Adapted, Problem
-from benchmarks.survey.loop import Plan, all_batches, copied, forward_of, supervised_loss, target_input, train_two_domains
+from benchmarks.survey.loop import Plan, all_batches, copied, forward_of, target_input
+from benchmarks.survey.two_domains import supervised_loss, train_two_domains
 from models.labels import IGNORE
 
 FIRST_SHARE, MORE_SHARE, ROUND_PASSES, RATE, WEIGHT_DECAY = 0.2, 0.05, 2, 1e-4, 5e-4
@@ -63,12 +64,12 @@ class CBST:
     def adapt(self, problem: Problem) -> Adapted:
         """Label, train, label more, train."""
         network, notes = copied(problem), []
-        start = Plan(problem, 0).start
+        start, passes = Plan(problem, 0).start, min(ROUND_PASSES, problem.epochs)
         for number in range(max(1, problem.epochs // ROUND_PASSES)):
             share = FIRST_SHARE + MORE_SHARE * number
             probabilities = gallery_probabilities(network, problem)
             labels = pseudo_labels(probabilities, thresholds(probabilities, share))
-            plan = Plan(problem, min(ROUND_PASSES, problem.epochs), start)
+            plan = Plan(problem, passes, start, earlier=number * passes)
             train_two_domains(
                 network,
                 problem,

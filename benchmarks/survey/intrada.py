@@ -2,7 +2,8 @@
 
 Section 3: (1) AdvEnt between source and target; (2) the target photos are ranked by their mean entropy, the easiest λ = 67 % keep that
 network's predictions as labels; (3) a second network, started at the base, learns these labels and is aligned by AdvEnt from easy to
-hard photos. Constants of both as AdvEnt's (section 4). Here: half of the planned passes each, batches of 8 + 8.
+hard photos. Constants of both as AdvEnt's (section 4), the classifier's tenfold rate included. Here: half of the planned passes each,
+at whose end the decay ends, too (released as AdvEnt's), batches of 8 + 8.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 
 from benchmarks.survey.advent import RATE, align_maps
 from benchmarks.survey.interface import Adapted, Problem
-from benchmarks.survey.loop import LabelledBatch, Plan, all_batches, copied, forward_of, target_input
+from benchmarks.survey.loop import Plan, all_batches, copied, forward_of, target_input
+from benchmarks.survey.two_domains import LabelledBatch
 from models.adversarial import weighted_self_information
 from models.losses import pixel_entropy
 

@@ -1,31 +1,25 @@
-"""What the methods share: a copy of the base, the plan of steps, source photos, batch-norm modes, the two-domain training loop."""
+"""What the methods share: a copy of the base, the plan of steps, batch-norm modes. Training on source photos too: `two_domains`."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from benchmarks.survey.interface import Forward, Problem
-from models.losses import masked_cross_entropy
-from models.preprocess import normalize, shrink
-
-MOMENTUM, POWER = 0.9, 0.9
-"""SGD and its polynomial decay, as AdaptSegNet (arXiv 1802.10349, section 5) and all that build on it have them."""
+from models.preprocess import normalize
 
 
-def copied(problem: Problem, *, frozen_statistics: bool = True) -> nn.Module:
+def copied(problem: Problem, *, frozen_statistics: bool = True, affine_learns: bool = False) -> nn.Module:
     """The base's plain network, to be adapted: evaluation mode, every parameter learns; else batch norm as `let_statistics_follow`."""
     network = copy.deepcopy(problem.base.segmenter.base).eval().requires_grad_(True)
     if not frozen_statistics:
-        let_statistics_follow(network)
+        let_statistics_follow(network, affine_learns=affine_learns)
     return network
 
 
@@ -47,13 +41,14 @@ def use_batch_statistics(network: nn.Module) -> None:
         norm.momentum = 0.0
 
 
-def let_statistics_follow(network: nn.Module) -> None:
+def let_statistics_follow(network: nn.Module, *, affine_learns: bool = False) -> None:
     """Batch norm learns new statistics (momentum 0.1) from the batches of both domains; its scale and shift stay.
 
-    So the released code of AdaptSegNet and of AdvEnt, MaxSquare, IntraDA and FDA, which are built on it, trains its DeepLab-v2.
+    So the released code of AdaptSegNet and of AdvEnt, IntraDA and FDA, which are built on it, trains its DeepLab-v2. MaxSquare's copy of
+    that network freezes the scale and shift of the first norm alone: `affine_learns` lets all others learn.
     """
-    for norm in norms(network):
-        norm.train().requires_grad_(False)
+    for place, norm in enumerate(norms(network)):
+        norm.train().requires_grad_(affine_learns and place > 0)
 
 
 def only_scale_and_shift(network: nn.Module, leave_out: tuple[str, ...] = ()) -> list[nn.Parameter]:
@@ -73,21 +68,29 @@ class Plan:
     problem: Problem
     passes: int
     start: float = field(default_factory=time.monotonic)
+    earlier: int = 0
+    """Passes of a method's earlier rounds: orders and numbers go on after them."""
     done: int = 0
+    """Steps behind us: of the one at work, how many came before it in this plan."""
 
     @property
     def steps(self) -> int:
         """As planned."""
-        return self.passes * -(-len(self.problem.pixels) // self.problem.batch_size)
+        return self.passes * self._steps_a_pass
+
+    @property
+    def _steps_a_pass(self) -> int:
+        return -(-len(self.problem.pixels) // self.problem.batch_size)
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        """(step, positions of a batch's photos), the same for the same seed."""
-        for epoch in range(self.passes):
+        """(number of the step over all rounds, positions of a batch's photos), the same for the same seed."""
+        before = self.earlier * self._steps_a_pass
+        for epoch in range(self.earlier, self.earlier + self.passes):
             order = np.random.default_rng([self.problem.seed, epoch]).permutation(len(self.problem.pixels))
             for first in range(0, len(order), self.problem.batch_size):
                 if time.monotonic() - self.start >= self.problem.budget_seconds:
                     return
-                yield self.done, [int(index) for index in order[first : first + self.problem.batch_size]]
+                yield before + self.done, [int(index) for index in order[first : first + self.problem.batch_size]]
                 self.done += 1
 
     @property
@@ -105,66 +108,3 @@ def all_batches(problem: Problem) -> Iterator[slice]:
     """The gallery once, in order."""
     for first in range(0, len(problem.pixels), problem.batch_size):
         yield slice(first, first + problem.batch_size)
-
-
-def source_batch(problem: Problem, step: int) -> tuple[Float[Tensor, "images 3 side side"], Int64[Tensor, "images side side"]]:
-    """A seeded random batch of labelled source photos, squashed to the base's side, mirrored every second time; RGB in [0, 255].
-
-    Raises ValueError where the problem has no source.
-    """
-    source, side = problem.source, problem.base.info.side
-    if source is None:
-        raise ValueError("this method trains on source photos too: give the problem a source folder")
-    rng = np.random.default_rng([problem.seed, 1, step])
-    photos, labels = [], []
-    for index in rng.choice(len(source), problem.batch_size, replace=len(source) < problem.batch_size):
-        photo = shrink(source.load(int(index)), side).float()
-        label = F.interpolate(torch.from_numpy(source.label(int(index)))[None, None], (side, side), mode="nearest")[0, 0].long()
-        mirrored = rng.random() < 0.5
-        photos.append(photo.flip(2) if mirrored else photo)
-        labels.append(label.flip(1) if mirrored else label)
-    return torch.stack(photos), torch.stack(labels)
-
-
-def supervised_loss(logits: Float[Tensor, "images classes h w"], labels: Int64[Tensor, "images h2 w2"]) -> Float[Tensor, ""]:
-    """Cross-entropy in nats at the logits' own size (stride 2)."""
-    small = F.interpolate(labels[:, None].float(), logits.shape[2:], mode="nearest")[:, 0].long()
-    return masked_cross_entropy(logits, small.to(logits.device))
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of two-domain training: the positions of the user's photos, and both domains' logits (the source's without gradient)."""
-
-    positions: list[int]
-    source: Float[Tensor, "images classes h w"]
-    target: Float[Tensor, "others classes h w"]
-
-
-LabelledBatch = tuple[Float[Tensor, "images 3 side side"], Int64[Tensor, "images side side"]]
-
-
-def train_two_domains(
-    network: nn.Module,
-    problem: Problem,
-    plan: Plan,
-    *,
-    rate: float,
-    weight_decay: float,
-    target_loss: Callable[[Step], Tensor],
-    after_step: Callable[[Step], None] = lambda step: None,
-    labelled: Callable[[int, list[int]], LabelledBatch] | None = None,
-) -> None:
-    """Supervised loss on a labelled batch (source photos by default) + `target_loss` on a batch of the user's; SGD, poly decay."""
-    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], rate, MOMENTUM, weight_decay=weight_decay)
-    for number, positions in plan:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (1 - number / plan.steps) ** POWER
-        photos, labels = labelled(number, positions) if labelled is not None else source_batch(problem, number)
-        optimizer.zero_grad(set_to_none=True)
-        source = network(normalize(photos).to(problem.base.device)).logits
-        supervised_loss(source, labels).backward()  # type: ignore[no-untyped-call]
-        step = Step(positions, source.detach(), network(target_input(problem, positions)).logits)
-        target_loss(step).backward()  # type: ignore[no-untyped-call]  # added to the source's gradient: half the memory
-        optimizer.step()
-        after_step(step)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from benchmarks.survey import adabn, loop
-from benchmarks.survey.adabn import AdaBN
+from benchmarks.survey.adabn import AdaBN, Moments
 from benchmarks.survey.cbst import pseudo_labels, thresholds
 from benchmarks.survey.cotta import DECAY, follow, restore
 from benchmarks.survey.interface import Method, Problem
@@ -30,8 +30,8 @@ def changes(monkeypatch: pytest.MonkeyPatch, problem: Problem, entry: Entry) -> 
     made: list[nn.Module] = []
     original = loop.copied
 
-    def noted(given: Problem, *, frozen_statistics: bool = True) -> nn.Module:
-        made.append(original(given, frozen_statistics=frozen_statistics))
+    def noted(given: Problem, **modes: bool) -> nn.Module:
+        made.append(original(given, **modes))
         return made[-1]
 
     module = __import__(type(entry.method).__module__, fromlist=["copied"])
@@ -81,6 +81,7 @@ def test_a_method_runs_and_leaves_the_base_alone(entry: Entry, problem: Problem)
         ("advent", {"statistics", "weights"}),
         ("advent_kind", {"affine", "weights"}),
         ("fda", {"statistics", "weights"}),
+        ("maxsquare", {"statistics", "affine", "weights"}),
         ("cbst", {"affine", "weights"}),
     ],
 )
@@ -113,15 +114,32 @@ def test_a_method_that_needs_source_photos_says_so(name: str, problem: Problem) 
         METHODS[name].method.adapt(replace(problem, source=None))
 
 
-def test_adabn_takes_the_mean_of_the_batches_statistics(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adabn_merges_moments_by_hand() -> None:
+    # {0, 2}: mean 1, variance 1; {6}: 6, 0; all: mean 8/3, variance (64 + 4 + 100) / 9 / 3 = 56/9
+    moments = Moments()
+    moments.see(nn.Identity(), (torch.tensor([0.0, 2.0]).view(2, 1, 1, 1),))
+    assert (float(moments.mean), float(moments.variance)) == (1.0, 1.0)
+    moments.see(nn.Identity(), (torch.tensor([6.0]).view(1, 1, 1, 1),))
+    assert (moments.pixels, float(moments.mean)) == (3, pytest.approx(8 / 3))
+    assert float(moments.variance) == pytest.approx(56 / 9)
+
+
+def test_adabn_takes_the_moments_of_the_whole_gallery(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = []
     monkeypatch.setattr(adabn, "copied", lambda given: networks.append(loop.copied(given)) or networks[-1])
-    for size in (4, 2):
+    for size in (4, 3):  # batches of 4, and of 3 and 1
         AdaBN().adapt(replace(problem, batch_size=size))
-    # the first norm sees the photos themselves: the mean over two halves is the mean over all
-    whole, halves = (loop.norms(network)[0].running_mean for network in networks)
-    assert torch.allclose(whole, halves, atol=1e-5)
-    assert not torch.allclose(whole, loop.norms(problem.base.segmenter.base)[0].running_mean, atol=1e-3)
+    # what the first norm sees depends on no batch
+    whole, parts = (loop.norms(network)[0] for network in networks)
+    assert torch.allclose(whole.running_mean, parts.running_mean, atol=1e-5)
+    assert torch.allclose(whole.running_var, parts.running_var, rtol=1e-4)
+    with torch.no_grad():
+        seen = networks[0].stem.conv(normalize(problem.pixels))
+    assert torch.allclose(whole.running_mean, seen.mean((0, 2, 3)), atol=1e-5)
+    assert torch.allclose(whole.running_var, seen.var((0, 2, 3), correction=0), rtol=1e-4)
+    base = loop.norms(problem.base.segmenter.base)[0]
+    assert not torch.allclose(whole.running_mean, base.running_mean, atol=1e-3)
+    assert not any(norm._forward_pre_hooks for norm in loop.norms(networks[0]))
 
 
 def test_tent_lowers_the_entropy(problem: Problem) -> None:

@@ -1,4 +1,6 @@
-from dataclasses import asdict
+import hashlib
+import json
+from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typer.testing import CliRunner
 from benchmarks import guard, plots, quality
 from benchmarks.cells import CellSpec, CellStore
 from benchmarks.recipes import JUNK_GALLERIES, REPORTED, GalleryRecipe, Kind
+from benchmarks.runner import known_bases
 from benchmarks.sheets import chosen_photos
 from benchmarks.summary import UNGUARDED, duels, mean, rows
 from benchmarks.survey.methods import METHODS
 from benchmarks.tables import markdown, print_tables
+from models.bases import fetch
 from models.bases.registry import available_bases
 from tests.benchmarks.conftest import make_pss
 
@@ -22,10 +26,17 @@ FARM, PETS = GalleryRecipe("farm", "grey", 8), GalleryRecipe("pets", "warm", 9)
 
 
 def cell(
-    method: str, gallery: GalleryRecipe, miou: float | None, *, seed: int = 0, accepted: bool = True, fbiou: float = 60.0
+    method: str,
+    gallery: GalleryRecipe,
+    miou: float | None,
+    *,
+    seed: int = 0,
+    accepted: bool = True,
+    fbiou: float = 60.0,
+    code: str = "",
 ) -> dict[str, Any]:
     served = (miou, fbiou) if accepted else (40.0, 50.0)
-    verdict = {"accepted": accepted, "code": "accepted" if accepted else "drifted", "sentence": "", "figures": {}}
+    verdict = {"accepted": accepted, "code": code or ("accepted" if accepted else "drifted"), "sentence": "", "figures": {}}
     return {
         "method": method, "title": METHODS[method].title, "for_guard_only": METHODS[method].for_guard_only, "gallery": gallery.name,
         "kind": str(gallery.kind), "seed": seed, "miou": miou, "fbiou": fbiou, "base_miou": 40.0, "base_fbiou": 50.0,
@@ -54,6 +65,17 @@ def test_rows_are_means_over_seeds_of_what_is_served() -> None:
     assert (unguarded.miou, unguarded.refused) == (39.0, 0)
     assert table["tent", FARM.name].miou_gain == -5.0
     assert not any(method == "tent_3_epochs" for method, _ in table)
+
+
+def test_a_trained_model_is_refused_where_its_appearance_alone_is_served() -> None:
+    served = cell("ours", FARM, 30.0, code="appearance_only") | {"served_miou": 45.0, "served_fbiou": 52.0}
+    table = {row.method: row for row in rows([cell("source_only", FARM, 40.0, fbiou=50.0), cell("ours", FARM, 48.0, seed=1), served])}
+    assert (table["ours"].refused, table["ours"].seeds, table["ours"].miou) == (1, 2, 46.5)  # (48 + 45) / 2
+    assert table[UNGUARDED].miou == 39.0  # (48 + 30) / 2
+    (worse,) = guard.judged_models([served])  # 10 points under the base
+    assert (worse.worse, worse.accepted, worse.code) == (True, False, "appearance_only")
+    better = cell("ours", FARM, 46.0, code="appearance_only")
+    assert guard.share_refused(guard.judged_models([better, cell("ours", FARM, 46.0)])) == (1, 2)
 
 
 def test_a_mean_is_over_all_galleries_or_none() -> None:
@@ -130,6 +152,32 @@ def _app(command: Any) -> Any:
     app = typer.Typer()
     app.command()(command)
     return app
+
+
+def test_cells_of_a_base_that_its_user_trained_are_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cells' processes write under the sha256 of the installed file; the registry's entry has none."""
+    monkeypatch.setattr("benchmarks.runner.default_folder", lambda: tmp_path / "weights")
+    entry = INFOS["pspnet_resnet50"]
+    assert entry.must_be_trained
+    assert known_bases() == INFOS  # nothing is installed
+    installed, data = tmp_path / "weights" / "mine.safetensors", b"trained by its user"
+    installed.parent.mkdir()
+    installed.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    receipt = fetch.Receipt(entry.name, installed.name, sha256, len(data), installed.name, sha256)
+    (installed.parent / f"{entry.name}.json").write_text(json.dumps(asdict(receipt)))
+    loaded = replace(entry, sha256=fetch.read(entry, installed.parent)[1])  # as `load_entry` does
+    assert (loaded.sha256, known_bases()) == (sha256, INFOS | {entry.name: loaded})
+    store = CellStore(tmp_path / "cells")
+    for name, miou in (("source_only", 40.0), ("tent", 35.0)):
+        spec = CellSpec(name, FARM, base=entry.name)
+        store.write(spec.of_base() if name == "source_only" else spec, loaded, cell(name, FARM, miou) | {"spec": asdict(spec)})
+    given = ["--dry-run", "--methods", "tent", "--gallery", "farm:grey:8", "--base", entry.name, "--out", str(tmp_path)]
+    found = CliRunner().invoke(_app(quality.main), given)
+    assert "2 cells, 2 of them cached" in found.output, found.output
+    assert "1 models" in CliRunner().invoke(_app(guard.main), ["--out", str(tmp_path)]).output  # Tent's, as of today's code
+    installed.write_bytes(b"something else")
+    assert known_bases() == INFOS  # a damaged file is told by the cell, not here
 
 
 def test_the_plan() -> None:
