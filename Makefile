@@ -49,7 +49,8 @@ unit: $(INSTALLED) ## The tests that need no deployment (TESTS="-k name" for som
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser $(TESTS)
 
 e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts, each fault a few times
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup tests/e2e tests/faults tests/browser $(TESTS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup tests/e2e tests/faults $(TESTS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/browser $(TESTS)
 
 test-faults: $(INSTALLED) ## The fault suite in its long form, with its table: kills, stops, Redis, databases, disk, clock
 	$(BIN)/python -m pytest tests/faults --long $(TESTS)

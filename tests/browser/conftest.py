@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
 def deployment(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """One deployment for all tests with a browser; each test has a user of its own."""
     folder = tmp_path_factory.mktemp("browser-deployment")
-    with deployment_in(folder, adaptation_budget_seconds=12.0, worker_fresh_seconds=4.0) as running:
+    with deployment_in(folder, adaptation_budget_seconds=20.0, worker_fresh_seconds=4.0) as running:
         yield running
 
 
