@@ -14,6 +14,8 @@ OPEN ?=
 PIP_ARGS ?=
 TESTS ?=
 TEST_PROCESSES ?= 2
+# Several processes share few cores: one thread each, which sleeps while it waits.
+PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 FUZZ_CALLS ?= 5000
 
 VENV := .venv
@@ -46,11 +48,11 @@ serve: $(INSTALLED) ## Run the service on this machine (PERSONALSEG_PORT, PERSON
 test: lint types unit e2e ## Everything that must be green: lint, types, imports, tests with real processes
 
 unit: $(INSTALLED) ## The tests that need no deployment (TESTS="-k name" for some of them)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser $(TESTS)
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile --ignore=tests/e2e --ignore=tests/faults --ignore=tests/browser $(TESTS)
 
 e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts, each fault a few times
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup tests/e2e tests/faults $(TESTS)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/browser $(TESTS)
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup tests/e2e tests/faults $(TESTS)
+	$(PYTEST) tests/browser $(TESTS)
 
 test-faults: $(INSTALLED) ## The fault suite in its long form, with its table: kills, stops, Redis, databases, disk, clock
 	$(BIN)/python -m pytest tests/faults --long $(TESTS)

@@ -1,4 +1,4 @@
-"""Which base model an adaptation goes to where nobody names one. Shared by API and workers."""
+"""Which base model an adaptation goes to where nobody names one, and which model a segmentation takes. Shared by API and workers."""
 
 from __future__ import annotations
 
@@ -21,3 +21,18 @@ def kept_base(session: Session, user_id: str) -> str | None:
     registered = session.scalars(select(RegisteredBase.name)).all()
     # Before the first worker has come up nobody can tell which names are right.
     return named if named in registered or not registered else None
+
+
+def wanted_model(job: Job) -> str | int:
+    """The model of a segmentation: the version that an earlier attempt pinned (0: the base), else what its request says."""
+    wanted: str | int = job.request.get("model", "personal") if job.model_version is None else job.model_version
+    return wanted
+
+
+def personal_for(job: Job, active: PersonalModel | None) -> PersonalModel | None:
+    """The model in use, as a segmentation of `personal` takes it; None is the base.
+
+    Whoever names no base wants the model in use, whatever base it is on: since the request another can have come into use.
+    """
+    names_base = job.request.get("base", job.base) is not None
+    return None if active is None or (names_base and active.base != job.base) else active

@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app import jobs
+from app import base_choice, jobs
 from app.errors import LeaseLost
 from app.storage import confidence_key, labels_key, photo_key
 from app.tables import Image, ItemStatus, Job, Mask, PersonalModel, SegmentationItem
@@ -114,17 +114,14 @@ def _plan(session: Session, job_id: str) -> SegmentationPlan:
 
 def _choose_model(session: Session, job: Job) -> StoredModel | None:
     """The model that an earlier attempt pinned, else the one that the request asks for; None is the base."""
-    wanted = job.request.get("model", "personal") if job.model_version is None else job.model_version
+    wanted = base_choice.wanted_model(job)
     if wanted in ("base", BASE_VERSION):
         return None
     of_user = select(PersonalModel).where(PersonalModel.user_id == job.user_id)
-    on_base = of_user.where(PersonalModel.base == job.base)
     if wanted == "personal":
-        # Whoever names no base wants the model in use, whatever base it is on: since the request another can have come into use.
-        names_base = job.request.get("base", job.base) is not None
-        row = session.execute((on_base if names_base else of_user).where(PersonalModel.active)).scalar_one_or_none()
+        row = base_choice.personal_for(job, session.execute(of_user.where(PersonalModel.active)).scalar_one_or_none())
         return None if row is None else StoredModel.of(row)
-    row = session.execute(on_base.where(PersonalModel.version == int(wanted))).scalar_one_or_none()
+    row = session.execute(of_user.where(PersonalModel.base == job.base, PersonalModel.version == int(wanted))).scalar_one_or_none()
     if row is None:
         raise UnknownModelVersion(int(wanted), job.base)
     return StoredModel.of(row)

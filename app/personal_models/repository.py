@@ -16,11 +16,10 @@ def versions(session: Session, user_id: str) -> Sequence[PersonalModel]:
     return session.scalars(statement).all()
 
 
-def get(session: Session, user_id: str, version: int) -> PersonalModel | None:
-    """One version."""
-    return session.execute(
-        select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == version)
-    ).scalar_one_or_none()
+def get(session: Session, user_id: str, version: int, *, to_drop: bool = False) -> PersonalModel | None:
+    """One version; `to_drop`: its row locked, once nobody else holds it."""
+    statement = select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == version)
+    return session.execute(statement.with_for_update() if to_drop else statement).scalar_one_or_none()
 
 
 def active(session: Session, user_id: str) -> PersonalModel | None:

@@ -45,10 +45,8 @@ def _activate(session: Session, user_id: str, model: PersonalModel) -> None:
 def drop(database: Database, storage: Storage, user_id: str, version: int) -> None:
     """Remove a version and its masks; without an active one the user is back on the base. Raises NotFound."""
     with database.write() as session:
-        model = require(session, user_id, version)
-        # Before its masks are listed: a worker that is saving one has done so by then, or finds the version gone.
-        if session.get(PersonalModel, model.id, with_for_update=True, populate_existing=True) is None:
-            raise _not_found(version)
+        # Locked before its masks are listed: a worker that is saving one has done so by then, or finds the version gone.
+        model = require(session, user_id, version, to_drop=True)
         keys = [model.blob_key]
         for mask in repository.masks_of(session, user_id, model):
             keys += [mask.labels_key, mask.confidence_key]
@@ -57,16 +55,12 @@ def drop(database: Database, storage: Storage, user_id: str, version: int) -> No
         storage.delete(key)
 
 
-def require(session: Session, user_id: str, version: int) -> PersonalModel:
-    """The version; raises NotFound with `model_not_found`."""
-    model = repository.get(session, user_id, version)
+def require(session: Session, user_id: str, version: int, *, to_drop: bool = False) -> PersonalModel:
+    """The version; raises NotFound with `model_not_found`. `to_drop`: as of `repository.get`."""
+    model = repository.get(session, user_id, version, to_drop=to_drop)
     if model is None:
-        raise _not_found(version)
+        raise NotFound("model_not_found", f"This user has no model of version {version}.")
     return model
-
-
-def _not_found(version: int) -> NotFound:
-    return NotFound("model_not_found", f"This user has no model of version {version}.")
 
 
 def document(session: Session, model: PersonalModel) -> ModelDocument:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
+from app import base_choice
 from app.adaptations import repository as adaptation_repository
 from app.personal_models import repository as model_repository
 from app.segmentations import repository
@@ -37,17 +38,15 @@ def job_of(session: Session, user_id: str, image_id: str, choice: Literal["perso
 
 def _maker(job: Job, active: PersonalModel | None, *, adapts_first: bool) -> _Maker:
     """What a worker that has the job took; before, what one would take now."""
-    wanted = job.request.get("model", "personal") if job.model_version is None else job.model_version
+    wanted = base_choice.wanted_model(job)
     if wanted == "base":
         return _Maker(0, job.base)
     if wanted != "personal":
         return _Maker(int(wanted), job.base)
     if adapts_first:
         return _Maker(None, job.base)
-    names_base = job.request.get("base", job.base) is not None
-    if active is None or (names_base and active.base != job.base):
-        return _Maker(0, job.base)
-    return _Maker(active.version, active.base)
+    taken = base_choice.personal_for(job, active)
+    return _Maker(0, job.base) if taken is None else _Maker(taken.version, taken.base)
 
 
 def _is_chosen(maker: _Maker, choice: Literal["personal", "base"] | int | None, base: str | None, active: PersonalModel | None) -> bool:

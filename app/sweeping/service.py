@@ -48,9 +48,10 @@ def sweep_storage(
         if is_known is None:
             log.error("storage.not_swept", reason="The store has blobs of users, the database has no user.")
             return Swept(0, orphans, strangers)
-        sweep = _sweep_user if is_known else _sweep_stranger
-        removed = sweep(database, storage, user_id, orphan_seconds)
-        orphans, strangers = (orphans + removed, strangers) if is_known else (orphans, strangers + removed)
+        if is_known:
+            orphans += _sweep_user(database, storage, user_id, orphan_seconds)
+        else:
+            strangers += _sweep_stranger(database, storage, user_id, orphan_seconds)
     swept = Swept(storage.sweep_unfinished(unfinished_seconds), orphans, strangers)
     if swept != Swept(0, 0, 0):
         log.info("storage.swept", unfinished=swept.unfinished, orphans=orphans, strangers=strangers)

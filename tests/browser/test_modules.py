@@ -72,6 +72,8 @@ def test_the_share_of_newer_photos_follows_the_gallery(
         model = {"version": 1, "active": True, "created_at": "2026-03-01T10:00:00Z", "newer_share": held / 4, "report": {"photos": 0}}
         route.fulfill(json={"items": [model]})
 
+    # Signed in: a reload before that would find neither the link's token nor a session.
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
     page.route("**/models", models)
     page.reload()
     upload(photos[:2])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from app.client._async.connection import AsyncConnection, new_key
+from app.client._async.connection import AsyncConnection, key_header
 from app.client.answers import body, entry_results, parse, upload_results
 from app.client.documents import Image, UploadResult
 from app.client.errors import TooLarge
@@ -51,7 +51,7 @@ class AsyncPhotos(AsyncConnection):
 
         The answer comes when every entry is stored; it is waited for as long as an hour.
         """
-        headers = {"Content-Type": "application/zip"} | new_key()
+        headers = {"Content-Type": "application/zip"} | key_header()
         patient = httpx.Timeout(self._timeout_seconds, read=max(self._timeout_seconds, ZIP_ANSWER_SECONDS))
 
         async def attempt() -> httpx.Response:
@@ -101,12 +101,12 @@ class AsyncPhotos(AsyncConnection):
         return [sent.get(path) or unreadable(path) for path in batch]
 
     async def _post_files(self, paths: Sequence[Path]) -> list[UploadResult]:
-        key = new_key()
+        headers = key_header()
 
         async def attempt() -> httpx.Response:
             with ExitStack() as opened:  # opened anew for every attempt: a failed one has read them to some point
                 files = [("files", (sent_name(path), opened.enter_context(path.open("rb")))) for path in paths]
-                return await self._http.post(self._path("images"), files=files, headers=key)
+                return await self._http.post(self._path("images"), files=files, headers=headers)
 
         return upload_results(paths, body(await self._attempts(attempt)))
 

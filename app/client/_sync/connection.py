@@ -129,7 +129,7 @@ class Connection:
     def _send(self, method: str, path: str, *, key: str | None = None, **options: Any) -> httpx.Response:
         headers = options.pop("headers", None) or {}
         if method == "POST":
-            headers = new_key(key) | headers
+            headers = key_header(key) | headers
 
         def attempt() -> httpx.Response:
             # A blob may be in a bucket: the answer leads there, and httpx shows another server no token.
@@ -156,6 +156,6 @@ class Connection:
             self._sleep(pause)
 
 
-def new_key(key: str | None = None) -> dict[str, str]:
+def key_header(key: str | None = None) -> dict[str, str]:
     """The header of one logical POST, the same for all its attempts; `key`: one of the caller's own."""
     return {"Idempotency-Key": key or str(uuid4())}
