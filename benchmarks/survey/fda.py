@@ -42,9 +42,9 @@ class FDA:
             style = problem.pixels[[positions[index % len(positions)] for index in range(len(photos))]].float()
             return swap_low_frequencies(photos, style, self.beta), labels
 
-        def late_entropy(step: Step) -> Tensor:
-            weight = ENTROPY_WEIGHT if plan.done > ENTROPY_AFTER * plan.steps else 0.0
-            return weight * robust_entropy_loss(step.target, ETA)
+        def late_entropy(step: Step) -> Tensor | None:
+            late = plan.done > ENTROPY_AFTER * plan.steps
+            return ENTROPY_WEIGHT * robust_entropy_loss(step.target, ETA) if late else None
 
         train_two_domains(
             network,

@@ -90,14 +90,15 @@ def train_two_domains(
     *,
     rate: float,
     weight_decay: float,
-    target_loss: Callable[[Step], Tensor],
+    target_loss: Callable[[Step], Tensor | None],
     head_rate: float = 1.0,
     after_step: Callable[[Step], None] = lambda step: None,
     labelled: Callable[[int, list[int]], LabelledBatch] | None = None,
 ) -> None:
     """Supervised loss on a labelled batch (source photos by default) + `target_loss` on a batch of the user's; SGD, poly decay.
 
-    `head_rate`: times `rate`, for the classifier.
+    `target_loss`: None for a step that has none of it (the photos are seen all the same: batch norm may follow them). `head_rate`: times
+    `rate`, for the classifier.
     """
     groups = two_rates(network, problem.base.classes, rate, head_rate)
     optimizer = torch.optim.SGD(groups, rate, MOMENTUM, weight_decay=weight_decay)
@@ -109,6 +110,8 @@ def train_two_domains(
         source = network(normalize(photos).to(problem.base.device)).logits
         supervised_loss(source, labels).backward()  # type: ignore[no-untyped-call]
         step = Step(positions, source.detach(), network(target_input(problem, positions)).logits)
-        target_loss(step).backward()  # type: ignore[no-untyped-call]  # added to the source's gradient: half the memory
+        loss = target_loss(step)
+        if loss is not None:
+            loss.backward()  # type: ignore[no-untyped-call]  # added to the source's gradient: half the memory
         optimizer.step()
         after_step(step)

@@ -144,9 +144,10 @@ def test_fda_s_entropy_comes_after_half_of_the_steps(problem: Problem, monkeypat
     found = []
     for done in range(4):
         plan.done = done
-        found.append(float(loss(step_of(torch.zeros(1, 21, 2, 2)))))
+        found.append(loss(step_of(torch.zeros(1, 21, 2, 2))))
     # entropy / log K = 1: 0.005 · (1² + 0.001²)²; released: i > 50,000 of i = 0 … 100,000
-    assert found == pytest.approx([0.0, 0.0, 0.0, 0.005 * 1.000002])
+    assert found[:3] == [None] * 3
+    assert float(found[3]) == pytest.approx(0.005 * 1.000002)
 
 
 def test_a_later_round_has_orders_and_numbers_of_its_own(problem: Problem) -> None:
