@@ -38,6 +38,9 @@ class Row:
     spread: float
     """Standard deviation of the mIoU over the seeds, in points."""
     seconds: float
+    """Of the clock, for the adaptation."""
+    core_seconds: float
+    """Of one processor core, for the same: what other work beside it changes least."""
     memory_mb: float
     refused: int
     """Of how many seeds the guard refused what was trained (told for ours alone; there the appearance's or the base's scores count)."""
@@ -106,6 +109,7 @@ def _row(method: str, cells: Sequence[dict[str, Any]]) -> Row:
         fbiou_gain=fmean(fbious) - first["base_fbiou"],
         spread=pstdev(mious),
         seconds=fmean(cell["seconds"] for cell in cells),
+        core_seconds=fmean(cell["cpu_seconds"] for cell in cells),
         memory_mb=max(cell["peak_memory_mb"] for cell in cells),
         refused=sum(refused(cell["guard"]) for cell in cells) if guarded else 0,
     )

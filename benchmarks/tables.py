@@ -24,13 +24,13 @@ def print_tables(table: Sequence[Row], console: Console) -> None:
 def gallery_table(own: Sequence[Row], order: Sequence[str]) -> Table:
     """All methods on one gallery."""
     found = Table(title=f"{own[0].gallery} ({own[0].kind}): mIoU and FBIoU in percent, gain over the base in points")
-    for name in ("method", "mIoU", "FBIoU", "mIoU gain", "FBIoU gain", "± seeds", "refused", "adapt s", "peak MB"):
+    for name in ("method", "mIoU", "FBIoU", "mIoU gain", "FBIoU gain", "± seeds", "refused", "adapt s", "core s", "peak MB"):
         found.add_column(name, justify="left" if name == "method" else "right")
     for row in sorted(own, key=lambda row: order.index(row.method)):
         found.add_row(
             row.title, f"{row.miou:.1f}", f"{row.fbiou:.1f}", f"{row.miou_gain:+.1f}", f"{row.fbiou_gain:+.1f}",
             f"{row.spread:.1f}" if row.seeds > 1 else "", f"{row.refused}/{row.seeds}" if row.refused else "",
-            f"{row.seconds:.0f}", f"{row.memory_mb:.0f}",
+            f"{row.seconds:.0f}", f"{row.core_seconds:.0f}", f"{row.memory_mb:.0f}",
         )  # fmt: skip
     return found
 
@@ -48,7 +48,7 @@ def means_rows(table: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     heading = ["method"]
     for kind, title in kinds:
         heading += [f"{title} ({counts[kind]})", "gain"]
-    heading += ["worst gallery", "seeds", "adapt s", "peak MB"]
+    heading += ["worst gallery", "seeds", "adapt s", "core s", "peak MB"]
     lines = []
     for method in methods_of(table):
         own = [row for row in table if row.method == method]
@@ -57,7 +57,7 @@ def means_rows(table: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             line += _mean_cells(mean(table, method, kind))
         line += [
             f"{min(row.miou_gain for row in own):+.1f}", str(max(row.seeds for row in own)), f"{fmean(row.seconds for row in own):.0f}",
-            f"{max(row.memory_mb for row in own):.0f}",
+            f"{fmean(row.core_seconds for row in own):.0f}", f"{max(row.memory_mb for row in own):.0f}",
         ]  # fmt: skip
         lines.append(line)
     return heading, lines

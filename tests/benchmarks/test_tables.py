@@ -40,7 +40,7 @@ def cell(
     return {
         "method": method, "title": METHODS[method].title, "for_guard_only": METHODS[method].for_guard_only, "gallery": gallery.name,
         "kind": str(gallery.kind), "seed": seed, "miou": miou, "fbiou": fbiou, "base_miou": 40.0, "base_fbiou": 50.0,
-        "served_miou": served[0], "served_fbiou": served[1], "seconds": 10.0, "peak_memory_mb": 500.0,
+        "served_miou": served[0], "served_fbiou": served[1], "seconds": 10.0, "cpu_seconds": 8.0, "peak_memory_mb": 500.0,
         "guard": verdict, "own_verdict": verdict, "figures": {"changed_share": 0.1}, "spec": asdict(CellSpec(method, gallery, seed)),
     }  # fmt: skip
 
@@ -60,7 +60,7 @@ def test_rows_are_means_over_seeds_of_what_is_served() -> None:
     table = {(row.method, row.gallery): row for row in rows(CELLS)}
     ours = table["ours", FARM.name]
     assert (ours.miou, ours.miou_gain, ours.fbiou_gain, ours.seeds, ours.refused) == (44.0, 4.0, 5.0, 2, 1)
-    assert ours.spread == 4.0
+    assert (ours.spread, ours.seconds, ours.core_seconds) == (4.0, 10.0, 8.0)
     unguarded = table[UNGUARDED, FARM.name]
     assert (unguarded.miou, unguarded.refused) == (39.0, 0)
     assert table["tent", FARM.name].miou_gain == -5.0
