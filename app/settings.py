@@ -27,7 +27,7 @@ def _default_storage_url(fields: dict[str, Any]) -> str:
 
 
 class Settings(BaseSettings):
-    """The service's settings; the unit is in the name. The README's table is made from the descriptions."""
+    """The service's settings; the unit is in the name. The table of docs/settings.md is made from the descriptions."""
 
     model_config = SettingsConfigDict(env_prefix="PERSONALSEG_", frozen=True, extra="ignore")
 
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     request_threads: int = Field(
         8,
         ge=1,
-        description="Requests that one API process works on at the same moment; more only take the interpreter from each other.",
+        description="Requests that one API process works on at the same moment; more do not help, since Python runs one at a time.",
     )
     database_connections: int = Field(20, ge=1, description="Connections that one process keeps open to the database.")
     database_extra_connections: int = Field(
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(30.0, gt=0, le=600, description="A worker that is silent for this long loses its job.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that it is alive.")
-    sweep_seconds: float = Field(5.0, gt=0, description="How often a worker looks for jobs that nobody was told of.")
+    sweep_seconds: float = Field(5.0, gt=0, description="How often a worker looks for waiting jobs whose message in Redis was lost.")
     worker_fresh_seconds: float = Field(30.0, gt=0, description="A worker heard from within this time counts as alive.")
     segmentation_turn_seconds: float = Field(5.0, gt=0, description="After this long a segmentation gives way to jobs that wait.")
     unfinished_file_seconds: float = Field(

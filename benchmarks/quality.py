@@ -71,14 +71,31 @@ def parse_settings(items: list[str] | None) -> dict[str, Any]:
 
 
 def choose_recipes(gallery: list[str] | None, pss: Path | None, *, short: bool, junk: bool) -> list[GalleryRecipe]:
-    """What to measure on: those named, else the PSS users, else the reported or the short list; and junk where asked for."""
+    """What to measure on: those named, else the PSS users, else the reported or the short list; and junk where asked for.
+
+    Raises typer.BadParameter for a gallery that cannot be, and a folder that is no PSS data set.
+    """
     if gallery:
         recipes = [parse_recipe(text) for text in gallery]
     elif pss is not None:
-        recipes = [GalleryRecipe(PSS + user) for user in users(pss)]
+        try:
+            recipes = [GalleryRecipe(PSS + user) for user in users(pss)]
+        except FileNotFoundError as error:
+            raise typer.BadParameter(f"{error}; docs/how-to/research.md shows its layout") from error
     else:
         recipes = list(SHORT if short else REPORTED)
     return recipes + (list(JUNK_GALLERIES) if junk else [])
+
+
+def require_data(recipes: list[GalleryRecipe], methods: list[str], data: Path, source: str) -> None:
+    """Raises typer.BadParameter where a folder of photos is missing, before the first of many cells fails of it."""
+    folders = {data / "voc2012" / "val" for recipe in recipes if recipe.kind in (Kind.SHIFTED, Kind.UNTOUCHED)}
+    folders |= {data / "camvid" / recipe.subject for recipe in recipes if recipe.kind is Kind.CAMVID}
+    if any(METHODS[name].method.needs_source for name in methods):
+        folders.add(data / source)
+    missing = sorted(str(folder) for folder in folders if not folder.is_dir())
+    if missing:
+        raise typer.BadParameter(f"there is no {', no '.join(missing)}: see --data and --source, and docs/how-to/research.md")
 
 
 def write_results(table: list[Row], run: Run, runner: Runner, specs: list[CellSpec], out: Path, name: str, console: Console) -> None:
@@ -136,7 +153,8 @@ def main(
         "source": source if (data / source).is_dir() and not Path(source).is_absolute() else str(Path(source).resolve()),
     }  # fmt: skip
     recipes = choose_recipes(gallery, pss, short=short, junk=guard)
-    specs = plan(choose_methods(methods, short=short, guard=guard), recipes, 1 if short and seeds is None else seeds, **common)
+    chosen = choose_methods(methods, short=short, guard=guard)
+    specs = plan(chosen, recipes, 1 if short and seeds is None else seeds, **common)
     runner = Runner(known_bases(), data.resolve(), CellStore(out / "cells"), pss and pss.resolve(), jobs)
     missing = runner.missing(specs)
     console.print(f"{len(specs)} cells, {len(specs) - len(missing)} of them cached")
@@ -146,6 +164,8 @@ def main(
         return
     if cached:
         specs, missing = [spec for spec in specs if spec not in missing], []
+    if missing:
+        require_data([spec.gallery for spec in missing], [spec.method for spec in missing], data, missing[0].source)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("cells", total=len(missing))

@@ -21,7 +21,7 @@ def adapt(
         float | None, typer.Option("--budget", min=1, help="Seconds that it may take.", show_default="the service's")
     ] = None,
     base: BaseOption = None,
-    seed: Annotated[int | None, typer.Option(help="Of all randomness.", show_default="0")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the random numbers.", show_default="0")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Adapt the model to your photos, without a label. One that is under way is joined, not started twice.
@@ -44,7 +44,9 @@ def adapt(
 def segment(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the masks, one file a photo.")] = None,
     model: Annotated[str, typer.Option(help="`personal`, `base`, or a version.")] = "personal",
-    format: Annotated[Literal["png", "overlay", "confidence"], typer.Option(help="What is written: see `docs`.")] = "png",
+    format: Annotated[
+        Literal["png", "overlay", "confidence"], typer.Option(help="png: class ids; overlay: to look at; confidence: white is certain.")
+    ] = "png",
     adapt: Annotated[Literal["auto", "always", "never"], typer.Option("--adapt", help="Adapt first: where due, always, never.")] = "auto",
     base: BaseOption = None,
     as_json: AsJson = False,

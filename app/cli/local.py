@@ -59,7 +59,7 @@ def demo(
         typer.Option("--budget", min=1, help="Seconds that the adaptation may take.", show_default="the service's"),
     ] = None,
     base: Annotated[str | None, typer.Option(help="The base model, by name.", show_default="the service's")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all randomness in the adaptation.", show_default="0")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the adaptation's random numbers.", show_default="0")] = None,
     is_opening: OpenPage = False,
     as_json: AsJson = False,
 ) -> None:

@@ -29,7 +29,7 @@ def personalize(
         float | None, typer.Option("--budget", min=1, help="Seconds that the adaptation may take.", show_default="240")
     ] = None,
     base: Annotated[str | None, typer.Option(help="The base model, by name.", show_default="PERSONALSEG_DEFAULT_BASE")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of all randomness.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Adapt to a folder and segment it, here and now: no server, no database, no account.

@@ -39,7 +39,8 @@ def list_models(as_json: AsJson = False) -> None:
         return
     table = Table("version", "base", "kB", "in use", "verdict", box=None, pad_edge=False)
     for model in found:
-        row = (str(model.version), model.base, f"{model.byte_size / 1000:.0f}", "yes" if model.active else "", escape(model.sentence))
+        said = escape(model.sentence.removeprefix("The personal model is in use: "))  # so it was when it was made
+        row = (str(model.version), model.base, f"{model.byte_size / 1000:.0f}", "yes" if model.active else "", said)
         table.add_row(*row)
     Console(highlight=False).print(table)
 

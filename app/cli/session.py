@@ -111,7 +111,7 @@ def _user_named(client: Client, name: str, as_json: bool) -> str:
 
 
 def logout(as_json: AsJson = False) -> None:
-    """Forget the token that `login` keeps. It stays valid: revoke it with the API where it may have been seen.
+    """Forget the token that `login` keeps. It stays valid: if somebody may have seen it, revoke it (`DELETE …/tokens/ID`).
 
     Example:
 

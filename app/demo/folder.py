@@ -100,7 +100,7 @@ def require_replaceable(out: Path) -> None:
         raise DemoError(f"{out} is a file: give another place for the results with --out.")
     stranger = _stranger(out)
     if stranger is not None:
-        raise DemoError(f"{out} holds {stranger}, which is not from an earlier demo: move it away or choose another --out.")
+        raise DemoError(f"{out} holds {stranger}, which is not from an earlier run: move it away or choose another --out.")
 
 
 def _stranger(out: Path) -> str | None:

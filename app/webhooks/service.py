@@ -95,7 +95,7 @@ def _require(hook: Webhook | None) -> Webhook:
 
 
 def _not_found() -> NotFound:
-    return NotFound("webhook_not_found", "There is no webhook. PUT one.")
+    return NotFound("webhook_not_found", "No webhook is set.")
 
 
 def _new_secret() -> str:

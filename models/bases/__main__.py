@@ -42,13 +42,14 @@ def list_bases(folder: Folder = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({"bases": rows}, indent=2))
         return
-    table = Table("name", "what", "weights", "context", "scores %", "licence")
-    table.columns[0].no_wrap = True  # a name that is to be typed must be whole
+    console = Console(highlight=False)
     for row in rows:
-        name = f"{row['name']} (default)" if row["is_default"] else row["name"]
-        scores = "\n".join(f"{key} {value:g}" for key, value in row["scores"].items())
-        table.add_row(name, row["title"], row["weights"], row["context"], scores, row["licence"])
-    Console().print(table)
+        scores = ", ".join(f"{key} {value:g}" for key, value in row["scores"].items())
+        facts = Table.grid("", "", padding=(0, 2))
+        for label, value in (("weights", row["weights"]), ("context", row["context"]), ("scores %", scores), ("licence", row["licence"])):
+            facts.add_row(f"  {label}", value or "not measured")
+        console.print(f"[bold]{row['name']}[/]{' (default)' if row['is_default'] else ''}: {row['title']}")
+        console.print(facts)
 
 
 @app.command("fetch")

@@ -90,7 +90,7 @@ def test_bad_folders_are_one_sentence(tmp_path: Path) -> None:
     for arguments, sentence in (
         (("demo", str(tmp_path / "missing")), "is not a folder"),
         (("demo", str(tmp_path)), "No photo was found"),
-        (("demo", "--out", str(tmp_path)), "thesis.docx, which is not from an earlier demo"),
+        (("demo", "--out", str(tmp_path)), "thesis.docx, which is not from an earlier run"),
     ):
         done = personalseg(*arguments)
         assert done.returncode == 2

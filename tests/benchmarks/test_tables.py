@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
@@ -215,6 +216,19 @@ def test_dry_run_and_list(tmp_path: Path) -> None:
     listed = CliRunner().invoke(app, ["--list"]).output
     assert all(name in listed for name in METHODS)
     assert CliRunner().invoke(app, ["--methods", "nothing"]).exit_code == 2
+
+
+def test_missing_photos_are_told_before_the_first_cell(tmp_path: Path) -> None:
+    def told(*options: str) -> str:
+        result = CliRunner().invoke(_app(quality.main), [*options, "--data", str(tmp_path), "--out", str(tmp_path / "out")])
+        assert result.exit_code == 2, result.output
+        return " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.output).split())
+
+    assert "camvid" in told("--methods", "tent", "--gallery", "0001TP")
+    assert "id1, id2" in told("--pss", str(tmp_path))
+    make_pss(tmp_path / "pss")
+    assert "--source" in told("--pss", str(tmp_path / "pss"), "--methods", "cbst")
+    assert not (tmp_path / "out" / "cells").exists()
 
 
 def test_what_is_cached_makes_a_table_and_nothing_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def test_a_foreign_report_makes_no_folder_ours(tmp_path: Path) -> None:
     touch(tmp_path, "report.html")
     for text in ("{}", "[]", "not json", '{"made_by": "personalseg demo", "photos": 3}'):
         (tmp_path / "report.json").write_text(text)
-        with pytest.raises(DemoError, match="not from an earlier demo"):
+        with pytest.raises(DemoError, match="not from an earlier run"):
             require_replaceable(tmp_path)
 
 

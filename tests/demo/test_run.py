@@ -215,6 +215,6 @@ def test_without_photos_the_sample_album_is_used(monkeypatch: pytest.MonkeyPatch
 
 def test_foreign_files_in_out_stop_it_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:
     server = StandIn(adaptation=ACCEPTED)
-    with pytest.raises(DemoError, match=r"a\.jpg, which is not from an earlier demo"):
+    with pytest.raises(DemoError, match=r"a\.jpg, which is not from an earlier run"):
         perform(monkeypatch, server, photos, photos)
     assert server.photos == {}

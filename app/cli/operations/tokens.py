@@ -35,7 +35,9 @@ def create_token(
     user: OfUser = None,
     service: OfService = False,
     read_only: Annotated[bool, typer.Option("--read-only", help="May only read; for a user's token.")] = False,
-    expires_in_days: Annotated[int | None, typer.Option("--expires-in-days", min=1, max=3650, help="For ever without it.")] = None,
+    expires_in_days: Annotated[
+        int | None, typer.Option("--expires-in-days", min=1, max=3650, help="Without it the token never expires.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """A new token, for --user NAME or for a --service; its text is shown this once.

@@ -195,12 +195,31 @@ def test_doctor(settings: Settings, database: Database) -> None:
         "redis": "ok",
         "storage": "ok",
         "workers": "BAD",
+        "jobs": "ok",
         "disk": "ok",
     }
     assert "python -m workers" in lines["workers"]
     with database.write() as session:
         session.add(Worker(queues=["segmentation", "adaptation"], hostname="here", pid=1, device="cpu"))
     assert run("doctor")["well"] is True
+
+
+def test_doctor_sees_jobs_that_nobody_takes(settings: Settings, database: Database, user: str) -> None:
+    def jobs_line() -> str:
+        (line,) = [line for line in invoke("doctor").stdout.splitlines() if line.split()[1] == "jobs"]
+        return line
+
+    with database.write() as session:
+        session.add(Worker(queues=["segmentation"], hostname="here", pid=1, device="cpu"))
+    waiting = add_job(database, user, kind=JobKind.ADAPTATION)
+    assert jobs_line().startswith("ok   jobs      adaptation: 1 waiting")  # a worker may be on its way
+    with database.write() as session:
+        session.get_one(Job, waiting).created_at = utc_now() - timedelta(seconds=95)
+    assert "BAD  jobs      adaptation: 1 waiting, the first for 95 s, and no worker takes them. Start a worker" in jobs_line()
+    with database.write() as session:
+        job = session.get_one(Job, waiting)
+        job.status, job.lease_owner, job.lease_expires_at = JobStatus.RUNNING, "here:1", utc_now() - timedelta(seconds=9)
+    assert "1 running without a sign of its worker" in jobs_line()
 
 
 def test_migrate(settings: Settings, database: Database) -> None:

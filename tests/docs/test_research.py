@@ -1,0 +1,41 @@
+"""The examples of docs/how-to/research.md run, on the smallest base and a few photos."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "how-to" / "research.md"
+LABELLED = 2
+
+
+def make_album(folder: Path) -> None:
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for index, picture in enumerate((data.chelsea(), data.astronaut(), data.coffee(), data.rocket())):
+        photo = Image.fromarray(picture).resize((96, 72))
+        photo.save(folder / "images" / f"{index}.jpg")
+        if index < LABELLED:
+            Image.fromarray(np.full((72, 96), 8, np.uint8)).save(folder / "masks" / f"{index}.png")
+
+
+def test_the_examples_run(tmp_path: Path) -> None:
+    make_album(tmp_path / "album")
+    example = "\n".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S))
+    small = example.replace('load_base("espnetv2")', 'load_base("espnetv2_tiny")').replace("budget_seconds=240", "budget_seconds=6")
+    assert "espnetv2_tiny" in small
+    assert "budget_seconds=6" in small
+    done = subprocess.run(
+        [sys.executable, "-c", small], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    verdict, scores = done.stdout.splitlines()
+    assert verdict.split()[0] in (ROOT / "docs" / "reference" / "codes.md").read_text()
+    assert re.fullmatch(r"mIoU [\d.]+ → [\d.]+, FBIoU [\d.]+ → [\d.]+", scores)
