@@ -18,6 +18,33 @@ _WHY = {
     503: "Something the service stands on does not answer; see Retry-After",
     507: "No room left",
 }
+_HEADERS = {
+    "Location": "Where it is read",
+    "Retry-After": "Seconds after which to ask again; not there once it is done",
+    "ETag": "For `If-None-Match`",
+    "X-Model-Version": "The personal model that made the mask; 0 is the base",
+    "X-Image-Id": "The photo in the gallery",
+    "Content-Location": "The mask's own address",
+}
+_HEADERS_OF: dict[tuple[str, str, str], tuple[str, ...]] = {
+    **{
+        (method, f"{{user_id}}/{kind}{rest}", status): ("Location", "Retry-After")
+        for kind in ("adaptations", "segmentations")
+        for method, rest, status in (
+            ("post", "", "200"),
+            ("post", "", "202"),
+            ("get", "/{job_id}", "200"),
+            ("post", "/{job_id}/cancel", "202"),
+        )
+    },
+    ("delete", "/v1/users/{user_id}", "202"): ("Location", "Retry-After"),
+    ("get", "/v1/erasures/{erasure_id}", "200"): ("Retry-After",),
+    ("get", "/{image_id}/content", "200"): ("ETag",),
+    ("get", "/{image_id}/thumbnail", "200"): ("ETag",),
+    ("get", "/{image_id}/mask", "200"): ("ETag", "X-Model-Version"),
+    ("post", "/segment", "200"): ("X-Model-Version", "X-Image-Id", "Content-Location"),
+}
+"""(method, how the path ends, status) → what the answer carries besides its body."""
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -49,3 +76,10 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         for number, described in problem_responses(status).items():
             answer = {key: value for key, value in described.items() if key != "model"}
             operation["responses"].setdefault(str(number), answer | {"description": _WHY[status]})
+    for status, answer in operation["responses"].items():
+        names = ("Retry-After",) if status in ("429", "503") else ()
+        for (of_method, ending, of_status), carried in _HEADERS_OF.items():
+            if method == of_method and path.endswith(ending) and status == of_status:
+                names = carried
+        if names:
+            answer["headers"] = {name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in names}

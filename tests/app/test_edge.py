@@ -193,3 +193,20 @@ def test_hidden_parameters_stay_hidden_when_the_database_fails(settings: Setting
     logs = capsys.readouterr().err
     assert "no such table" in logs or 'relation "tokens" does not exist' in logs
     assert text not in logs and auth.hash_token(text) not in logs
+
+
+def test_answers_carry_the_headers_that_the_document_names(api: FastAPI, alice: Caller, service: Caller) -> None:
+    def check(answer: httpx.Response, method: str, path: str) -> None:
+        named = api.openapi()["paths"][path][method]["responses"][str(answer.status_code)]["headers"]
+        assert named and [name for name in named if name not in answer.headers] == [], (method, path)
+
+    photo, _ = alice.upload_photos(2)
+    started = alice("POST", "adaptations")
+    check(started, "post", "/v1/users/{user_id}/adaptations")
+    check(alice("GET", f"adaptations/{started.json()['id']}"), "get", "/v1/users/{user_id}/adaptations/{job_id}")
+    check(alice("POST", "segmentations", json={"adapt": "never"}), "post", "/v1/users/{user_id}/segmentations")
+    for what in ("content", "thumbnail"):
+        check(alice("GET", f"images/{photo}/{what}"), "get", f"/v1/users/{{user_id}}/images/{{image_id}}/{what}")
+    erased = service("DELETE", f"/v1/users/{alice.user_id}")
+    assert (erased.status_code, erased.headers["location"]) == (202, erased.json()["links"]["self"])
+    assert "Location" in api.openapi()["paths"]["/v1/users/{user_id}"]["delete"]["responses"]["202"]["headers"]
