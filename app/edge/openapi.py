@@ -77,7 +77,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
             answer = {key: value for key, value in described.items() if key != "model"}
             operation["responses"].setdefault(str(number), answer | {"description": _WHY[status]})
     for status, answer in operation["responses"].items():
-        names = ("Retry-After",) if status in ("429", "503") else ()
+        names: tuple[str, ...] = ("Retry-After",) if status in ("429", "503") else ()
         for (of_method, ending, of_status), carried in _HEADERS_OF.items():
             if method == of_method and path.endswith(ending) and status == of_status:
                 names = carried
