@@ -21,12 +21,16 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import make_url
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 import migrations
 from app.errors import SchemaTooNew
 from app.settings import Settings
+
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+"""What a database answers with that is restarted or locked, or that ended a transaction which stood still; it passes."""
 
 _WRITES = "personalseg_writes"
 _BUSY_TIMEOUT_MILLISECONDS = 15_000

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import jobs
@@ -144,7 +145,10 @@ def _save_success(held: HeldJob, plan: AdaptationPlan, result: Personalization, 
         )
         _save_groups(session, plan.user_id, result.groups)
 
-    held.write(save)
+    try:
+        held.write(save)
+    except IntegrityError:  # another version was put in use meanwhile; by now that has happened
+        held.write(save)
     log.info("adaptation.accepted", version=stored.version, byte_size=stored.byte_size)
 
 
@@ -160,5 +164,7 @@ def _save_refusal(held: HeldJob, plan: AdaptationPlan, result: Personalization) 
 
 
 def _save_groups(session: Session, user_id: str, groups: dict[str, int]) -> None:
-    for image_id, group in groups.items():
-        session.execute(update(Image).where(Image.id == image_id, Image.user_id == user_id).values(group_index=int(group)))
+    # One statement for all of them, of the table: SQLite's one writer is not kept waiting. A photo that is gone is no error.
+    statement = update(Image).where(Image.id == bindparam("image"), Image.user_id == user_id).values(group_index=bindparam("group"))
+    if groups:
+        session.connection().execute(statement, [{"image": image_id, "group": int(group)} for image_id, group in sorted(groups.items())])

@@ -15,12 +15,12 @@ from typing import TypeVar
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import jobs, turns
 from app.clock import SETTLE_SECONDS
-from app.db import Database
+from app.db import DATABASE_AWAY, Database
 from app.errors import LeaseLost
 from app.jobs import Lease
 from app.settings import Settings
@@ -35,9 +35,6 @@ _SHORTEST_BETWEEN_REPORTS_SECONDS = 0.25
 _SMALLEST_FRACTION_FOR_ETA = 0.01
 _SHORTEST_ELAPSED_FOR_ETA_SECONDS = 1.0
 _LONGEST_ETA_SECONDS = 24 * 3600.0
-
-DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
-"""What a database answers with that is restarted or locked, or that ended a transaction which stood still; it passes."""
 
 Result = TypeVar("Result")
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
 from app import jobs, queue, turns
+from app.db import DATABASE_AWAY
 from app.errors import LeaseLost
 from app.tables import JobKind
 from app.tenancy import acting_for
@@ -19,7 +20,7 @@ from workers.adaptation import adapt_gallery
 from workers.checkpoints import forget_checkpoints
 from workers.erasure import owner_of
 from workers.failures import log_failure
-from workers.lease import DATABASE_AWAY, HeldJob, hold
+from workers.lease import HeldJob, hold
 from workers.memory import Recycler
 from workers.observed import observed
 from workers.segmentation import TurnIsOver, segment_photos

@@ -14,6 +14,7 @@ from app.decoding.pool import DecoderPool
 from app.ids import new_id
 from app.settings import Settings
 from app.storage import Storage, open_storage
+from app.tenancy import guard
 from models.datasets import LabelledFolder
 from models.source import open_source
 from workers.cache import BaseCache, PersonalModelCache
@@ -44,13 +45,15 @@ def open_workshop(settings: Settings) -> Workshop:
     device = choose_device(settings.device)
     worker_id = new_id()
     models = PersonalModelCache(settings.model_cache_bytes)
+    database = open_database(settings)
+    guard(database)
     return Workshop(
         worker_id=worker_id,
         # The supervisor of a local deployment finds the jobs of a dead child by host and process id.
         owner=f"{socket.gethostname()}:{os.getpid()}:{worker_id}",
         device=device,
         settings=settings,
-        database=open_database(settings),
+        database=database,
         storage=open_storage(settings),
         decoder=DecoderPool(settings.decoding_limits()),
         bases=BaseCache(device, settings.weights_dir, settings.weights_mirror),

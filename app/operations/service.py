@@ -20,6 +20,7 @@ from app.operations import repository
 from app.settings import Settings
 from app.storage import Storage
 from app.tables import Job, Token, User
+from app.tokens import repository as tokens_repository
 from app.users import service as users_service
 
 Document = dict[str, Any]
@@ -87,8 +88,12 @@ def revoke_token(operator: Operator, name: str) -> Document:
             raise NotFound("token_not_found", "There is no token of this id or prefix.")
         if len(found) > 1:
             raise Conflict("token_ambiguous", f"{len(found)} tokens begin like this: say which by its id.")
-        found[0].revoked_at = min(found[0].revoked_at or utc_now(), utc_now())
-        return _token(found[0])
+        (token,) = found
+        if token.user_id is not None:
+            tokens_repository.lock(session, token.user_id)
+            session.refresh(token)
+        token.revoked_at = min(token.revoked_at or utc_now(), utc_now())
+        return _token(token)
 
 
 def list_jobs(operator: Operator, *, user: str | None, kind: str | None, status: str | None, limit: int) -> list[Document]:

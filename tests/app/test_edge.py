@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 
 from app import auth, db
 from app.log import configure_logging
@@ -210,3 +211,13 @@ def test_answers_carry_the_headers_that_the_document_names(api: FastAPI, alice: 
     erased = service("DELETE", f"/v1/users/{alice.user_id}")
     assert (erased.status_code, erased.headers["location"]) == (202, erased.json()["links"]["self"])
     assert "Location" in api.openapi()["paths"]["/v1/users/{user_id}"]["delete"]["responses"]["202"]["headers"]
+
+
+@pytest.mark.parametrize("kind", [OperationalError, InterfaceError, InternalError])
+def test_a_database_that_ends_a_transaction_is_away_not_a_defect(api: FastAPI, alice: Caller, kind: type[DBAPIError]) -> None:
+    def explode() -> None:
+        raise kind("UPDATE", {}, Exception("terminating connection due to idle-in-transaction timeout"))
+
+    api.get("/v1/explode-database")(explode)
+    answer = alice("GET", "/v1/explode-database")
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "database_unavailable", "2")
