@@ -133,11 +133,9 @@ def _administer(server: Any, statement: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`--dist loadgroup` keeps together what shares a deployment."""
+    """`--dist loadgroup` keeps the tests of a file together, whose deployment they share."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in ("e2e", "faults", "browser"):
-            item.add_marker(pytest.mark.xdist_group(folder))
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -156,7 +156,7 @@ def work_when_asked(api: FastAPI) -> threading.Thread:
 def test_wait_answers_as_soon_as_it_is_done(alice: Caller, api: FastAPI) -> None:
     alice.upload_photos(1)
     worker = work_when_asked(api)
-    answer = alice("POST", "segmentations", json={"adapt": "never", "wait": 10})
+    answer = alice("POST", "segmentations", json={"adapt": "never", "wait": 30})
     worker.join()
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
     assert "retry-after" not in answer.headers
@@ -324,7 +324,7 @@ def test_models_are_listed_rolled_back_and_dropped(alice: Caller, api: FastAPI) 
 
 @pytest.mark.parametrize("form", ["raw", "multipart"])
 def test_one_photo_is_answered_with_its_mask(alice: Caller, api: FastAPI, form: str) -> None:
-    api.state.wiring.settings.__dict__["segment_wait_seconds"] = 10.0
+    api.state.wiring.settings.__dict__["segment_wait_seconds"] = 60.0
     photo = jpeg(seed=77)
     body = {"content": photo, "headers": {"content-type": "image/jpeg"}} if form == "raw" else {"files": [("file", ("a.jpg", photo))]}
     worker = work_when_asked(api)
@@ -362,7 +362,7 @@ def test_a_bad_photo_has_its_code(alice: Caller, body: bytes, status: int, code:
 
 
 def test_a_photo_that_cannot_be_segmented_says_why(alice: Caller, api: FastAPI) -> None:
-    api.state.wiring.settings.__dict__["segment_wait_seconds"] = 10.0
+    api.state.wiring.settings.__dict__["segment_wait_seconds"] = 60.0
 
     def fail_first_job() -> None:
         deadline = time.monotonic() + 10

@@ -163,7 +163,7 @@ def test_an_abandoned_job_is_taken_again_and_its_dead_worker_counts_as_none(data
     assert next_job(database) == job_id
 
 
-@pytest.mark.parametrize("count", [200])
+@pytest.mark.parametrize("count", [60])
 def test_two_workers_take_every_job_once(database: Database, count: int) -> None:
     users = [make_user(database) for _ in range(5)]
     made = {job_id for user in users for job_id in make_jobs(database, user, count // len(users))}

@@ -60,7 +60,7 @@ def test_a_segmentation_that_adapts_first_waits_for_it(client: Client, photos: l
     client.upload(photos[:3])
     job = client.segment("all", model="personal", adapt="always")
     assert job.depends_on is not None
-    assert client.wait(job, timeout_seconds=180).status == "succeeded"
+    assert client.wait(job, timeout_seconds=400).status == "succeeded"
     assert client.job("adaptation", job.depends_on).ended
 
 

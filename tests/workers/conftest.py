@@ -83,7 +83,7 @@ def add_photo(workshop: Workshop, user_id: str, content: bytes, *, store: bool =
     return image.id
 
 
-def add_adaptation(workshop: Workshop, user_id: str, budget_seconds: float = 30.0) -> str:
+def add_adaptation(workshop: Workshop, user_id: str, budget_seconds: float = 600.0) -> str:
     """A queued adaptation; returns its id."""
     job = Job(user_id=user_id, kind=JobKind.ADAPTATION, base=BASE, request={"budget_seconds": budget_seconds, "seed": 0})
     with workshop.database.write() as session:

@@ -41,7 +41,7 @@ class Noise:
 @pytest.fixture(scope="module")
 def model_file(bases: BaseCache) -> bytes:
     """A personal model, whatever the guard thought of it."""
-    quick = PersonalizeConfig(budget_seconds=30.0, epochs=1, runs=1, scales=(1.0,), appearance=False)
+    quick = PersonalizeConfig(budget_seconds=600.0, epochs=1, runs=1, scales=(1.0,), appearance=False)
     result = personalize(bases.get(BASE), Noise(), quick, on_progress=lambda _: None, should_stop=lambda: False)
     assert result.candidate is not None
     return save_personal(result.candidate)

@@ -24,7 +24,6 @@ from workers.segmentation import segment_photos
 from workers.tasks import Work, run
 from workers.workshop import Workshop
 
-BOTH_DATABASES = True
 PHOTOS = ("chelsea.png", "coffee.png", "astronaut.png")
 
 
@@ -97,7 +96,7 @@ def test_the_rows_vanish_under_a_worker_that_no_longer_holds_them(workshop: Work
 
 def personal_model(workshop: Workshop, user_id: str, monkeypatch: pytest.MonkeyPatch) -> PersonalModel:
     judged(monkeypatch, accepted=True)
-    run(workshop, add_adaptation(workshop, user_id, 20.0), adapt_gallery)
+    run(workshop, add_adaptation(workshop, user_id), adapt_gallery)
     with workshop.database.read() as session:
         return session.scalars(select(PersonalModel).where(PersonalModel.user_id == user_id)).one()
 

@@ -50,7 +50,7 @@ def test_the_lease_is_renewed_while_the_work_is_silent(workshop: Workshop, job_i
     with hold_job(workshop, job_id) as held:
         assert held is not None
         first = job_of(workshop, job_id).lease_expires_at
-        assert within(3.0, lambda: job_of(workshop, job_id).lease_expires_at != first)
+        assert within(20.0, lambda: job_of(workshop, job_id).lease_expires_at != first)
         assert not held.should_stop()
 
 
@@ -71,7 +71,7 @@ def test_a_cancel_is_seen_and_closes_the_job(workshop: Workshop, job_id: str) ->
         assert held is not None
         with workshop.database.write() as session:
             jobs.request_cancel(session, session.get_one(Job, job_id))
-        assert within(2.0, held.should_stop)
+        assert within(20.0, held.should_stop)
         held.end_early()
     assert job_of(workshop, job_id).status == JobStatus.CANCELLED
 
@@ -94,7 +94,7 @@ def test_a_late_writer_is_refused(workshop: Workshop, job_id: str) -> None:
             past = utc_now() - timedelta(seconds=1)
             session.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=past))
             assert jobs.claim(session, job_id, "two", 60.0) is not None
-        assert within(2.0, held.should_stop)
+        assert within(20.0, held.should_stop)
         with pytest.raises(LeaseLost):
             held.report("training", 1, 2, 0.5)
         with pytest.raises(LeaseLost):
