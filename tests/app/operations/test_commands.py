@@ -310,15 +310,18 @@ def test_a_folder_that_somebody_holds_is_not_restored_into(saved: Path, tmp_path
 def test_nobody_takes_the_folder_while_it_is_restored_into(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `serve` that begins while blobs come back, or while the database is brought to this version."""
     tried = []
-    for owner, name in ((Storage, "put_bytes"), (db, "upgrade")):
 
-        def step(*arguments: Any, then: Callable[..., Any] = getattr(owner, name)) -> None:
+    def refused_first(then: Callable[..., None]) -> Callable[..., None]:
+        def step(*arguments: Any) -> None:
             with pytest.raises(FolderInUse):
                 lock_folder(tmp_path / "elsewhere")
             tried.append(then)
             then(*arguments)
 
-        monkeypatch.setattr(owner, name, step)
+        return step
+
+    monkeypatch.setattr(Storage, "put_bytes", refused_first(Storage.put_bytes))
+    monkeypatch.setattr(db, "upgrade", refused_first(db.upgrade))
     run("restore", str(saved))
     assert len(tried) == 2
 
