@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO
 
@@ -107,6 +107,10 @@ class Storage:
     def delete(self, key: str) -> None:
         """Remove the blob; no error when there is none."""
         self._blobs.delete(self._path(key))
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove these blobs, many with one request to an object store; no error for those that are not there."""
+        self._blobs.delete_all([self._path(key) for key in dict.fromkeys(keys)])
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove every blob below `prefix`; returns how many there were."""
