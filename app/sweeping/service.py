@@ -51,7 +51,7 @@ class Swept:
 def sweep_storage(
     database: Database, storage: Storage, *, unfinished_seconds: float = ORPHAN_SECONDS, orphan_seconds: float = ORPHAN_SECONDS
 ) -> Swept:
-    """Remove half-written files, blobs without a row, and everything of users who are no more; may run anywhere, at any time.
+    """Remove half-written files and left checks, blobs without a row, and all of users who are no more; may run anywhere, at any time.
 
     Removes nothing while the database has no user at all and the store has some: then it is new, or is being restored.
     """

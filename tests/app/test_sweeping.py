@@ -122,6 +122,18 @@ def test_one_blob_is_asked_for_as_all_are(api: FastAPI, alice: Caller, bob: Call
                 assert not rows.speak_of(session, bob.user_id, key), key
 
 
+def test_what_checks_that_were_killed_left_goes_when_it_is_old(api: FastAPI, storage: Storage, alice: Caller) -> None:
+    alice.upload([("a.jpg", jpeg())])
+    for name in ("0a0b", "0c0d"):
+        storage.put_bytes(f"checks/{name}", b"ok")
+    assert sweep(api) == Swept(0, 0, 0)
+    make_old(storage)
+    storage.put_bytes("checks/young", b"ok")
+    assert sweep(api) == Swept(2, 0, 0)
+    assert storage.keys("checks") == ["checks/young"]
+    assert storage.exists(key_of(alice, jpeg()))
+
+
 def test_blobs_of_nobody_go_when_they_are_old(api: FastAPI, storage: Storage, alice: Caller) -> None:
     alice.upload([("a.jpg", jpeg())])
     old, young = (f"users/{NOBODY}/photos/{name}" for name in ("abc", "def"))
