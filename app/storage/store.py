@@ -138,6 +138,8 @@ class Storage:
         try:
             if self.get_bytes(key) != b"ok":
                 raise OSError("the blob store gave back other bytes than it was given")
+        except BlobNotFound as error:
+            raise OSError("the blob store does not have what it was given") from error
         finally:
             self.delete(key)
 

@@ -67,7 +67,7 @@ def has_checkpoint_key(session: Session, user_id: str, key: str) -> bool:
     return any(key in _checkpoints(user_id, job_id, last) for job_id, last in going_on)
 
 
-def _going_on(user_id: str) -> Select[tuple[str, int]]:
+def _going_on(user_id: str) -> Select[str, int]:
     return select(Job.id, Job.lease_token).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION, Job.status.in_(ACTIVE_STATUSES))
 
 

@@ -179,6 +179,18 @@ def test_the_check_leaves_nothing_behind(storage: Storage) -> None:
     assert storage.keys("checks") == []
 
 
+def test_a_store_that_loses_the_checks_blob_does_not_work(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = storage.put_bytes
+
+    def put_and_lose(key: str, data: bytes) -> None:
+        put(key, data)
+        storage.delete(key)
+
+    monkeypatch.setattr(storage, "put_bytes", put_and_lose)
+    with pytest.raises(OSError, match="does not have"):
+        storage.check()
+
+
 # A local folder ---------------------------------------------------------------------------------------------------------
 
 
