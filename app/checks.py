@@ -15,9 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import db, queue
 from app.clock import utc_now
 from app.db import Database
+from app.remembered import Remembered
 from app.settings import Settings
 from app.storage import Storage
 from app.tables import JobKind, Worker
+
+_STORAGE = "storage"
+_STORAGE_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +50,7 @@ class Foundations:
     @property
     def questions(self) -> dict[str, Callable[[], str]]:
         """The name of each part, and what asks it: a sentence, or CheckFailed, SQLAlchemyError, RedisError or OSError."""
-        return {"database": self._database, "redis": self._redis, "storage": self._storage, "workers": self._workers}
+        return {"database": self._database, "redis": self._redis, _STORAGE: self._storage, "workers": self._workers}
 
     def ask(self, names: Iterable[str] | None = None) -> dict[str, Check]:
         """What the parts of these names say, or all of them."""
@@ -82,6 +86,19 @@ class Foundations:
         idle = [kind.value for kind in JobKind if not alive[kind]]
         served = ", ".join(f"{count} on {kind.value}" for kind, count in alive.items() if count)
         return f"alive: {served}" + (f"; none on {', '.join(idle)}" if idle else "")
+
+
+class Probes:
+    """The same for those who ask without a token: a check of the storage writes and is paid for, so its answer is remembered a while."""
+
+    def __init__(self, foundations: Foundations, *, storage_seconds: float = _STORAGE_SECONDS) -> None:
+        self._foundations = foundations
+        self._storage = Remembered(storage_seconds, lambda: foundations.ask([_STORAGE])[_STORAGE])
+
+    def ask(self, names: Iterable[str] | None = None) -> dict[str, Check]:
+        """As `Foundations.ask`; what the storage says is at most `storage_seconds` old, good or bad."""
+        wanted = self._foundations.questions if names is None else names
+        return {name: self._storage() if name == _STORAGE else self._foundations.ask([name])[name] for name in wanted}
 
 
 def workers_by_queue(database: Database, settings: Settings) -> dict[JobKind, int]:

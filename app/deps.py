@@ -14,7 +14,7 @@ from sqlalchemy import select
 from app import auth
 from app.attempts import FailedAttempts, client_address
 from app.auth import Principal
-from app.checks import Foundations
+from app.checks import Foundations, Probes
 from app.db import Database
 from app.decoding.pool import DecoderPool
 from app.errors import Forbidden, Unauthorized, user_not_found
@@ -39,6 +39,7 @@ class Wiring:
     decoder: DecoderPool
     failed_attempts: FailedAttempts
     foundations: Foundations
+    probes: Probes
     metrics: ApiMetrics
 
 

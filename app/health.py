@@ -52,8 +52,9 @@ def readyz(
     """Database, Redis, blob store and workers, each reported; 503 when one of them is missing.
 
     A load balancer asks `?check=database`: without Redis or workers, uploads and new jobs are still taken.
+    What the blob store says is remembered for five seconds.
     """
-    checks = wiring.foundations.ask(check)
+    checks = wiring.probes.ask(check)
     ready = all(found.ok for found in checks.values())
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, checks=checks)

@@ -7,7 +7,6 @@ disk: the job rows are the truth, and the sweeper rings again for whatever was i
 from __future__ import annotations
 
 import errno
-import fcntl
 import importlib.util
 import json
 import os
@@ -37,6 +36,7 @@ from app.children import Child, Program, Supervisor
 from app.client import ClientError
 from app.db import Database, upgrade
 from app.errors import SchemaTooNew
+from app.folder_lock import FolderInUse, lock_folder
 from app.log import configure_logging
 from app.page.opening import open_in_browser, signed_in_address
 from app.prepare import TOKEN_FILE, ensure_token_file
@@ -141,7 +141,7 @@ class Deployment:
 
     def _start(self) -> None:
         self._stopping.clear()
-        self._lock_file = _lock_folder(self.data_dir)
+        self._lock_file = _take_folder(self.data_dir)
         self.settings = self._make_settings(_choose_port(self.settings.host, self._wanted_port), self._make_socket())
         self._database = self._open_database()
         self._token = self._ensure_token(self._database)
@@ -363,19 +363,14 @@ def _api_program(settings: Settings, environment: dict[str, str]) -> Program:
 # The ground -----------------------------------------------------------------------------------------------------------
 
 
-def _lock_folder(data_dir: Path) -> IO[str]:
-    """Make the folder and take it for this process; the lock goes with the process, however it ends."""
+def _take_folder(data_dir: Path) -> IO[str]:
+    """The lock of the folder, which is made where there is none; raises LocalError."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / ".lock").open("a")
+        return lock_folder(data_dir)
+    except FolderInUse as error:
+        raise LocalError(str(error)) from error
     except OSError as error:
         raise LocalError(f"The data folder {data_dir} cannot be written: {error.strerror or error}.") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise LocalError(f"Another personalseg is already running on the data folder {data_dir}.") from error
-    return lock
 
 
 def _choose_port(host: str, wanted: int | None) -> int:

@@ -14,7 +14,7 @@ from app.adaptations import routes as adaptations
 from app.attempts import FailedAttempts
 from app.callers import routes as callers
 from app.catalog import routes as catalog
-from app.checks import Foundations
+from app.checks import Foundations, Probes
 from app.db import open_database
 from app.decoding.pool import DecoderPool
 from app.deps import Wiring
@@ -78,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         decoder=DecoderPool(settings.decoding_limits(), settings.decoding_processes),
         failed_attempts=FailedAttempts(settings.redis_url, settings.auth_failures_per_minute),
         foundations=foundations,
+        probes=Probes(foundations),
         metrics=metrics,
     )
     install_handlers(app)

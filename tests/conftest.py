@@ -11,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -228,3 +229,13 @@ def s3_bucket(s3_server: str) -> str:
     client.create_bucket(Bucket=name)
     client.close()
     return name
+
+
+@contextmanager
+def requests_told(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """What the S3 server is asked within this block, a line a request."""
+    told: list[str] = []
+    with caplog.at_level(logging.INFO, logger="werkzeug"):
+        before = len(caplog.records)
+        yield told
+        told += [record.getMessage() for record in caplog.records[before:] if record.name == "werkzeug"]

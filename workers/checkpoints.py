@@ -73,9 +73,7 @@ class JobCheckpoints:
             return session.execute(statement).first() is not None
 
     def _delete_older(self) -> None:
-        for key in self._storage.keys(self._prefix):
-            if key < self._key:
-                self._storage.delete(key)
+        self._storage.delete_all(key for key in self._storage.keys(self._prefix) if key < self._key)
         self._older_remain = False
 
 

@@ -229,8 +229,7 @@ def _save_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo:
 
 
 def _remove_blobs(workshop: Workshop, mask: Mask) -> None:
-    workshop.storage.delete(mask.labels_key)
-    workshop.storage.delete(mask.confidence_key)
+    workshop.storage.delete_all((mask.labels_key, mask.confidence_key))
 
 
 def _insert_mask(session: Session, held: HeldJob, plan: SegmentationPlan, photo: Photo, mask: Mask) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable
 
 import structlog
 from prometheus_client import Metric
@@ -17,31 +14,13 @@ from sqlalchemy.pool import QueuePool
 from app.checks import Foundations, workers_by_queue
 from app.clock import utc_now
 from app.observability import repository
+from app.remembered import Remembered
 from app.tables import JobKind, JobStatus
 
 _ROWS_SECONDS = 5.0
 _CHECKS_SECONDS = 15.0
 
-T = TypeVar("T")
-
 log = structlog.get_logger(__name__)
-
-
-class Remembered(Generic[T]):
-    """What `ask` says, asked again only after some seconds: scrapers must not load the database."""
-
-    def __init__(self, seconds: float, ask: Callable[[], T]) -> None:
-        self._seconds = seconds
-        self._ask = ask
-        self._lock = threading.Lock()
-        self._held: tuple[float, T] | None = None
-
-    def __call__(self) -> T:
-        """The answer, at most `seconds` old."""
-        with self._lock:
-            if self._held is None or time.monotonic() - self._held[0] > self._seconds:
-                self._held = time.monotonic(), self._ask()
-            return self._held[1]
 
 
 class ServiceState(Collector):

@@ -3,6 +3,7 @@
 OperationRefused
 ├── NeedsPgDump          the database is PostgreSQL, whose own tool makes the backup
 ├── BackupUnreadable     the file is no backup of ours, or is damaged
+├── TargetInUse          somebody holds the data folder that is to be restored into
 └── TargetNotEmpty       a restore goes into an empty deployment only
 """
 
@@ -12,7 +13,7 @@ from typing import ClassVar
 
 
 class OperationRefused(Exception):
-    """Nothing was done; says why and what to do."""
+    """Nothing that was there was changed; says why and what to do."""
 
     code: ClassVar[str] = "refused"
 
@@ -33,6 +34,12 @@ class BackupUnreadable(OperationRefused):
     """Not a backup, or a damaged one."""
 
     code = "backup_unreadable"
+
+
+class TargetInUse(OperationRefused):
+    """The data folder is held by a deployment that runs, or by another restore."""
+
+    code = "folder_in_use"
 
 
 class TargetNotEmpty(OperationRefused):

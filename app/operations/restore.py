@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from app import db
 from app.errors import SchemaTooNew
+from app.folder_lock import FolderInUse, lock_folder
 from app.operations.backup import BLOBS, DATABASE, FORMAT, MANIFEST, sqlite_path
-from app.operations.errors import BackupUnreadable, TargetNotEmpty
+from app.operations.errors import BackupUnreadable, TargetInUse, TargetNotEmpty
 from app.settings import Settings
 from app.storage import Storage, open_storage
 
@@ -32,8 +35,38 @@ class Restored:
 
 
 def restore(settings: Settings, source: Path) -> Restored:
-    """Restore and migrate. Raises BackupUnreadable, TargetNotEmpty, NeedsPgDump, SchemaTooNew, OSError."""
+    """Restore and migrate, and hold the data folder meanwhile.
+
+    Raises BackupUnreadable, TargetInUse, TargetNotEmpty, NeedsPgDump, SchemaTooNew, OSError.
+    """
     target = sqlite_path(settings.database_url)
+    with _holding(settings.data_dir):
+        _require_empty(target)
+        try:
+            with tarfile.open(source, "r:") as tar:
+                backup = _Backup(tar)
+                manifest = _manifest(backup)
+                _restore_blobs(backup, manifest, open_storage(settings))
+                _restore_database(backup, manifest, target)
+        except tarfile.TarError as error:
+            raise BackupUnreadable(f"{_NOT_OURS}: {error}.") from error
+        db.upgrade(settings.database_url)
+    return Restored(manifest["made_at"], db.head_revision(), len(manifest["blobs"]), manifest["missing"])
+
+
+@contextmanager
+def _holding(data_dir: Path) -> Iterator[None]:
+    """Nobody else starts on the folder within this block; raises TargetInUse, OSError."""
+    try:
+        lock = lock_folder(data_dir.expanduser().absolute())
+    except FolderInUse as error:
+        raise TargetInUse(f"{error} Stop it first, or set PERSONALSEG_DATA_DIR.") from error
+    with lock:
+        yield
+
+
+def _require_empty(target: Path) -> None:
+    """Raises TargetNotEmpty."""
     for file in (target, *(target.with_name(target.name + suffix) for suffix in _BESIDE)):
         # What SQLite left beside an earlier database it would play into the restored one.
         if file.exists():
@@ -41,16 +74,6 @@ def restore(settings: Settings, source: Path) -> Restored:
                 f"{file} exists: a restore goes into an empty deployment. Move the whole folder {target.parent} away, "
                 "or set PERSONALSEG_DATA_DIR."
             )
-    try:
-        with tarfile.open(source, "r:") as tar:
-            backup = _Backup(tar)
-            manifest = _manifest(backup)
-            _restore_blobs(backup, manifest, open_storage(settings))
-            _restore_database(backup, manifest, target)
-    except tarfile.TarError as error:
-        raise BackupUnreadable(f"{_NOT_OURS}: {error}.") from error
-    db.upgrade(settings.database_url)
-    return Restored(manifest["made_at"], db.head_revision(), len(manifest["blobs"]), manifest["missing"])
 
 
 class _Backup:
@@ -107,6 +130,8 @@ def _restore_database(backup: _Backup, manifest: dict[str, Any], target: Path) -
         if digest.hexdigest() != manifest["database"]["sha256"]:
             raise BackupUnreadable(f"{_NOT_OURS}: the database is not what was saved.")
         unfinished.chmod(0o600)
+        # Once more after the minutes that the blobs took: not everything that opens a database holds the folder.
+        _require_empty(target)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)

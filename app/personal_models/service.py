@@ -51,8 +51,7 @@ def drop(database: Database, storage: Storage, user_id: str, version: int) -> No
         for mask in repository.masks_of(session, user_id, model):
             keys += [mask.labels_key, mask.confidence_key]
         repository.delete_with_masks(session, user_id, model)
-    for key in keys:
-        storage.delete(key)
+    storage.delete_all(keys)
 
 
 def require(session: Session, user_id: str, version: int, *, to_drop: bool = False) -> PersonalModel:

@@ -38,6 +38,10 @@ class Blobs(Protocol):
         """Remove the blob; no error when there is none."""
         ...
 
+    def delete_all(self, paths: list[str]) -> None:
+        """Remove these blobs; no error for those that are not there."""
+        ...
+
     def folders(self, path: str) -> Iterator[str]:
         """The names directly below, of which blobs are below."""
         ...

@@ -108,6 +108,11 @@ class Bucket:
         with _asking():
             self._files.rm_file(path)
 
+    def delete_all(self, paths: list[str]) -> None:
+        """See `Blobs`. Raises StorageUnavailable when the store kept something, which s3fs's own `rm` would not tell."""
+        for start in range(0, len(paths), _DELETED_AT_ONCE):
+            self._delete_at_once(paths[start : start + _DELETED_AT_ONCE])
+
     def folders(self, path: str) -> Iterator[str]:
         """See `Blobs`."""
         try:
@@ -123,14 +128,13 @@ class Bucket:
             return [str(found) for found in self._files.find(path)]
 
     def delete_below(self, path: str) -> int:
-        """See `Blobs`. Raises StorageUnavailable when the store kept something, which s3fs's own `rm` would not tell."""
+        """See `Blobs`; raises as `delete_all` does."""
         self._abort_uploads(path)
         paths = self.find(path)
-        for start in range(0, len(paths), _DELETED_AT_ONCE):
-            self._delete_all(paths[start : start + _DELETED_AT_ONCE])
+        self.delete_all(paths)
         return len(paths)
 
-    def _delete_all(self, paths: list[str]) -> None:
+    def _delete_at_once(self, paths: list[str]) -> None:
         bucket = paths[0].split("/", 1)[0]
         objects = [{"Key": path.split("/", 1)[1]} for path in paths]
         with _asking():

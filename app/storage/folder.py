@@ -62,6 +62,11 @@ class Folder:
         """See `Blobs`."""
         Path(path).unlink(missing_ok=True)
 
+    def delete_all(self, paths: list[str]) -> None:
+        """See `Blobs`."""
+        for path in paths:
+            self.delete(path)
+
     def folders(self, path: str) -> Iterator[str]:
         """See `Blobs`; a folder may be empty."""
         with suppress(FileNotFoundError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO
 
@@ -21,6 +21,7 @@ from app.storage.folder import Folder
 from app.tenancy import require_key
 
 _CHUNK_BYTES = 1024 * 1024
+_CHECKS = "checks"
 
 
 def open_storage(settings: Settings) -> Storage:
@@ -108,13 +109,23 @@ class Storage:
         """Remove the blob; no error when there is none."""
         self._blobs.delete(self._path(key))
 
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove these blobs, many with one request to an object store; no error for those that are not there."""
+        self._blobs.delete_all([self._path(key) for key in dict.fromkeys(keys)])
+
     def delete_prefix(self, prefix: str) -> int:
         """Remove every blob below `prefix`; returns how many there were."""
         return self._blobs.delete_below(self._path(prefix))
 
     def sweep_unfinished(self, older_than_seconds: float) -> int:
-        """Remove what processes that were killed had begun to write, from this age on; returns how many files or uploads."""
-        return self._blobs.sweep_unfinished(older_than_seconds)
+        """Remove what processes that were killed had begun to write, or to check, from this age on; returns how many files or uploads."""
+        return self._blobs.sweep_unfinished(older_than_seconds) + self._sweep_checks(older_than_seconds)
+
+    def _sweep_checks(self, older_than_seconds: float) -> int:
+        ages = {key: self.age_seconds(key) for key in self.keys(_CHECKS)}
+        old = [key for key, age in ages.items() if age is not None and age >= older_than_seconds]
+        self.delete_all(old)
+        return len(old)
 
     def signed_url(self, key: str, seconds: int, media_type: str, disposition: str) -> str | None:
         """An address from which anybody may fetch this blob for so long, with these headers; None from a local folder."""
@@ -122,11 +133,13 @@ class Storage:
 
     def check(self) -> None:
         """Write, read and remove a small blob; raises OSError when the store does not work."""
-        key = f"checks/{secrets.token_hex(8)}"
+        key = f"{_CHECKS}/{secrets.token_hex(8)}"
         self.put_bytes(key, b"ok")
         try:
             if self.get_bytes(key) != b"ok":
                 raise OSError("the blob store gave back other bytes than it was given")
+        except BlobNotFound as error:
+            raise OSError("the blob store does not have what it was given") from error
         finally:
             self.delete(key)
 

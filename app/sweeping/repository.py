@@ -1,8 +1,8 @@
-"""Which blobs of a user some row speaks of."""
+"""Which blobs of a user some row speaks of: all of a kind, and whether one is among them, which costs no more with more rows."""
 
 from __future__ import annotations
 
-from sqlalchemy import exists, select
+from sqlalchemy import Select, exists, or_, select
 from sqlalchemy.orm import Session
 
 from app.storage import checkpoint_key, photo_key
@@ -26,9 +26,21 @@ def photo_keys(session: Session, user_id: str) -> set[str]:
     return {photo_key(user_id, sha256) for sha256 in session.scalars(select(Image.sha256).where(Image.user_id == user_id))}
 
 
+def has_photo_key(session: Session, user_id: str, key: str) -> bool:
+    """Whether this is one of `photo_keys`."""
+    sha256 = key.rsplit("/", 1)[-1]
+    return key == photo_key(user_id, sha256) and has_photo(session, user_id, sha256)
+
+
 def model_keys(session: Session, user_id: str) -> set[str]:
     """The blobs of the user's personal models."""
     return set(session.scalars(select(PersonalModel.blob_key).where(PersonalModel.user_id == user_id)))
+
+
+def has_model_key(session: Session, user_id: str, key: str) -> bool:
+    """Whether this is one of `model_keys`."""
+    found = select(PersonalModel.id).where(PersonalModel.user_id == user_id, PersonalModel.blob_key == key)
+    return session.execute(found).first() is not None
 
 
 def mask_keys(session: Session, user_id: str) -> set[str]:
@@ -37,9 +49,32 @@ def mask_keys(session: Session, user_id: str) -> set[str]:
     return {key for row in rows for key in row}
 
 
+def has_mask_key(session: Session, user_id: str, key: str) -> bool:
+    """Whether this is one of `mask_keys`; a mask's blobs lie below its photo (`masks_prefix`)."""
+    of_photo = Mask.user_id == user_id, Mask.image_id == _owner_of(key)
+    return session.execute(select(Mask.id).where(*of_photo, or_(Mask.labels_key == key, Mask.confidence_key == key))).first() is not None
+
+
 def checkpoint_keys(session: Session, user_id: str) -> set[str]:
     """The checkpoints of the user's adaptations that have not ended."""
-    going_on = select(Job.id, Job.lease_token).where(
-        Job.user_id == user_id, Job.kind == JobKind.ADAPTATION, Job.status.in_(ACTIVE_STATUSES)
-    )
-    return {checkpoint_key(user_id, job_id, token) for job_id, last in session.execute(going_on) for token in range(1, last + 1)}
+    going_on = session.execute(_going_on(user_id))
+    return {key for job_id, last in going_on for key in _checkpoints(user_id, job_id, last)}
+
+
+def has_checkpoint_key(session: Session, user_id: str, key: str) -> bool:
+    """Whether this is one of `checkpoint_keys`."""
+    going_on = session.execute(_going_on(user_id).where(Job.id == _owner_of(key)))
+    return any(key in _checkpoints(user_id, job_id, last) for job_id, last in going_on)
+
+
+def _going_on(user_id: str) -> Select[str, int]:
+    return select(Job.id, Job.lease_token).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION, Job.status.in_(ACTIVE_STATUSES))
+
+
+def _checkpoints(user_id: str, job_id: str, last_token: int) -> set[str]:
+    return {checkpoint_key(user_id, job_id, token) for token in range(1, last_token + 1)}
+
+
+def _owner_of(key: str) -> str:
+    """The photo or the job below whose id a blob lies: `users/{user_id}/{room}/{id}/…`."""
+    return "".join(key.split("/")[3:4])

@@ -16,11 +16,24 @@ from app.sweeping.discarding import aside_prefix, discard, settle_rest
 
 # A blob is written before its row: what is younger may belong to an upload or a job that goes on.
 ORPHAN_SECONDS = 3600.0
-_WANTED: dict[str, Callable[[Session, str], set[str]]] = {
-    "photos": repository.photo_keys,
-    "models": repository.model_keys,
-    "masks": repository.mask_keys,
-    "checkpoints": repository.checkpoint_keys,
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the rows say of one kind of blob."""
+
+    keys: Callable[[Session, str], set[str]]
+    """All that they speak of: for the first look."""
+    speak_of: Callable[[Session, str, str], bool]
+    """Whether they speak of this one: for the look before each removal."""
+
+
+# By the folder below `users/{id}/`; in another one nothing is removed.
+ROOMS: dict[str, Rows] = {
+    "photos": Rows(repository.photo_keys, repository.has_photo_key),
+    "models": Rows(repository.model_keys, repository.has_model_key),
+    "masks": Rows(repository.mask_keys, repository.has_mask_key),
+    "checkpoints": Rows(repository.checkpoint_keys, repository.has_checkpoint_key),
 }
 
 log = structlog.get_logger(__name__)
@@ -38,7 +51,7 @@ class Swept:
 def sweep_storage(
     database: Database, storage: Storage, *, unfinished_seconds: float = ORPHAN_SECONDS, orphan_seconds: float = ORPHAN_SECONDS
 ) -> Swept:
-    """Remove half-written files, blobs without a row, and everything of users who are no more; may run anywhere, at any time.
+    """Remove half-written files and left checks, blobs without a row, and all of users who are no more; may run anywhere, at any time.
 
     Removes nothing while the database has no user at all and the store has some: then it is new, or is being restored.
     """
@@ -84,39 +97,33 @@ def _sweep_stranger(database: Database, storage: Storage, user_id: str, older_th
 
 def _sweep_user(database: Database, storage: Storage, user_id: str, older_than_seconds: float) -> int:
     removed = 0
-    for room, wanted in _WANTED.items():
-        removed += _sweep_room(database, storage, user_id, room, wanted, older_than_seconds)
-
-    def is_wanted(key: str) -> bool:
-        room = key.removeprefix(f"{user_prefix(user_id)}/").split("/", 1)[0]
-        return (room in _WANTED and key in _keys(database, user_id, _WANTED[room])) or not _is_known(database, user_id)
-
+    for room in ROOMS:
+        removed += _sweep_room(database, storage, user_id, room, older_than_seconds)
+    is_wanted = partial(_is_wanted, database, user_id)
     for aside in storage.keys(aside_prefix(user_id)):
         if _is_old(storage, aside, older_than_seconds):
             removed += settle_rest(storage, user_id, aside, is_wanted)
     return removed
 
 
-def _sweep_room(
-    database: Database, storage: Storage, user_id: str, room: str, wanted: Callable[[Session, str], set[str]], older_than_seconds: float
-) -> int:
+def _sweep_room(database: Database, storage: Storage, user_id: str, room: str, older_than_seconds: float) -> int:
     # Blobs first, rows second: whatever was stored between the two has its row already.
     found = storage.keys(f"{user_prefix(user_id)}/{room}")
     if not found:
         return 0
-    orphans = set(found) - _keys(database, user_id, wanted)
-    old = [key for key in sorted(orphans) if _is_old(storage, key, older_than_seconds)]
-
-    def is_wanted(key: str) -> bool:
-        # A user who is not there any more is the next round's: the rows may be gone because all are.
-        return key in _keys(database, user_id, wanted) or not _is_known(database, user_id)
-
-    return sum(discard(storage, user_id, key, partial(is_wanted, key)) for key in old)
-
-
-def _keys(database: Database, user_id: str, wanted: Callable[[Session, str], set[str]]) -> set[str]:
     with database.read() as session:
-        return wanted(session, user_id)
+        orphans = set(found) - ROOMS[room].keys(session, user_id)
+    old = [key for key in sorted(orphans) if _is_old(storage, key, older_than_seconds)]
+    return sum(discard(storage, user_id, key, partial(_is_wanted, database, user_id, key)) for key in old)
+
+
+def _is_wanted(database: Database, user_id: str, key: str) -> bool:
+    """Whether a row speaks of the blob now. A user who is not there any more is the next round's: the rows may be gone because all are."""
+    room = key.removeprefix(f"{user_prefix(user_id)}/").split("/", 1)[0]
+    with database.read() as session:
+        is_spoken_of = room in ROOMS and ROOMS[room].speak_of(session, user_id, key)
+    # Asked last: a user who goes between the two looks is seen to be gone.
+    return is_spoken_of or not _is_known(database, user_id)
 
 
 def _is_old(storage: Storage, key: str, older_than_seconds: float) -> bool:

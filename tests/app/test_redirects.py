@@ -10,7 +10,7 @@ from app.settings import Settings
 from tests.app import hand_worker
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
-from tests.conftest import free_port
+from tests.conftest import free_port, requests_told
 
 
 @pytest.fixture
@@ -66,6 +66,18 @@ def test_a_photo_whose_file_is_gone_is_told_by_the_api(api: FastAPI, alice: Call
     api.state.wiring.storage.delete_prefix(f"users/{alice.user_id}/photos")
     answer = alice("GET", f"images/{image_id}/content", follow_redirects=False)
     assert (answer.status_code, answer.json()["code"]) == (404, "photo_missing")
+
+
+def test_a_version_is_dropped_with_all_its_masks_by_one_request(api: FastAPI, alice: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    alice.upload_photos(3)
+    hand_worker.adapt(api, alice("POST", "adaptations", json={}).json()["id"])
+    hand_worker.segment(api, alice("POST", "segmentations", json={"adapt": "never"}).json()["id"])
+    storage = api.state.wiring.storage
+    assert len(storage.keys(f"users/{alice.user_id}/masks")) == 6
+    with requests_told(caplog) as told:
+        assert alice("DELETE", "models/1").status_code == 204
+    assert len(told) == 1
+    assert [key for key in storage.keys(f"users/{alice.user_id}") if "/photos/" not in key] == []
 
 
 class TestAway:

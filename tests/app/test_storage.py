@@ -13,7 +13,8 @@ import pytest
 
 from app.errors import BlobNotFound, StorageUnavailable
 from app.storage import Storage
-from tests.conftest import free_port
+from app.tenancy import ForeignAccess, acting_for
+from tests.conftest import free_port, requests_told
 
 _MEBIBYTE = 1024 * 1024
 _IN_PARTS = 20 * _MEBIBYTE
@@ -150,6 +151,23 @@ def test_a_prefix_is_removed_and_counted_and_its_neighbour_stays(storage: Storag
     assert storage.exists("users/10/a")
 
 
+def test_many_blobs_are_removed_and_those_that_are_not_there_are_no_error(storage: Storage) -> None:
+    for key in ("users/1/a", "users/1/b/c", "users/1/d"):
+        storage.put_bytes(key, b"x")
+    storage.delete_all(["users/1/a", "users/1/gone", "users/1/b/c", "users/1/a"])
+    storage.delete_all([])
+    assert storage.keys("users") == ["users/1/d"]
+
+
+def test_where_one_key_is_none_nothing_is_removed(storage: Storage) -> None:
+    storage.put_bytes("users/1/a", b"x")
+    with pytest.raises(ValueError, match="not a blob key"):
+        storage.delete_all(["users/1/a", "../b"])
+    with acting_for("1"), pytest.raises(ForeignAccess):
+        storage.delete_all(["users/1/a", "users/2/a"])
+    assert storage.exists("users/1/a")
+
+
 @pytest.mark.parametrize("key", ["", "../a", "a/../../b", "/etc/passwd", "a//b", "a/./b", "a\0b", "a\\b"])
 def test_a_key_cannot_leave_the_store(storage: Storage, key: str) -> None:
     with pytest.raises(ValueError, match="not a blob key"):
@@ -159,6 +177,18 @@ def test_a_key_cannot_leave_the_store(storage: Storage, key: str) -> None:
 def test_the_check_leaves_nothing_behind(storage: Storage) -> None:
     storage.check()
     assert storage.keys("checks") == []
+
+
+def test_a_store_that_loses_the_checks_blob_does_not_work(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = storage.put_bytes
+
+    def put_and_lose(key: str, data: bytes) -> None:
+        put(key, data)
+        storage.delete(key)
+
+    monkeypatch.setattr(storage, "put_bytes", put_and_lose)
+    with pytest.raises(OSError, match="does not have"):
+        storage.check()
 
 
 # A local folder ---------------------------------------------------------------------------------------------------------
@@ -241,6 +271,19 @@ def test_more_blobs_than_one_request_takes_are_removed(bucket: Storage, monkeypa
     assert bucket.keys("users") == []
 
 
+def test_many_blobs_are_removed_by_one_request_for_so_many(
+    bucket: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.storage.bucket._DELETED_AT_ONCE", 3)
+    keys = [f"users/1/{number}" for number in range(7)]
+    for key in keys:
+        bucket.put_bytes(key, b"x")
+    with requests_told(caplog) as told:
+        bucket.delete_all(keys)
+    assert len(told) == 3
+    assert bucket.keys("users") == []
+
+
 def test_a_signed_address_gives_the_blob_to_anybody_as_what_it_is(bucket: Storage) -> None:
     bucket.put_bytes("users/1/a", b"the photo")
     url = bucket.signed_url("users/1/a", 60, "image/jpeg", "inline; filename*=UTF-8''a.jpg")
@@ -254,7 +297,7 @@ def test_a_signed_address_gives_the_blob_to_anybody_as_what_it_is(bucket: Storag
 
 def test_a_store_that_is_away_is_told_apart_from_a_blob_that_is(s3_bucket: str) -> None:
     away = Storage(f"s3://{s3_bucket}", endpoint_url=f"http://127.0.0.1:{free_port()}", key_id=uuid4().hex, secret="secret")
-    for ask in (away.exists, away.get_bytes, away.folders, away.delete_prefix):
+    for ask in (away.exists, away.get_bytes, away.folders, away.delete_prefix, lambda key: away.delete_all([key])):
         with pytest.raises(StorageUnavailable):
             ask("users/1/a")
     with pytest.raises(StorageUnavailable):

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import delete
+from sqlalchemy import delete, event
 
 from app.storage import Storage, confidence_key, labels_key, model_key, photo_key
 from app.sweeping import photos
 from app.sweeping.discarding import aside_prefix
-from app.sweeping.service import Swept, sweep_storage
-from app.tables import Mask, PersonalModel, User
+from app.sweeping.service import ROOMS, Swept, sweep_storage
+from app.tables import Job, JobKind, JobStatus, Mask, PersonalModel, User
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
 from tests.conftest import TEST_STORAGE
@@ -73,6 +73,65 @@ def test_everything_that_rows_speak_of_stays_and_the_rest_goes_when_it_is_old(ap
     assert sweep(api) == Swept(0, len(orphans), 0)
     assert [storage.exists(key) for key in orphans] == [False] * 3
     assert all(storage.exists(key) for key in [*kept, other_room])
+
+
+def test_the_rows_of_all_photos_are_read_once_however_many_blobs_go(api: FastAPI, storage: Storage, alice: Caller) -> None:
+    alice.upload_photos(2)
+    for number in range(8):
+        storage.put_bytes(photo_key(alice.user_id, f"{number:064}"), b"x")
+    make_old(storage)
+    of_all_photos: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Sequence[object], *_rest: object) -> None:
+        if "FROM images" in statement and len(parameters) == 1:
+            of_all_photos.append(statement)
+
+    event.listen(api.state.wiring.database.engine, "before_cursor_execute", note)
+    assert sweep(api) == Swept(0, 8, 0)
+    assert len(of_all_photos) == 1
+
+
+def test_one_blob_is_asked_for_as_all_are(api: FastAPI, alice: Caller, bob: Caller) -> None:
+    """Every key that some row speaks of, its neighbours, and the same keys asked for somebody else."""
+    user_id, database = alice.user_id, api.state.wiring.database
+    image_ids = alice.upload_photos(2)
+    with database.write() as session:
+        for version in (1, 2):
+            model = {"base": "tiny", "blob_key": model_key(user_id, version, "0" * 64), "sha256": "0" * 64, "byte_size": 1, "report": {}}
+            session.add(PersonalModel(user_id=user_id, version=version, **model))
+        for image_id in image_ids:
+            keys = {"labels_key": labels_key(user_id, image_id, "a/b", 1), "confidence_key": confidence_key(user_id, image_id, "a/b", 1)}
+            session.add(Mask(user_id=user_id, image_id=image_id, model_version=1, base="a/b", classes=[], **keys))
+        common = {"user_id": user_id, "base": "tiny", "request": {}, "lease_token": 3}
+        running = Job(**common, kind=JobKind.ADAPTATION, status=JobStatus.RUNNING)
+        ended = Job(**common, kind=JobKind.ADAPTATION, status=JobStatus.FAILED)
+        of_another_kind = Job(**common, kind=JobKind.SEGMENTATION, status=JobStatus.RUNNING)
+        session.add_all(jobs := [running, ended, of_another_kind])
+    strays = {
+        "photos": ["photos", "photos/x", f"photos/below/{hashlib.sha256(jpeg()).hexdigest()}"],
+        "models": ["models/x", f"models/3-{'0' * 64}.safetensors"],
+        "masks": ["masks", "masks/x", f"masks/{image_ids[0]}/a/b-v2.labels.png", "masks/gone/a/b-v1.labels.png"],
+        "checkpoints": [f"checkpoints/{job.id}/{token:08d}.safetensors" for job in jobs for token in (0, 1, 4)],
+    }
+    for room, rows in ROOMS.items():
+        with database.read() as session:
+            wanted = rows.keys(session, user_id)
+            assert len(wanted) == {"photos": 2, "models": 2, "masks": 4, "checkpoints": 3}[room]
+            for key in wanted | {f"users/{user_id}/{stray}" for stray in strays[room]}:
+                assert rows.speak_of(session, user_id, key) == (key in wanted), key
+                assert not rows.speak_of(session, bob.user_id, key), key
+
+
+def test_what_checks_that_were_killed_left_goes_when_it_is_old(api: FastAPI, storage: Storage, alice: Caller) -> None:
+    alice.upload([("a.jpg", jpeg())])
+    for name in ("0a0b", "0c0d"):
+        storage.put_bytes(f"checks/{name}", b"ok")
+    assert sweep(api) == Swept(0, 0, 0)
+    make_old(storage)
+    storage.put_bytes("checks/young", b"ok")
+    assert sweep(api) == Swept(2, 0, 0)
+    assert storage.keys("checks") == ["checks/young"]
+    assert storage.exists(key_of(alice, jpeg()))
 
 
 def test_blobs_of_nobody_go_when_they_are_old(api: FastAPI, storage: Storage, alice: Caller) -> None:

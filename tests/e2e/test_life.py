@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from app.client import Client
 from app.db import Database, upgrade
+from app.folder_lock import lock_folder
 from app.local import Deployment, LocalError
 from tests.e2e.conftest import FAST, deployment_in, new_user, processes_below, within
 
@@ -143,9 +144,7 @@ def test_a_newer_schema_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_use_is_named(tmp_path: Path) -> None:
-    from app.local import _lock_folder
-
-    with _lock_folder(tmp_path), pytest.raises(LocalError, match="already running on the data folder"):
+    with lock_folder(tmp_path), pytest.raises(LocalError, match="already running on the data folder"):
         deployment_in(tmp_path).start()
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from pathlib import Path
 
 import httpx
+import pytest
 
 from app import db
-from app.checks import Foundations
+from app.checks import Foundations, Probes
 from app.db import Database
 from app.main import create_app
 from app.settings import Settings
 from app.storage import Storage
+from app.tables import Worker
+from tests.conftest import requests_told
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -59,3 +64,35 @@ def test_a_schema_that_is_too_old_says_what_to_do(settings: Settings, database: 
     assert not check.ok and "personalseg migrate" in check.detail
     db.upgrade(settings.database_url)
     assert foundations.ask(["database"])["database"].ok
+
+
+def test_the_store_is_asked_once_by_any_number_of_probes(
+    settings: Settings, s3_server: str, s3_bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {"storage_url": f"s3://{s3_bucket}", "storage_endpoint_url": s3_server, "storage_key_id": "key", "storage_secret": "secret"}
+    with TestClient(create_app(settings.model_copy(update=own))) as client, requests_told(caplog) as told:
+        for _ in range(4):
+            assert client.get("/readyz?check=storage&check=database").json()["ready"] is True
+    assert len([line for line in told if '"PUT /' in line]) == 1
+
+
+def test_a_store_that_goes_away_is_told_when_its_answer_is_too_old(settings: Settings, database: Database, tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs"
+    foundations = Foundations(settings, database, Storage(f"file://{blobs}"))
+    lasting, fleeting = Probes(foundations, storage_seconds=3600.0), Probes(foundations, storage_seconds=0.0)
+    assert lasting.ask(["storage"])["storage"].ok and fleeting.ask()["storage"].ok
+    shutil.rmtree(blobs)
+    blobs.write_text("in the way")
+    assert not fleeting.ask(["storage"])["storage"].ok
+    assert not foundations.ask(["storage"])["storage"].ok, "the operator's command asks anew"
+    assert list(lasting.ask(["workers", "storage"])) == ["workers", "storage"]
+    assert lasting.ask()["storage"].ok
+
+
+def test_only_the_store_is_remembered(settings: Settings) -> None:
+    app = create_app(settings)
+    with TestClient(app) as client:
+        assert client.get("/readyz").json()["checks"]["workers"]["ok"] is False
+        with app.state.wiring.database.write() as session:
+            session.add(Worker(queues=["adaptation"], hostname="h", pid=1, device="cpu"))
+        assert client.get("/readyz").json()["ready"] is True

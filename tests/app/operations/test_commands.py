@@ -23,8 +23,9 @@ from app.cli.operations.jobs import Kind, Status
 from app.clock import utc_now
 from app.db import Database
 from app.errors import Unauthorized
+from app.folder_lock import LOCK_FILE, FolderInUse, lock_folder
 from app.settings import REDIS_FILE, Settings
-from app.storage import open_storage, photo_key
+from app.storage import Storage, open_storage, photo_key
 from app.tables import DeliveryStatus, Image, ItemStatus, Job, JobKind, JobStatus, SegmentationItem, User, Webhook, WebhookDelivery, Worker
 from tests.conftest import told_by_environment
 
@@ -285,6 +286,61 @@ def test_backup_and_restore(settings: Settings, database: Database, user: str, t
         monkeypatch.setenv("PERSONALSEG_DATA_DIR", str(folder))
         assert refused("restore", str(file)) == "target_not_empty"
         assert not (folder / "personalseg.sqlite3").exists()
+
+
+@pytest.fixture
+def saved(settings: Settings, database: Database, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A backup with one photo; the commands work on an empty deployment from here on."""
+    if settings.database_url.startswith("postgresql"):
+        pytest.skip("backups are of SQLite")
+    add_photo(settings, database, user, b"the photo")
+    run("backup", str(tmp_path / "saved.tar"))
+    restore_to(tmp_path / "elsewhere", monkeypatch)
+    return tmp_path / "saved.tar"
+
+
+def test_a_folder_that_somebody_holds_is_not_restored_into(saved: Path, tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "elsewhere"):
+        assert refused("restore", str(saved)) == "folder_in_use"
+        assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [LOCK_FILE]
+    run("restore", str(saved))
+    lock_folder(tmp_path / "elsewhere").close()
+
+
+def test_nobody_takes_the_folder_while_it_is_restored_into(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `serve` that begins while blobs come back, or while the database is brought to this version."""
+    tried = []
+
+    def refused_first(then: Callable[..., None]) -> Callable[..., None]:
+        def step(*arguments: Any) -> None:
+            with pytest.raises(FolderInUse):
+                lock_folder(tmp_path / "elsewhere")
+            tried.append(then)
+            then(*arguments)
+
+        return step
+
+    monkeypatch.setattr(Storage, "put_bytes", refused_first(Storage.put_bytes))
+    monkeypatch.setattr(db, "upgrade", refused_first(db.upgrade))
+    run("restore", str(saved))
+    assert len(tried) == 2
+
+
+@pytest.mark.parametrize("left", ["", "-wal", "-shm", "-journal"])
+def test_a_database_that_comes_while_blobs_are_restored_is_not_replaced(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """Made by a process that takes no lock, such as an API of its own."""
+    put, there = Storage.put_bytes, tmp_path / "elsewhere" / f"personalseg.sqlite3{left}"
+
+    def put_and_begin(storage: Storage, key: str, data: bytes) -> None:
+        put(storage, key, data)
+        there.write_bytes(b"alive")
+
+    monkeypatch.setattr(Storage, "put_bytes", put_and_begin)
+    assert refused("restore", str(saved)) == "target_not_empty"
+    assert there.read_bytes() == b"alive"
+    assert sorted(path.name for path in there.parent.iterdir()) == [LOCK_FILE, "blobs", there.name]
 
 
 def test_in_a_folder_without_a_database_none_is_made(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
