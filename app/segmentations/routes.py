@@ -90,8 +90,8 @@ async def follow_segmentation(
     """Server-sent events: the job as the list shows it (`SegmentationSummary`: its photos counted, not listed) whenever
     it changes, at most four a second. Which photo stands where is read from the job itself.
     """
-    read = partial(service.summary, wiring.database, user_id, str(job_id))
-    return await event_stream(request, wiring.settings, read, last_event_id)
+    read = partial(service.summary, wiring.database, user_id, str(job_id), wiring.lines)
+    return await event_stream(request, wiring, user_id, read, last_event_id)
 
 
 @router.post("/segmentations/{job_id}/cancel", status_code=202, summary="Cancel a segmentation")
