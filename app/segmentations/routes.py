@@ -13,10 +13,11 @@ from fastapi.responses import StreamingResponse
 from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, WiringDep
 from app.job_documents import event_stream, job_headers, wait_for_end
 from app.masks.schemas import MaskFormat
+from app.model_choice import ModelChoice
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.segmentations import one_photo, service
-from app.segmentations.schemas import ModelChoice, NewSegmentation, SegmentationDocument, SegmentationPage
+from app.segmentations.schemas import NewSegmentation, SegmentationDocument, SegmentationPage
 
 router = APIRouter(prefix="/v1/users/{user_id}", tags=["segmentations"], responses=problem_responses(401, 404, 422))
 
