@@ -194,10 +194,9 @@ def _start_keeper() -> subprocess.Popen[bytes]:
 
 def _close_keeper(process: subprocess.Popen[bytes]) -> None:
     # Its children are gone, so it ends at once.
-    for line in (process.stdin,):
-        if line is not None:
-            with suppress(OSError):
-                line.close()
+    if process.stdin is not None:
+        with suppress(OSError):
+            process.stdin.close()
     try:
         process.wait(timeout=1.0)
     except subprocess.TimeoutExpired:

@@ -22,6 +22,7 @@ from app.observability.metrics import ApiMetrics
 from app.settings import Settings
 from app.storage import Storage
 from app.tables import User
+from app.turns import RecentLines
 
 MAX_PAGE = 1000
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -41,6 +42,7 @@ class Wiring:
     foundations: Foundations
     probes: Probes
     metrics: ApiMetrics
+    lines: RecentLines
 
 
 _bearer = HTTPBearer(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from app.settings import Settings
@@ -37,6 +40,20 @@ class Freshness:
 def of_model(session: Session, user_id: str, model: PersonalModel) -> Freshness:
     """The user's gallery against what this version saw of it."""
     photos, newer = _count(session, user_id, None), _count(session, user_id, _seen_at(session, user_id, model))
+    return _against(model, photos, newer)
+
+
+def of_models(session: Session, user_id: str, models: Sequence[PersonalModel]) -> list[Freshness]:
+    """The same of several versions, in their order; asks the database three times, however many they are."""
+    if not models:
+        return []
+    seen = _all_seen_at(session, user_id, models)
+    photos, arrivals = _count(session, user_id, None), _arrivals(session, user_id, min(seen))
+    newer = [len(arrivals) - bisect_right(arrivals, at) for at in seen]
+    return [_against(model, photos, count) for model, count in zip(models, newer, strict=True)]
+
+
+def _against(model: PersonalModel, photos: int, newer: int) -> Freshness:
     saw = model.report.get("photos")
     removed = max(0, saw - (photos - newer)) if isinstance(saw, int) else 0
     return Freshness(photos, newer, removed)
@@ -51,27 +68,42 @@ def needs_adaptation(session: Session, settings: Settings, user_id: str) -> bool
     model = session.execute(select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.active)).scalar_one_or_none()
     outcomes = [JobStatus.REFUSED] if model is None else [JobStatus.REFUSED, JobStatus.SUCCEEDED]
     newest = _adaptations(user_id).where(Job.status.in_(outcomes)).order_by(Job.id.desc()).limit(1)
-    job = session.execute(newest).scalar_one_or_none()
-    looks = [None if model is None else _seen_at(session, user_id, model), None if job is None else gallery_read_at(job)]
+    made = session.execute(newest).one_or_none()
+    looks = [
+        None if model is None else _seen_at(session, user_id, model),
+        None if made is None else _gallery_read_at(made),
+    ]
     seen_at = max((at for at in looks if at is not None), default=None)
     if seen_at is None:
         return True
     return _count(session, user_id, seen_at) >= settings.stale_gallery_share * max(1, _count(session, user_id, None))
 
 
-def gallery_read_at(job: Job) -> datetime | None:
+def _gallery_read_at(adaptation: Row[Any]) -> datetime | None:
     """When the adaptation's last attempt read which photos there are; None before it has begun."""
-    readings = [span["started_at"] for span in job.timeline or () if span["stage"] == _READING_STAGE]
-    return datetime.fromisoformat(readings[-1]) if readings else job.started_at
+    readings = [span["started_at"] for span in adaptation.timeline or () if span["stage"] == _READING_STAGE]
+    return datetime.fromisoformat(readings[-1]) if readings else adaptation.started_at
 
 
 def _seen_at(session: Session, user_id: str, model: PersonalModel) -> datetime:
-    job = None if model.job_id is None else session.execute(_adaptations(user_id).where(Job.id == model.job_id)).scalar_one_or_none()
-    return (None if job is None else gallery_read_at(job)) or model.created_at
+    return _all_seen_at(session, user_id, [model])[0]
 
 
-def _adaptations(user_id: str) -> Select[Job]:
-    return select(Job).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
+def _all_seen_at(session: Session, user_id: str, models: Sequence[PersonalModel]) -> list[datetime]:
+    job_ids = [model.job_id for model in models if model.job_id is not None]
+    made_by = session.execute(_adaptations(user_id).where(Job.id.in_(job_ids)))
+    read_at = {adaptation.id: _gallery_read_at(adaptation) for adaptation in made_by}
+    return [read_at.get(model.job_id) or model.created_at for model in models]
+
+
+def _adaptations(user_id: str) -> Select[Any]:
+    # Whole, a job would come with its report.
+    return select(Job.id, Job.timeline, Job.started_at).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
+
+
+def _arrivals(session: Session, user_id: str, after: datetime) -> Sequence[datetime]:
+    statement = select(Image.created_at).where(Image.user_id == user_id, Image.created_at > after)
+    return session.scalars(statement.order_by(Image.created_at)).all()
 
 
 def _count(session: Session, user_id: str, after: datetime | None) -> int:

@@ -36,15 +36,30 @@ class Slot:
     body_sha256: str
 
 
+class BodySum:
+    """What makes two requests the same, part by part: body and path."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, *parts: BaseModel | str | None) -> None:
+        """Take the next parts; their order matters."""
+        for part in parts:
+            text = part.model_dump_json() if isinstance(part, BaseModel) else repr(part)
+            self._digest.update(f"{len(text)}:{text}".encode())
+
+    def sha256(self) -> str:
+        """The sum of all parts so far, in hex."""
+        return self._digest.hexdigest()
+
+
 def slot(owner: str, route: str, key: str | None, *parts: BaseModel | str | None) -> Slot | None:
     """The slot of a request that carries this key; `parts` is what makes two requests the same: body and path."""
     if key is None:
         return None
-    digest = hashlib.sha256()
-    for part in parts:
-        text = part.model_dump_json() if isinstance(part, BaseModel) else repr(part)
-        digest.update(f"{len(text)}:{text}".encode())
-    return Slot(owner, route, key, digest.hexdigest())
+    body = BodySum()
+    body.add(*parts)
+    return Slot(owner, route, key, body.sha256())
 
 
 def recall(session: Session, settings: Settings, slot: Slot | None) -> dict[str, Any] | None:

@@ -41,6 +41,7 @@ from app.storage import open_storage
 from app.tenancy import guard
 from app.tokens import routes as tokens
 from app.tracing import start_tracing, stop_tracing
+from app.turns import RecentLines
 from app.user_settings import routes as user_settings
 from app.users import routes as users
 from app.webhooks import routes as webhooks
@@ -80,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         foundations=foundations,
         probes=Probes(foundations),
         metrics=metrics,
+        lines=RecentLines(),
     )
     install_handlers(app)
     guard(app.state.wiring.database)

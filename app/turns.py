@@ -8,6 +8,8 @@ one that gave way (`jobs.yield_turn`) waits from then on.
 
 from __future__ import annotations
 
+import threading
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from app.clock import utc_now
 from app.jobs import claimable, expired
 from app.tables import Job, JobKind, JobStatus
 from app.tenancy import for_everyone
+
+_RECENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, order=True)
@@ -57,11 +61,31 @@ def queue_position(session: Session, job: Job) -> int | None:
     return Places(session, job.user_id, JobKind(job.kind)).of(job)
 
 
-class Places:
-    """Where one user's jobs of a kind are in line; asks the database once, however many jobs are looked up."""
+class RecentLines:
+    """The line of each kind, at most a second old: read once for all who follow jobs in this process."""
 
-    def __init__(self, session: Session, user_id: str, kind: JobKind) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[JobKind, tuple[float, Sequence[UserInLine]]] = {}
+
+    def of(self, session: Session, kind: JobKind) -> Sequence[UserInLine]:
+        """The users in line, in no order; read with this session where the last look is too old."""
+        with self._lock:
+            held = self._held.get(kind)
+            if held is None or time.monotonic() - held[0] > _RECENT_SECONDS:
+                held = self._held[kind] = time.monotonic(), _line(session, kind, utc_now())
+            return held[1]
+
+
+class Places:
+    """Where one user's jobs of a kind are in line; asks the database once, however many jobs are looked up.
+
+    With `lines`, where the other users stand may be a second old.
+    """
+
+    def __init__(self, session: Session, user_id: str, kind: JobKind, lines: RecentLines | None = None) -> None:
         self._session, self._user_id, self._kind, self._now = session, user_id, kind, utc_now()
+        self._lines = lines
 
     def of(self, job: Job) -> int | None:
         """The job's place, from 1; None when it is not queued."""
@@ -75,7 +99,8 @@ class Places:
 
     @cached_property
     def _others(self) -> list[UserInLine]:
-        return [user for user in _line(self._session, self._kind, self._now) if user.user_id != self._user_id]
+        line = _line(self._session, self._kind, self._now) if self._lines is None else self._lines.of(self._session, self._kind)
+        return [user for user in line if user.user_id != self._user_id]
 
     @cached_property
     def _own(self) -> list[tuple[datetime, str]]:

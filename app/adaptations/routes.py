@@ -64,8 +64,8 @@ async def follow_adaptation(
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> Response:
     """Server-sent events: the same document whenever it changes, at most four a second."""
-    read = partial(service.read, wiring.database, user_id, str(job_id))
-    return await event_stream(request, wiring.settings, read, last_event_id)
+    read = partial(service.read, wiring.database, user_id, str(job_id), wiring.lines)
+    return await event_stream(request, wiring, user_id, read, last_event_id)
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel an adaptation")

@@ -75,10 +75,11 @@ def _budget_seconds(settings: Settings, wish: NewAdaptation) -> float:
     return wanted
 
 
-def read(database: Database, user_id: str, job_id: str) -> AdaptationDocument:
-    """The adaptation as it stands; raises NotFound."""
+def read(database: Database, user_id: str, job_id: str, lines: turns.RecentLines | None = None) -> AdaptationDocument:
+    """The adaptation as it stands, `lines` as of `turns.Places`; raises NotFound."""
     with database.read() as session:
-        return document_of(session, find_job(session, user_id, JobKind.ADAPTATION, job_id))
+        job = find_job(session, user_id, JobKind.ADAPTATION, job_id)
+        return document_of(session, job, turns.Places(session, user_id, JobKind.ADAPTATION, lines))
 
 
 def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> AdaptationPage:

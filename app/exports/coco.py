@@ -11,6 +11,8 @@ from PIL import Image as Picture
 from app.exports.gathering import BACKGROUND, Entry, Gathered, label_values
 from app.masks.rle import encode_classes
 
+_LONGEST_SUFFIX = 10
+
 ReadLabels = Callable[[Entry], bytes | None]
 
 
@@ -62,9 +64,9 @@ def image_of(number: int, entry: Entry) -> dict[str, Any]:
 
 
 def file_name(entry: Entry) -> str:
-    """A safe and unique name with the photo's own suffix."""
+    """A safe and unique name with the photo's own suffix, where that is a short one."""
     _, dot, suffix = entry.image.filename.rpartition(".")
-    return f"{entry.stem}.{suffix}" if dot and suffix.isalnum() else entry.stem
+    return f"{entry.stem}.{suffix}" if dot and suffix.isalnum() and len(suffix) <= _LONGEST_SUFFIX else entry.stem
 
 
 def areas_of(values: Picture.Image) -> dict[int, int]:

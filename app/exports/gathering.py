@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.catalog import repository as catalog_repository
 from app.exports import repository
 from app.exports.names import unique_stems
-from app.masks.service import ModelChoice
+from app.model_choice import ModelChoice
 from app.personal_models import repository as model_repository
 from app.personal_models import service as models_service
 from app.tables import Image, Mask, RegisteredBase
@@ -55,7 +55,7 @@ class LeftOut(Exception):
         self.reason = reason
 
 
-def gather(session: Session, user_id: str, choice: ModelChoice) -> Gathered:
+def gather(session: Session, user_id: str, choice: ModelChoice | None) -> Gathered:
     """The gallery with its masks; raises NotFound for a model version that the user does not have."""
     masks = _chosen_masks(session, user_id, choice)
     images = repository.images(session, user_id)
@@ -65,7 +65,7 @@ def gather(session: Session, user_id: str, choice: ModelChoice) -> Gathered:
     return Gathered(entries, _classes(base for base in catalog_repository.bases(session) if base.name in used))
 
 
-def _chosen_masks(session: Session, user_id: str, choice: ModelChoice) -> dict[str, Mask]:
+def _chosen_masks(session: Session, user_id: str, choice: ModelChoice | None) -> dict[str, Mask]:
     """As `GET …/mask` chooses: without a choice the model in use, photo by photo the base where that has made none."""
     if isinstance(choice, int):
         version = models_service.require(session, user_id, choice)

@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 _SAFE_SIGNS = "_.() +-"
 _LONGEST_BYTES = 200
 """Of UTF-8, as file systems count: 255 are the most, and a suffix and a number are to come."""
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789¹²³")}
+"""What Windows takes for a device, whatever follows after a dot."""
 
 
 def unique_stems(filenames: Iterable[str]) -> list[str]:
@@ -24,7 +26,13 @@ def _safe_stem(filename: str) -> str:
     # Macs send an accent apart from its letter; together they are one safe character, and shorter.
     stem = unicodedata.normalize("NFC", PurePosixPath(filename.replace("\\", "/")).stem)
     safe = "".join("".join(run) if is_safe else "_" for is_safe, run in groupby(stem, _is_safe))
-    return safe.strip(". ").encode()[:_LONGEST_BYTES].decode(errors="ignore").rstrip(". ") or "photo"
+    cut = _cut(safe.strip(". "))
+    is_device = cut.partition(".")[0].rstrip().upper() in _DEVICES
+    return (_cut(f"_{cut}") if is_device else cut) or "photo"
+
+
+def _cut(stem: str) -> str:
+    return stem.encode()[:_LONGEST_BYTES].decode(errors="ignore").rstrip(". ")
 
 
 def _is_safe(character: str) -> bool:

@@ -10,8 +10,8 @@ from fastapi.responses import StreamingResponse
 from app.deps import CurrentUserId, WiringDep
 from app.exports import service
 from app.exports.service import ExportFormat
+from app.model_choice import ModelChoice
 from app.problems import problem_responses
-from app.segmentations.schemas import ModelChoice
 
 router = APIRouter(prefix="/v1/users/{user_id}", tags=["export"], responses=problem_responses(401, 404, 409, 422))
 

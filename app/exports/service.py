@@ -16,7 +16,7 @@ from app.deps import Wiring
 from app.errors import BlobNotFound, Conflict, GalleryEmpty
 from app.exports import coco, labelstudio, panoptic, voc
 from app.exports.gathering import Entry, Gathered, LeftOut, gather
-from app.masks.service import ModelChoice
+from app.model_choice import ModelChoice
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ class ExportFormat(StrEnum):
     CONFIDENCE = "confidence"
 
 
-def prepare(wiring: Wiring, user_id: str, choice: ModelChoice) -> Gathered:
+def prepare(wiring: Wiring, user_id: str, choice: ModelChoice | None) -> Gathered:
     """Read what will be exported; raises GalleryEmpty, Conflict without any mask, NotFound for an unknown version."""
     with wiring.database.read() as session:
         gathered = gather(session, user_id, choice)

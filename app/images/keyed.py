@@ -20,13 +20,13 @@ class KeyedUpload:
 
     def __init__(self, wiring: Wiring, user_id: str, key: str | None) -> None:
         self._wiring, self._user_id, self._key = wiring, user_id, key
-        self._parts: list[str] = []
+        self._body = idempotency.BodySum()
         with wiring.database.read() as session:
             self._is_repeated = idempotency.is_known(session, wiring.settings, user_id, _ROUTE, key)
 
     def is_new(self, received: ReceivedFile) -> bool:
         """Whether this file is to be stored; of a repeated request its bytes are gone afterwards."""
-        self._parts += [received.filename, received.sha256, str(received.byte_size)]
+        self._body.add(received.filename, received.sha256, str(received.byte_size))
         if self._is_repeated:
             received.discard()
         return not self._is_repeated
@@ -51,4 +51,4 @@ class KeyedUpload:
         return report
 
     def _slot(self) -> idempotency.Slot | None:
-        return idempotency.slot(self._user_id, _ROUTE, self._key, *self._parts)
+        return None if self._key is None else idempotency.Slot(self._user_id, _ROUTE, self._key, self._body.sha256())

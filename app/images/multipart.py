@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 from urllib.parse import unquote
@@ -21,6 +21,8 @@ from app.decoding.signatures import ZIP_MAGIC
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 MAX_FILENAME_CHARACTERS = 1024
+_PIECE_BYTES = 2048
+"""So much of a body is parsed at once: its complete files are open together, and the smallest part has some 40 bytes."""
 _EXTENDED_NAME = re.compile(r""";\s*filename\*\s*=\s*(?:[\w-]*'[^']*')?([^;\s]*)""", re.IGNORECASE)
 _ZIP_TYPES = (b"application/zip", b"application/x-zip-compressed")
 
@@ -114,11 +116,16 @@ async def received_files(request: Request, bounds: BodyBounds) -> AsyncGenerator
     reader = _PartReader(_boundary(request), bounds)
     try:
         async for chunk in _bounded(request, bounds.max_body_bytes):
-            for received in reader.feed(chunk):
-                yield received
+            for piece in _pieces(chunk):
+                for received in reader.feed(piece):
+                    yield received
         reader.require_end()
     finally:
         reader.abandon()
+
+
+def _pieces(chunk: bytes) -> Iterator[bytes]:
+    return (chunk[start : start + _PIECE_BYTES] for start in range(0, len(chunk), _PIECE_BYTES))
 
 
 async def _whole_body(request: Request, bounds: BodyBounds) -> ReceivedFile:
@@ -206,11 +213,10 @@ class _PartReader:
 
     def feed(self, chunk: bytes) -> list[ReceivedFile]:
         """Take some of the body; returns the files that it completed."""
-        if chunk:
-            try:
-                self._parser.write(chunk)
-            except FormParserError as error:
-                raise _broken(error) from error
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise _broken(error) from error
         complete, self._complete = self._complete, []
         return complete
 

@@ -8,17 +8,16 @@ from uuid import UUID
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
 
 from app.catalog.schemas import BaseName
 from app.conditional import cache_headers, etag_of, not_modified
-from app.deps import CurrentUserId, Wiring, WiringDep
+from app.deps import CurrentUserId, WiringDep
 from app.masks import service
+from app.masks.rendering import render
 from app.masks.schemas import MaskDocument, MaskFormat, RleDocument
+from app.model_choice import ModelChoice
 from app.problems import problem_responses
 from app.redirects import redirect_to_blob
-from app.segmentations.schemas import ModelChoice
-from app.tables import Image, Mask
 
 router = APIRouter(prefix="/v1/users/{user_id}/images", tags=["masks"], responses=problem_responses(401, 404, 422))
 
@@ -60,19 +59,3 @@ async def get_mask(
     response = await anyio.to_thread.run_sync(render, wiring, image, mask, format, limiter=wiring.decoding)
     response.headers.update(cache_headers(etag) | {"X-Model-Version": str(mask.model_version)})
     return response
-
-
-def render(wiring: Wiring, image: Image, mask: Mask, wanted: MaskFormat) -> Response:
-    """The mask as a response in this format."""
-    storage = wiring.storage
-    if wanted is MaskFormat.JSON:
-        return JSONResponse(service.document(image, mask).model_dump(mode="json"))
-    if wanted is MaskFormat.RLE:
-        max_pixels = wiring.settings.max_rle_pixels
-        document = service.rle_document(storage, image, mask, max_pixels=max_pixels)
-        return JSONResponse(document.model_dump(mode="json"))
-    if wanted is MaskFormat.OVERLAY:
-        return Response(service.overlay_png(wiring, image, mask), media_type="image/png")
-    if wanted is MaskFormat.CONFIDENCE:
-        return Response(service.confidence_png(storage, mask), media_type="image/png")
-    return Response(service.labels_png(storage, mask), media_type="image/png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Literal
 
 from PIL import Image as Picture
 from sqlalchemy.orm import Session
@@ -18,16 +17,15 @@ from app.job_documents import job_url
 from app.masks import repository
 from app.masks.rle import encode_classes
 from app.masks.schemas import MaskClass, MaskDocument, MaskFormat, Rle, RleDocument, RleSegment
+from app.model_choice import ModelChoice
 from app.personal_models import repository as model_repository
 from app.personal_models import service as models_service
 from app.segmentations import pending
 from app.storage import Storage, photo_key
 from app.tables import Image, Mask
 
-ModelChoice = Literal["personal", "base"] | int | None
 
-
-def find(database: Database, user_id: str, image_id: str, choice: ModelChoice, *, base: str | None = None) -> tuple[Image, Mask]:
+def find(database: Database, user_id: str, image_id: str, choice: ModelChoice | None, *, base: str | None = None) -> tuple[Image, Mask]:
     """The photo and its mask; without a choice, the mask of the model in use, else the base's.
 
     `base`: of several base models' masks this one's; it goes with the choice `base`. Raises NotFound for the photo or the version,
@@ -46,7 +44,7 @@ def find(database: Database, user_id: str, image_id: str, choice: ModelChoice, *
     return image, mask
 
 
-def _chosen(session: Session, user_id: str, image_id: str, choice: ModelChoice, base: str | None) -> Mask | None:
+def _chosen(session: Session, user_id: str, image_id: str, choice: ModelChoice | None, base: str | None) -> Mask | None:
     if choice == "base":
         return repository.newest(session, user_id, image_id, version=0, base=base)
     if isinstance(choice, int):

@@ -17,7 +17,9 @@ from app.tables import PersonalModel
 def list_versions(database: Database, user_id: str) -> ModelList:
     """All versions, newest first."""
     with database.read() as session:
-        return ModelList(items=[document(session, model) for model in repository.versions(session, user_id)])
+        models = repository.versions(session, user_id)
+        fresh = freshness.of_models(session, user_id, models)
+    return ModelList(items=[_document(model, of_it) for model, of_it in zip(models, fresh, strict=True)])
 
 
 def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> ModelDocument:
@@ -64,7 +66,10 @@ def require(session: Session, user_id: str, version: int, *, to_drop: bool = Fal
 
 def document(session: Session, model: PersonalModel) -> ModelDocument:
     """The version as the API shows it."""
-    fresh = freshness.of_model(session, model.user_id, model)
+    return _document(model, freshness.of_model(session, model.user_id, model))
+
+
+def _document(model: PersonalModel, fresh: freshness.Freshness) -> ModelDocument:
     return ModelDocument(
         version=model.version,
         base=model.base,

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.tables import Image, Job, JobKind, User
+
+
+class AdaptationUse(NamedTuple):
+    """What of an adaptation tells how long it took."""
+
+    request: dict[str, Any]
+    started_at: datetime | None
+    finished_at: datetime | None
+    measured: Any
+    """`seconds` of its report."""
 
 
 def user(session: Session, user_id: str, *, locked: bool = False) -> User | None:
@@ -27,9 +37,9 @@ def stored(session: Session, user_id: str) -> tuple[int, int]:
     return int(count), int(size)
 
 
-def adaptations(session: Session, user_id: str, since: datetime) -> Sequence[Job]:
+def adaptations(session: Session, user_id: str, since: datetime) -> list[AdaptationUse]:
     """The user's adaptations that ended after this time or have not ended, in the order of their end."""
-    statement = select(Job).where(
+    statement = select(Job.request, Job.started_at, Job.finished_at, Job.report["seconds"]).where(
         Job.user_id == user_id, Job.kind == JobKind.ADAPTATION, or_(Job.finished_at.is_(None), Job.finished_at > since)
     )
-    return session.scalars(statement.order_by(Job.finished_at)).all()
+    return [AdaptationUse(*row) for row in session.execute(statement.order_by(Job.finished_at))]

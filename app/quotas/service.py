@@ -13,9 +13,10 @@ from app.clock import utc_now
 from app.db import Database
 from app.errors import QuotaExceeded, TooManyRequests, user_not_found
 from app.quotas import repository
+from app.quotas.repository import AdaptationUse
 from app.quotas.schemas import OwnQuotas, Quota, QuotaDocument
 from app.settings import Settings
-from app.tables import Job, User
+from app.tables import User
 
 WINDOW = timedelta(hours=24)
 
@@ -71,7 +72,7 @@ def require_adaptation_seconds(session: Session, settings: Settings, user_id: st
     raise TooManyRequests("quota_exceeded", detail, retry_after_seconds=math.ceil(wait.total_seconds()))
 
 
-def _fits_again_at(settings: Settings, jobs: Sequence[Job], excess: float, now: datetime) -> datetime:
+def _fits_again_at(settings: Settings, jobs: Sequence[AdaptationUse], excess: float, now: datetime) -> datetime:
     for job in jobs:
         if job.finished_at is not None:
             excess -= _seconds(settings, job)
@@ -80,15 +81,14 @@ def _fits_again_at(settings: Settings, jobs: Sequence[Job], excess: float, now: 
     return now + WINDOW
 
 
-def _seconds(settings: Settings, job: Job) -> float:
+def _seconds(settings: Settings, job: AdaptationUse) -> float:
     budget = float(job.request.get("budget_seconds") or settings.adaptation_budget_seconds)
     if job.finished_at is None:
         return budget
     if job.started_at is None:
         return 0.0
-    measured = (job.report or {}).get("seconds")
-    if isinstance(measured, int | float):
-        return float(measured)
+    if isinstance(job.measured, int | float):
+        return float(job.measured)
     # Between start and end it may have waited for a worker for hours, or slept with the machine.
     return min(budget, max(0.0, (job.finished_at - job.started_at).total_seconds()))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from functools import partial
-from typing import Literal
 
 import anyio.to_thread
 from fastapi import Request, Response
@@ -28,14 +27,14 @@ from app.images import service as images
 from app.images.multipart import BodyBounds, FileWriter, ReceivedFile, received_files
 from app.job_documents import wait_for_end
 from app.masks import service as masks
-from app.masks.routes import render
+from app.masks.rendering import render
 from app.masks.schemas import MaskFormat
+from app.model_choice import ModelChoice
 from app.personal_models import service as models_service
 from app.segmentations import service
 from app.segmentations.schemas import NewSegmentation, SegmentationDocument
 from app.tables import ItemStatus, JobStatus, Mask
 
-ModelChoice = Literal["personal", "base"] | int
 _ERROR_OF_REJECTION: dict[str, type[AppError]] = {
     "file_too_large": PayloadTooLarge,
     "unsupported_format": UnsupportedMediaType,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sqlalchemy.orm import Session
 
 from app import base_choice
 from app.adaptations import repository as adaptation_repository
+from app.model_choice import ModelChoice
 from app.personal_models import repository as model_repository
 from app.segmentations import repository
 from app.tables import Job, PersonalModel
@@ -22,7 +22,7 @@ class _Maker:
     base: str
 
 
-def job_of(session: Session, user_id: str, image_id: str, choice: Literal["personal", "base"] | int | None, base: str | None) -> Job | None:
+def job_of(session: Session, user_id: str, image_id: str, choice: ModelChoice | None, base: str | None) -> Job | None:
     """The newest unfinished segmentation that makes the photo's mask by this model, chosen as `GET …/mask` chooses."""
     found = repository.pending_jobs_of(session, user_id, image_id)
     if not found:
@@ -49,7 +49,7 @@ def _maker(job: Job, active: PersonalModel | None, *, adapts_first: bool) -> _Ma
     return _Maker(0, job.base) if taken is None else _Maker(taken.version, taken.base)
 
 
-def _is_chosen(maker: _Maker, choice: Literal["personal", "base"] | int | None, base: str | None, active: PersonalModel | None) -> bool:
+def _is_chosen(maker: _Maker, choice: ModelChoice | None, base: str | None, active: PersonalModel | None) -> bool:
     if choice == "base":
         return maker.version == 0 and base in (None, maker.base)
     if isinstance(choice, int):

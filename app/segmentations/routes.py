@@ -13,10 +13,11 @@ from fastapi.responses import StreamingResponse
 from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, WiringDep
 from app.job_documents import event_stream, job_headers, wait_for_end
 from app.masks.schemas import MaskFormat
+from app.model_choice import ModelChoice
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.segmentations import one_photo, service
-from app.segmentations.schemas import ModelChoice, NewSegmentation, SegmentationDocument, SegmentationPage
+from app.segmentations.schemas import NewSegmentation, SegmentationDocument, SegmentationPage
 
 router = APIRouter(prefix="/v1/users/{user_id}", tags=["segmentations"], responses=problem_responses(401, 404, 422))
 
@@ -90,8 +91,8 @@ async def follow_segmentation(
     """Server-sent events: the job as the list shows it (`SegmentationSummary`: its photos counted, not listed) whenever
     it changes, at most four a second. Which photo stands where is read from the job itself.
     """
-    read = partial(service.summary, wiring.database, user_id, str(job_id))
-    return await event_stream(request, wiring.settings, read, last_event_id)
+    read = partial(service.summary, wiring.database, user_id, str(job_id), wiring.lines)
+    return await event_stream(request, wiring, user_id, read, last_event_id)
 
 
 @router.post("/segmentations/{job_id}/cancel", status_code=202, summary="Cancel a segmentation")

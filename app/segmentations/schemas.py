@@ -9,10 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.catalog.schemas import BaseName
 from app.job_documents import JobDocument
+from app.model_choice import ModelChoice
 from app.tables import ItemStatus
-
-Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
-ModelChoice = Literal["personal", "base"] | Version
 
 
 class NewSegmentation(BaseModel):

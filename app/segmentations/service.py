@@ -147,12 +147,13 @@ def read(database: Database, user_id: str, job_id: str) -> SegmentationDocument:
         return SegmentationDocument.model_validate({**_fields(session, job, counts), "items": items})
 
 
-def summary(database: Database, user_id: str, job_id: str) -> SegmentationSummary:
-    """The segmentation as it stands, its photos counted instead of listed; raises NotFound."""
+def summary(database: Database, user_id: str, job_id: str, lines: turns.RecentLines) -> SegmentationSummary:
+    """The segmentation as it stands, its photos counted instead of listed, `lines` as of `turns.Places`; raises NotFound."""
     with database.read() as session:
         job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
         counts = repository.item_counts(session, user_id, [job_id])[job_id]
-        return SegmentationSummary.model_validate(_fields(session, job, counts))
+        places = turns.Places(session, user_id, JobKind.SEGMENTATION, lines)
+        return SegmentationSummary.model_validate(_fields(session, job, counts, places))
 
 
 def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> SegmentationPage:

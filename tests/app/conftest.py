@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import event
 
 from app import auth
 from app.db import Database
@@ -40,6 +42,21 @@ def api_database(api: FastAPI) -> Database:
     opened = api.state.wiring.database
     assert isinstance(opened, Database)
     return opened
+
+
+@contextmanager
+def statements_on(database: Database) -> Iterator[list[str]]:
+    """What is sent to the database within the block."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from app.jobs import Due
 from app.settings import Settings
 from app.tables import Image, Job
 from tests.app import hand_worker
-from tests.app.conftest import Caller
+from tests.app.conftest import Caller, statements_on
 from tests.app.photos import jpeg
 
 BOTH_DATABASES = True
@@ -202,6 +202,26 @@ def test_a_model_tells_how_stale_it_is(alice: Caller, api: FastAPI) -> None:
     assert told() == (True, 1, 0.2, 0)
     alice("DELETE", f"images/{ids[0]}")
     assert told() == (True, 1, 0.25, 1)
+
+
+def test_any_number_of_versions_is_listed_with_the_same_few_statements(alice: Caller, api: FastAPI) -> None:
+    def listed() -> tuple[int, list[int]]:
+        with statements_on(api.state.wiring.database) as sent:
+            models = alice("GET", "models").json()["items"]
+        assert not any("jobs.report" in statement for statement in sent)
+        return len(sent), [model["newer_photos"] for model in models]
+
+    without, newer = listed()
+    assert newer == []
+    statements = set()
+    for version in range(4):
+        more_photos(alice, range(900 + 4 * version, 904 + 4 * version))
+        hand_worker.adapt(api, alice("POST", "adaptations").json()["id"])
+        count, newer = listed()
+        statements.add(count)
+    assert newer == [0, 4, 8, 12]
+    (with_versions,) = statements
+    assert with_versions <= without + 3
 
 
 def test_a_photo_that_comes_or_goes_during_the_run_marks_the_model_stale(alice: Caller, api: FastAPI) -> None:

@@ -223,6 +223,20 @@ def test_names_of_any_script_stay_readable() -> None:
     assert long == "é" * 100
 
 
+def test_no_name_is_a_device_of_windows() -> None:
+    names = ["NUL.jpg", "con.png", "Aux .tar.jpg", "COM1.jpg", "lpt9.jpg", "COM0.jpg", "nullam.jpg", "NUL" + " " * 300 + "x.jpg"]
+    assert unique_stems(names) == ["_NUL", "_con", "_Aux .tar", "_COM1", "_lpt9", "COM0", "nullam", "_NUL-2"]
+    (long,) = unique_stems(["nul." + "x" * 300 + ".jpg"])
+    assert long == "_nul." + "x" * 195
+
+
+def test_a_photo_keeps_its_suffix_where_it_is_a_short_one(api: FastAPI, alice: Caller) -> None:
+    alice.upload([("a." + "b" * 1000, jpeg(seed=1)), ("c.jpeg", jpeg(seed=2))])
+    hand_worker.segment(api, start(alice))
+    document = json.loads(export(alice, format="coco").read("annotations.json"))
+    assert [image["file_name"] for image in document["images"]] == ["a", "c.jpeg"]
+
+
 def test_a_number_after_a_name_is_the_first_that_is_free() -> None:
     names = ["a.jpg", "a-3.jpg", "A.jpg", "a.jpg", "a-2.jpg", "a.jpg", "a-2.jpg"]
     assert unique_stems(names) == ["a", "a-3", "A-2", "a-4", "a-2-2", "a-5", "a-2-3"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import threading
+import tracemalloc
 from datetime import timedelta
 
 import httpx
@@ -12,6 +14,8 @@ from sqlalchemy import select, update
 
 from app import idempotency
 from app.clock import utc_now
+from app.images.keyed import KeyedUpload
+from app.images.multipart import ReceivedFile
 from app.settings import Settings
 from app.tables import IdempotencyKey, Image, Job, Token, User
 from tests.app import hand_worker
@@ -138,6 +142,18 @@ def test_another_upload_with_the_same_key_stores_nothing(alice: Caller, api: Fas
     body = {"bytes": [one, three], "name": [one, renamed], "order": [two, one], "fewer": [one]}[change]
     assert is_conflict(alice("POST", "images", files=body, headers=KEY))
     assert count(api, Image) == 2
+
+
+def test_an_upload_with_a_key_holds_no_names(alice: Caller, api: FastAPI) -> None:
+    upload = KeyedUpload(api.state.wiring, alice.user_id, "once")
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            assert upload.is_new(ReceivedFile(f"{number}" + "x" * 1000, io.BytesIO(), 0, "0" * 64, is_too_large=False))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 500_000
 
 
 def test_a_refused_request_is_not_remembered(alice: Caller) -> None:

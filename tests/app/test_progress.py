@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 from app import jobs
 from app.settings import Settings
 from tests.app import hand_worker
-from tests.app.conftest import Caller
+from tests.app.conftest import Caller, statements_on
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_queued_job_tells_its_follower_that_it_moves_up(alice: Caller, api: Fa
     def work() -> None:
         time.sleep(2.0)
         succeed(api, hand_worker.claim(api, first))
-        time.sleep(2.0)
+        time.sleep(3.5)
         succeed(api, hand_worker.claim(api, second))
 
     worker = threading.Thread(target=work)
@@ -68,6 +69,26 @@ def test_a_queued_job_tells_its_follower_that_it_moves_up(alice: Caller, api: Fa
     worker.join()
     waiting = [event["queue_position"] for event in events if event["status"] == "queued"]
     assert waiting in ([2, 1], [1]) and events[-1]["status"] == "succeeded"
+
+
+def test_followers_of_queued_jobs_share_what_they_ask_the_queue(alice: Caller, bob: Caller, api: FastAPI) -> None:
+    for caller in (alice, bob):
+        caller.upload_photos(1)
+    followed = [(caller, segmentation(caller)) for caller in (alice, alice, bob, bob)]
+
+    def follow(caller: Caller, job_id: str) -> list[dict[str, Any]]:
+        return events_of(caller("GET", f"segmentations/{job_id}/events"))
+
+    with ThreadPoolExecutor(4) as pool, statements_on(api.state.wiring.database) as sent:
+        streams = [pool.submit(follow, caller, job_id) for caller, job_id in followed]
+        time.sleep(3.0)
+        reads_of_the_line = sum("GROUP BY jobs.user_id" in statement for statement in sent)
+        for caller, job_id in followed:
+            caller("POST", f"segmentations/{job_id}/cancel")
+        statuses = [[event["status"] for event in stream.result()][-1] for stream in streams]
+    assert statuses == ["cancelled"] * 4
+    # At their start, and once more after two seconds; a look each quarter of a second would be 48.
+    assert 1 <= reads_of_the_line <= 4
 
 
 def test_a_silent_stream_says_that_it_lives(alice: Caller, api: FastAPI) -> None:

@@ -15,7 +15,7 @@ from app.clock import utc_now
 from app.images.multipart import FileWriter
 from app.images.service import store
 from app.tables import Job, JobKind, JobStatus
-from tests.app.conftest import Caller
+from tests.app.conftest import Caller, statements_on
 from tests.app.photos import jpeg
 
 BOTH_DATABASES = True
@@ -119,6 +119,13 @@ def test_hours_of_waiting_are_no_adaptation(
     ended_adaptation(api, alice.user_id, hours_ago=1, seconds=12 * 3600, budget=budget, report=report)
     assert api.state.wiring.settings.adaptation_budget_seconds == 240
     assert math.isclose(alice("GET", "quotas").json()["adaptation_seconds"]["used"], counted, abs_tol=1)
+
+
+def test_reports_are_not_read_to_count_seconds(api: FastAPI, alice: Caller) -> None:
+    ended_adaptation(api, alice.user_id, hours_ago=1, seconds=50, report={"seconds": 20.0, "photos": 3.0})
+    with statements_on(api.state.wiring.database) as sent:
+        assert alice("GET", "quotas").json()["adaptation_seconds"]["used"] == 20
+    assert not any("jobs.timeline" in statement for statement in sent)
 
 
 def test_an_adaptation_under_way_counts_with_its_budget(api: FastAPI, alice: Caller) -> None:

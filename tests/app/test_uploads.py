@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import anyio
 import pillow_heif
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from PIL import Image
 
+from app.images.multipart import BodyBounds, received_files
 from tests.app.conftest import Caller
 from tests.app.photos import encoded, jpeg, jpeg_with_exif, picture, png_claiming
 
@@ -199,6 +201,12 @@ def test_a_photo_that_is_deleted_while_it_gets_its_file_back_leaves_none(alice: 
             400,
             "bad_multipart",
         ),
+        (
+            {"content-type": "multipart/form-data; boundary=b"},
+            b'--b\r\nContent-Disposition: form-data; name="files"; filename="' + b"y" * 2**20 + b'"\r\n\r\n\r\n--b--\r\n',
+            400,
+            "bad_multipart",
+        ),
     ],
 )
 def test_a_bad_body_has_its_code(alice: Caller, headers: dict[str, str], body: bytes, status: int, code: str) -> None:
@@ -227,3 +235,30 @@ def test_hostile_file_names_are_only_text(alice: Caller) -> None:
     names = [alice("GET", f"images/{image_id}").json()["filename"] for image_id in ids]
     assert names == ["../../etc/passwd", "x" * 1024, "été 🌻.jpg"]
     assert all(alice("GET", f"images/{image_id}/content").status_code == 200 for image_id in ids)
+
+
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="where open files are not listed they cannot be counted")
+def test_tiny_files_that_come_in_one_chunk_are_not_all_open_at_once() -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%d"\r\n\r\n\r\n'
+    body = b"".join(part % number for number in range(1500)) + b"--b--\r\n"
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"multipart/form-data; boundary=b")]}
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body}
+
+    async def take_all() -> tuple[list[str], int]:
+        names, most = [], 0
+        async for received in received_files(Request(scope, receive), BodyBounds(1000)):
+            most = max(most, open_files())
+            names.append(received.filename)
+            received.discard()
+        return names, most
+
+    before = open_files()
+    names, most = anyio.run(take_all)
+    assert names == [str(number) for number in range(1500)]
+    assert most - before <= 64
