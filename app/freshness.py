@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import JSON, Row, Select, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from app.settings import Settings
@@ -80,7 +80,9 @@ def needs_adaptation(session: Session, settings: Settings, user_id: str) -> bool
 
 
 def _gallery_read_at(adaptation: Row[Any]) -> datetime | None:
-    """When the adaptation's last attempt read which photos there are; None before it has begun."""
+    """When the newest of its photos came, by the API's clock; in an older release, when they were read; None before that."""
+    if adaptation.photos_until is not None:
+        return datetime.fromisoformat(adaptation.photos_until)
     readings = [span["started_at"] for span in adaptation.timeline or () if span["stage"] == _READING_STAGE]
     return datetime.fromisoformat(readings[-1]) if readings else adaptation.started_at
 
@@ -98,7 +100,8 @@ def _all_seen_at(session: Session, user_id: str, models: Sequence[PersonalModel]
 
 def _adaptations(user_id: str) -> Select[Any]:
     # Whole, a job would come with its report.
-    return select(Job.id, Job.timeline, Job.started_at).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
+    until = type_coerce(Job.report, JSON)["photos_until"].as_string().label("photos_until")
+    return select(Job.id, Job.timeline, Job.started_at, until).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
 
 
 def _arrivals(session: Session, user_id: str, after: datetime) -> Sequence[datetime]:

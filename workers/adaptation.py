@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -20,7 +20,7 @@ from workers.bases import base_for
 from workers.checkpoints import JobCheckpoints
 from workers.erasure import writing_for
 from workers.failures import GalleryVanished
-from workers.gallery import Gallery, Photo, photos_named, photos_of
+from workers.gallery import Gallery, Photo, Vanished, photos_named, photos_of
 from workers.lease import HeldJob
 from workers.workshop import Workshop
 
@@ -50,7 +50,6 @@ class StoredModel:
 def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
     """Do the job and close its row. Raises Cancelled, LeaseLost, and whatever goes wrong."""
     checkpoints = JobCheckpoints(workshop, held)
-    # `app.freshness` takes the last `loading` for the time at which the gallery was read; what goes on has the gallery it began with.
     held.report("loading" if checkpoints.photo_ids is None else "resuming", 0, 1, 0.0)
     plan = _plan(workshop, held)
     base = base_for(workshop, held, plan.base)
@@ -64,6 +63,7 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
         should_stop=held.should_stop,
         checkpoints=checkpoints,
     )
+    result.report.update(_photos_until(workshop, plan.user_id, photos))
     if "checkpoint" in result.report:
         log.info("adaptation.resumed", **result.report["checkpoint"])
     if held.should_stop():
@@ -87,6 +87,14 @@ def _plan(workshop: Workshop, held: HeldJob) -> AdaptationPlan:
         if not photos:
             raise GalleryVanished
         return AdaptationPlan(job.user_id, job.base, config, photos)
+
+
+def _photos_until(workshop: Workshop, user_id: str, photos: Sequence[Photo | Vanished]) -> dict[str, str]:
+    """For `app.freshness`, which compares it with other photos: a time of the API's clock, of which this worker's may be seconds apart."""
+    seen = select(func.max(Image.created_at)).where(Image.user_id == user_id, Image.id <= max(photo.image_id for photo in photos))
+    with workshop.database.read() as session:
+        newest = session.execute(seen).scalar_one()
+    return {} if newest is None else {"photos_until": newest.isoformat()}
 
 
 def _reporter(held: HeldJob) -> Callable[[Progress], None]:

@@ -6,6 +6,7 @@ models describe what this version writes; they check nothing and drop nothing.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
@@ -108,6 +109,7 @@ class AdaptationReport(_Described):
 
     base: str | None = None
     photos: int | None = Field(None, description="In the gallery.")
+    photos_until: datetime | None = Field(None, description="When the newest of these came: later photos were not seen.")
     verdict: GuardVerdict | None = None
     stages: list[StageSeconds] | None = None
     seconds: float | None = None

@@ -158,7 +158,10 @@ def test_an_accepted_adaptation_makes_and_activates_a_version(
     assert len(workshop.storage.get_bytes(model.blob_key)) == model.byte_size
     with workshop.database.read() as session:
         groups = session.scalars(select(Image.group_index).where(Image.user_id == user_id)).all()
+        newest = max(session.scalars(select(Image.created_at).where(Image.user_id == user_id)).all())
     assert None not in groups
+    assert job.report is not None
+    assert job.report["photos_until"] == newest.isoformat()
     described = AdaptationReport.model_validate(job.report)
     assert described.classes and described.photos_compared
     assert {photo.id for photo in described.photos_compared} == set(images)
