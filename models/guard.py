@@ -43,7 +43,12 @@ class GuardLimits:
 
 
 def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:
-    """The verdict on a personal model from its comparison with the base. Where photos are not told apart, no drop is put down to chance."""
+    """The verdict on a personal model from its comparison with the base. Where photos are not told apart, no drop is put down to chance.
+
+    Raises ValueError where nothing was compared: that would look like a model that changes nothing.
+    """
+    if not comparison.total.pixels:
+        raise ValueError("no photo was compared, so there is nothing to judge")
     figures = comparison.figures()
     if "class_consistency_after" in figures and (error := class_consistency_error(comparison)) is not None:
         figures["class_consistency_drop_error"] = error

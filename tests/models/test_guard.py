@@ -174,3 +174,8 @@ def test_a_small_class_that_became_unsteady_is_refused() -> None:
     # Mirrored: 1 and 1. Rescaled: 97/98 and 2/3.
     assert result.figures["class_consistency_after"] == pytest.approx((1 + (97 / 98 + 2 / 3) / 2) / 2)
     assert verdict(before, before).accepted
+
+
+def test_where_nothing_was_compared_nothing_is_accepted() -> None:
+    with pytest.raises(ValueError, match="nothing to judge"):
+        judge(Comparison(3), GuardLimits(), ("background", "cat", "dog"))

@@ -10,6 +10,7 @@ from PIL import Image
 
 import models
 from models import clock
+from models.check import ENOUGH
 from models.clock import STAGES
 from models.datasets import LabelledFolder
 from models.gallery import snap
@@ -158,6 +159,12 @@ def test_at_the_bound_the_best_so_far_is_judged(tiny: models.Base, album: Album,
     assert result.report["training"]["steps"] == 2 < result.report["training"]["planned_steps"]
     assert result.verdict.accepted
     assert result.verdict.sentence.endswith(f"after 2 of {result.report['training']['planned_steps']} steps: more time may make it better.")
+
+
+def test_the_guard_looks_at_photos_whatever_the_budget_says(tiny: models.Base, album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = hurried(tiny, album, monkeypatch, "training", -1, 1.5)
+    assert result.learned is not None
+    assert result.learned.total.photos == min(ENOUGH, len(album.ids))
 
 
 def test_without_a_step_of_training_the_base_is_kept(tiny: models.Base, album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
