@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
 from alembic import command
@@ -21,7 +21,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import make_url
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -33,6 +33,7 @@ DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 """What a database answers with that is restarted or locked, or that ended a transaction which stood still; it passes."""
 
 _WRITES = "personalseg_writes"
+Made = TypeVar("Made")
 _BUSY_TIMEOUT_MILLISECONDS = 15_000
 _STALLED_WRITE_MILLISECONDS = 10_000
 _CHECKPOINT_TIMEOUT_MILLISECONDS = 500
@@ -203,3 +204,11 @@ def knows(revision: str | None) -> bool:
 def _refuse_unknown(revision: str | None) -> None:
     if revision is not None and not knows(revision):
         raise SchemaTooNew(revision)
+
+
+def once(attempt: Callable[[], Made]) -> Made:
+    """Do it; and again where another transaction was faster with a row that may be there once: then that row is there to be found."""
+    try:
+        return attempt()
+    except IntegrityError:
+        return attempt()

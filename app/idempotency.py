@@ -8,22 +8,18 @@ one user, or to the service token that used it, and to one route; refused reques
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import delete, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.clock import utc_now
 from app.errors import IdempotencyConflict
 from app.settings import Settings
 from app.tables import IdempotencyKey
-
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -111,14 +107,6 @@ def remember(session: Session, settings: Settings, slot: Slot | None, response: 
         )
     )
     session.flush()
-
-
-def once(attempt: Callable[[], Made]) -> Made:
-    """Do it; and again where another request was faster with the key, whose row is there to be found then."""
-    try:
-        return attempt()
-    except IntegrityError:
-        return attempt()
 
 
 def sweep(session: Session, settings: Settings) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import idempotency, jobs, turns
-from app.db import Database
+from app.db import Database, once
 from app.deps import Wiring
 from app.errors import NotFound
 from app.settings import Settings
@@ -218,4 +218,4 @@ def cancel_job(wiring: Wiring, user_id: str, kind: JobKind, job_id: str, key: st
                 jobs.request_cancel(session, job)
                 idempotency.remember(session, wiring.settings, slot, {"job_id": job_id}, user_id=user_id)
 
-    idempotency.once(attempt)
+    once(attempt)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import jobs
+from app.db import once
 from app.storage import model_key
 from app.tables import Image, Job, JobKind, PersonalModel
 from models import Personalization, PersonalizeConfig, learned_side, personalize, save_personal
@@ -38,7 +38,7 @@ class AdaptationPlan:
 
 
 @dataclass(frozen=True)
-class StoredModel:
+class StoredFile:
     """A model file in the blob store that no row speaks of yet."""
 
     version: int
@@ -109,7 +109,7 @@ def _reporter(held: HeldJob) -> Callable[[Progress], None]:
     return report
 
 
-def _store_model(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, data: bytes) -> StoredModel:
+def _store_model(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, data: bytes) -> StoredFile:
     # The version is pinned under the lease before the blob is written, so that no two jobs can take the same one.
     def pin(session: Session) -> int:
         version = _version_for(session, held.job_id, plan.user_id)
@@ -120,7 +120,7 @@ def _store_model(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, data: 
     sha256 = hashlib.sha256(data).hexdigest()
     key = model_key(plan.user_id, version, sha256)
     workshop.storage.put_bytes(key, data)
-    return StoredModel(version, key, sha256, len(data))
+    return StoredFile(version, key, sha256, len(data))
 
 
 def _version_for(session: Session, job_id: str, user_id: str) -> int:
@@ -133,7 +133,7 @@ def _version_for(session: Session, job_id: str, user_id: str) -> int:
     return 1 + max(session.execute(made).scalar() or 0, session.execute(used).scalar() or 0)
 
 
-def _save_success(held: HeldJob, plan: AdaptationPlan, result: Personalization, stored: StoredModel) -> None:
+def _save_success(held: HeldJob, plan: AdaptationPlan, result: Personalization, stored: StoredFile) -> None:
     def save(session: Session) -> None:
         # First the lease: the row of a job that somebody else has closed must not bring a second model.
         jobs.succeed(session, held.lease, report=result.report, model_version=stored.version)
@@ -153,10 +153,7 @@ def _save_success(held: HeldJob, plan: AdaptationPlan, result: Personalization, 
         )
         _save_groups(session, plan.user_id, result.groups)
 
-    try:
-        held.write(save)
-    except IntegrityError:  # another version was put in use meanwhile; by now that has happened
-        held.write(save)
+    once(lambda: held.write(save))  # another version may be put in use at the same moment
     log.info("adaptation.accepted", version=stored.version, byte_size=stored.byte_size)
 
 

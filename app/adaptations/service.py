@@ -8,7 +8,7 @@ from app import base_choice, idempotency, jobs, queue, turns
 from app.adaptations import repository
 from app.adaptations.schemas import AdaptationDocument, AdaptationPage, NewAdaptation
 from app.catalog import service as catalog
-from app.db import Database
+from app.db import Database, once
 from app.deps import Wiring
 from app.errors import GalleryEmpty, GalleryTooSmall, Unprocessable
 from app.images import repository as image_repository
@@ -23,7 +23,7 @@ _ROUTE = "adaptations"
 
 def start(wiring: Wiring, user_id: str, wish: NewAdaptation, key: str | None) -> AdaptationDocument:
     """Queue an adaptation, or return the one that is under way; raises GalleryEmpty, GalleryTooSmall."""
-    document = idempotency.once(lambda: _start(wiring, user_id, wish, idempotency.slot(user_id, _ROUTE, key, wish)))
+    document = once(lambda: _start(wiring, user_id, wish, idempotency.slot(user_id, _ROUTE, key, wish)))
     if not document.has_ended:
         queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, document.id)
     return document

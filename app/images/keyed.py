@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app import idempotency
+from app.db import once
 from app.deps import Wiring
 from app.images.multipart import ReceivedFile
 from app.images.schemas import UploadReport
@@ -39,7 +40,7 @@ class KeyedUpload:
 
     def remembered(self, report: UploadReport) -> UploadReport:
         """Keep the answer for the next request with this key; raises IdempotencyConflict when another was faster."""
-        return report if self._key is None else idempotency.once(lambda: self._remember(report))
+        return report if self._key is None else once(lambda: self._remember(report))
 
     def _remember(self, report: UploadReport) -> UploadReport:
         with self._wiring.database.write() as session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from app import freshness, idempotency
-from app.db import Database
+from app.db import Database, once
 from app.deps import Wiring
 from app.errors import NotFound
 from app.personal_models import repository
@@ -34,7 +34,7 @@ def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> Mod
                 idempotency.remember(session, wiring.settings, slot, {"version": version}, user_id=user_id)
             return document(session, model)
 
-    return idempotency.once(attempt)
+    return once(attempt)
 
 
 def _activate(session: Session, user_id: str, model: PersonalModel) -> None:

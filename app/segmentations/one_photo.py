@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from app import idempotency
 from app.catalog import service as catalog
+from app.db import once
 from app.decoding.errors import PhotoRejected
 from app.deps import Wiring
 from app.errors import (
@@ -122,7 +123,7 @@ def _remember(wiring: Wiring, slot: idempotency.Slot | None, user_id: str, mask:
                 idempotency.remember(session, wiring.settings, slot, answer, user_id=user_id)
 
     if slot is not None:
-        idempotency.once(attempt)
+        once(attempt)
 
 
 async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice, key: str | None) -> tuple[ModelChoice, str | None]:

@@ -14,7 +14,7 @@ from app.adaptations import repository as adaptation_repository
 from app.adaptations import service as adaptations
 from app.adaptations.schemas import NewAdaptation
 from app.catalog import service as catalog
-from app.db import Database
+from app.db import Database, once
 from app.deps import Wiring
 from app.errors import GalleryEmpty, TooManyRequests, Unprocessable
 from app.images import repository as image_repository
@@ -51,7 +51,7 @@ def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None, 
     """
     slot = idempotency.slot(user_id, route, key, wish)
     # Another request can be faster with the key, or with the adaptation.
-    queued = idempotency.once(lambda: _start(wiring, user_id, wish, slot))
+    queued = once(lambda: _start(wiring, user_id, wish, slot))
     if queued.adaptation_id is not None:
         queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, queued.adaptation_id)
     elif queued.is_new:

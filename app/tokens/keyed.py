@@ -11,6 +11,7 @@ from collections.abc import Callable
 from sqlalchemy.orm import Session
 
 from app import auth, idempotency
+from app.db import once
 from app.deps import TokenMaker, Wiring
 from app.tables import Token
 
@@ -35,4 +36,4 @@ def made_once(wiring: Wiring, maker: TokenMaker, slot: idempotency.Slot | None, 
             idempotency.remember(session, wiring.settings, slot, {"token_id": token.id, "salt": salt}, user_id=token.user_id)
             return token, text
 
-    return idempotency.once(attempt)
+    return once(attempt)

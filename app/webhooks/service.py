@@ -6,10 +6,9 @@ import base64
 import secrets
 
 import httpx
-from sqlalchemy.exc import IntegrityError
 
 from app.clock import utc_now
-from app.db import Database
+from app.db import Database, once
 from app.deps import Wiring
 from app.errors import NotFound, Unprocessable
 from app.pagination import decode_cursor, encode_cursor
@@ -26,11 +25,7 @@ _SECRET_BYTES = 32
 def put(wiring: Wiring, user_id: str | None, wish: NewWebhook) -> tuple[WebhookDocument, bool]:
     """Set the user's webhook, or (None) the service's; the document, and whether it is new. Raises Unprocessable."""
     url = checked_url(wiring.settings, wish.url)
-    try:
-        return _put(wiring.database, user_id, url, rotate=wish.rotate_secret)
-    except IntegrityError:
-        # Another request made it at the same moment.
-        return _put(wiring.database, user_id, url, rotate=wish.rotate_secret)
+    return once(lambda: _put(wiring.database, user_id, url, rotate=wish.rotate_secret))
 
 
 def _put(database: Database, user_id: str | None, url: str, *, rotate: bool) -> tuple[WebhookDocument, bool]:

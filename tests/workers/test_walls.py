@@ -13,7 +13,7 @@ from app.tables import Image, JobStatus, PersonalModel, User
 from app.tenancy import ForeignAccess, acting_for
 from models import Personalization, PersonalizeConfig, Verdict
 from tests.workers.conftest import BASE, add_adaptation, add_photo, job_of
-from workers.adaptation import AdaptationPlan, StoredModel, _save_success
+from workers.adaptation import AdaptationPlan, StoredFile, _save_success
 from workers.lease import hold
 from workers.workshop import Workshop
 
@@ -47,7 +47,7 @@ def test_an_older_version_put_in_use_meanwhile_costs_no_training(workshop: Works
     plan = AdaptationPlan(user_id, BASE, PersonalizeConfig(), [])
     with hold(workshop.database, workshop.settings, job_id, "here", threading.Event()) as held:
         assert held is not None
-        closing = threading.Thread(target=_save_success, args=(held, plan, result, StoredModel(3, "k3", "s", 1)))
+        closing = threading.Thread(target=_save_success, args=(held, plan, result, StoredFile(3, "k3", "s", 1)))
         with workshop.database.write() as session:
             versions._activate(session, user_id, versions.require(session, user_id, 1))
             closing.start()
