@@ -212,7 +212,8 @@ def vanished(cats: int) -> Comparison:
 
 
 def vanished_from_one(of_photos: int) -> Comparison:
-    return photos_of((mixed(20, pixels=100), mixed(0, pixels=100)), *[(mixed(0, pixels=100), mixed(0, pixels=100))] * (of_photos - 1))
+    cat, none = [0] * 40 + [2] * 40 + [1] * 20, [0] * 60 + [2] * 40
+    return photos_of((cat, none), *[(none, none)] * (of_photos - 1))
 
 
 def shrunk(kept: int) -> Comparison:
