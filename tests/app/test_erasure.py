@@ -178,6 +178,17 @@ def test_a_running_job_is_stopped_first(
     assert erasures.finish_all(places, taken_over_after_seconds=-1) == 0
 
 
+def test_while_the_erasure_goes_on_the_user_is_not_listed_and_their_name_is_free(
+    alice: Caller, bob: Caller, service: Caller, places: Places
+) -> None:
+    assert {user["id"] for user in service("GET", "/v1/users").json()["items"]} == {alice.user_id, bob.user_id}
+    erasures.begin(places.database, alice.user_id)
+    with places.database.read() as session:
+        assert session.get(User, alice.user_id) is not None
+    assert [user["id"] for user in service("GET", "/v1/users").json()["items"]] == [bob.user_id]
+    assert service("POST", "/v1/users", json={"external_id": "external-of-hers"}).status_code == 201
+
+
 def test_a_worker_that_died_holds_nothing_up(alice: Caller, service: Caller, api: FastAPI, places: Places) -> None:
     alice.upload_photos(2)
     hand_worker.claim(api, alice("POST", "adaptations").json()["id"], lease_seconds=-1)

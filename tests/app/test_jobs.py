@@ -92,6 +92,24 @@ def test_of_many_racing_claims_one_wins(database: Database) -> None:
         assert job_of(database, job_id).attempt == 1
 
 
+@pytest.mark.parametrize("future", ["last_attempt", "cancel_requested"])
+def test_a_sweeper_leaves_a_job_to_the_worker_whose_lease_holds(database: Database, job_id: str, future: str) -> None:
+    lease = must_claim(database, job_id)
+    with database.write() as session:
+        job = session.get_one(Job, job_id)
+        if future == "last_attempt":
+            job.attempt = jobs.MAX_ATTEMPTS
+        else:
+            jobs.request_cancel(session, job)
+    with database.write() as session:
+        assert jobs.due(session, utc_now()) == []
+    job = job_of(database, job_id)
+    assert (job.status, job.error_code, job.finished_at, job.lease_owner) == (JobStatus.RUNNING, None, None, "one")
+    with database.write() as session:
+        assert jobs.heartbeat(session, lease).alive
+        jobs.succeed(session, lease)
+
+
 def test_an_expired_lease_is_taken_over_and_the_late_writer_is_refused(database: Database, job_id: str) -> None:
     late = must_claim(database, job_id, "one")
     expire(database, job_id)

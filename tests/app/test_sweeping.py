@@ -241,6 +241,27 @@ def test_what_a_crash_left_set_aside_is_settled(api: FastAPI, storage: Storage, 
     assert storage.keys(aside_prefix(alice.user_id)) == []
 
 
+@pytest.mark.parametrize("loses_all", [True, False])
+def test_a_restore_that_begins_while_what_was_set_aside_is_settled_costs_none(
+    api: FastAPI, storage: Storage, alice: Caller, bob: Caller, monkeypatch: pytest.MonkeyPatch, loses_all: bool
+) -> None:
+    alice.upload([("a.jpg", jpeg())])
+    key = key_of(alice, jpeg())
+    storage.move(key, f"{aside_prefix(alice.user_id)}/{key.split('/', 2)[2].replace('/', '!')}!0a0b0c0d")
+    make_old(storage)
+    keys = storage.keys
+
+    def lose_users_and_list(prefix: str) -> list[str]:
+        if prefix == aside_prefix(alice.user_id):
+            with api.state.wiring.database.write() as session:
+                session.execute(delete(User) if loses_all else delete(User).where(User.id == alice.user_id))
+        return keys(prefix)
+
+    monkeypatch.setattr(storage, "keys", lose_users_and_list)
+    assert sweep(api) == Swept(0, 0, 0)
+    assert storage.get_bytes(key) == jpeg()
+
+
 def test_a_row_that_is_refused_leaves_no_blob(
     api: FastAPI, storage: Storage, service: Caller, alice: Caller, fails: Callable[[], None]
 ) -> None:

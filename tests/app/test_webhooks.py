@@ -193,9 +193,10 @@ def test_a_message_is_taken_by_one_sender_and_again_when_it_died(alice: Caller, 
     assert take(api) == []
     (again,) = take(api, later_seconds=61.0)
     assert (again.delivery_id, again.attempts) == (message.delivery_id, 2)
-    with api.state.wiring.database.write() as session:  # the first one was not dead after all: it has no say any more
-        outbox.failed(session, message, utc_now(), error="late", response_status=None)
+    with api.state.wiring.database.write() as session:
         outbox.delivered(session, again, utc_now(), response_status=204)
+        # The first one was not dead after all: it has no say any more.
+        outbox.failed(session, message, utc_now(), error="late", response_status=None)
     (row,) = rows(api)
     assert (row.status, row.response_status, row.error) == (DeliveryStatus.DELIVERED, 204, None)
 

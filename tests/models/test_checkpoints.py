@@ -1,5 +1,6 @@
 import copy
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -115,6 +116,42 @@ def test_missing_values_are_refused(tiny: models.Base, stored: bytes, name: str)
     tensors[name] = tensors[name][:-1].clone()
     with pytest.raises(models.ModelFileError, match=name):
         models.load_personal(save(tensors, metadata=metadata_of(stored)), tiny)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("bank", lambda bank: bank[:, :-1].contiguous()),
+        ("bank", lambda bank: bank.flatten()),
+        ("bank_scales", lambda scales: scales[:-1].clone()),
+        ("bank_group", lambda group: group[:-1].clone()),
+        ("delta", lambda delta: delta.float()),
+        ("vectors", lambda vectors: vectors.float()),
+    ],
+    ids=["narrow bank", "flat bank", "fewer scales", "fewer groups", "delta of floats", "vectors of floats"],
+)
+def test_tensors_of_another_shape_or_type_are_refused(
+    tiny: models.Base, stored: bytes, name: str, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    tensors = load(stored)
+    tensors[name] = change(tensors[name])
+    with pytest.raises(models.ModelFileError, match=r"context bank|are not those of"):
+        models.load_personal(save(tensors, metadata=metadata_of(stored)), tiny)
+
+
+def test_a_tensor_too_many_is_refused(tiny: models.Base, stored: bytes) -> None:
+    tensors = load(stored) | {"another": torch.zeros(1)}
+    with pytest.raises(models.ModelFileError, match="another"):
+        models.load_personal(save(tensors, metadata=metadata_of(stored)), tiny)
+
+
+def test_a_weight_too_large_for_16_bits_is_not_stored(tiny: models.Base) -> None:
+    grown = copy.deepcopy(tiny.segmenter)
+    vector = next(parameter for parameter in grown.parameters() if parameter.dim() == 1)
+    with torch.no_grad():
+        vector[0] = 1e6
+    with pytest.raises(models.ModelFileError, match="too large"):
+        save_delta(tiny, grown, bank_of(tiny), LOOKS)
 
 
 def test_an_exploded_model_is_not_stored(tiny: models.Base) -> None:

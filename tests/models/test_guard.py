@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -179,3 +180,84 @@ def test_a_small_class_that_became_unsteady_is_refused() -> None:
 def test_where_nothing_was_compared_nothing_is_accepted() -> None:
     with pytest.raises(ValueError, match="nothing to judge"):
         judge(Comparison(3), GuardLimits(), ("background", "cat", "dog"))
+
+
+def mixed(cats: int, *, pixels: int = 1000) -> list[int]:
+    """A photo of one row with so many pixels of cat, at its end."""
+    return [0] * (pixels - cats) + [1] * cats
+
+
+def background(before: int, after: int) -> Comparison:
+    """So many of 1000 pixels are background, and the base is sure of none."""
+    return comparison_of(view(mixed(1000 - before), sure=0.6), view(mixed(1000 - after)))
+
+
+def confident(kept: int) -> Comparison:
+    return comparison_of(view(mixed(500)), view(mixed(500 - (1000 - kept))))
+
+
+def mirrored(agree: int) -> Comparison:
+    return comparison_of(view(mixed(500)), view(mixed(500), mirrored=mixed(500 - (1000 - agree))))
+
+
+def rescaled(cats: int, lost: int) -> Comparison:
+    """Of a class, so many pixels are lost at another size; the base loses none."""
+    labels = mixed(cats)
+    before = replace(view(labels), rescaled=torch.tensor(labels)[None, None])
+    return comparison_of(before, replace(view(labels), rescaled=torch.tensor(mixed(cats - lost))[None, None]))
+
+
+def referred(agree: int) -> Comparison:
+    return comparison_of(view(mixed(500), sure=0.6), view(mixed(500 - (1000 - agree))), reference=mixed(500))
+
+
+def vanished(cats: int) -> Comparison:
+    """A class that the base is sure of on so many of 2000 pixels, on one of two photos, is not seen any more."""
+    return photos_of((mixed(cats), mixed(0)), (mixed(0), mixed(0)))
+
+
+def vanished_from_one(of_photos: int) -> Comparison:
+    cat, none = [0] * 40 + [2] * 40 + [1] * 20, [0] * 60 + [2] * 40
+    return photos_of((cat, none), *[(none, none)] * (of_photos - 1))
+
+
+def shrunk(kept: int) -> Comparison:
+    """So many pixels are left of 100 of a class."""
+    return comparison_of(view(mixed(100)), view(mixed(kept)))
+
+
+@pytest.mark.parametrize(
+    ("make", "inside", "outside", "code"),
+    [
+        (background, (990, 995), (990, 996), "background_collapse"),
+        (background, (996, 997), (995, 997), "background_collapse"),  # the base itself calls nearly everything background
+        (confident, (930,), (929,), "drifted"),
+        (mirrored, (981,), (979,), "inconsistent"),
+        (rescaled, (500, 19), (500, 21), "size_dependent"),
+        (rescaled, (30, 2), (30, 3), "unsteady_classes"),  # 1.7 and 2.6 points of the mean over views and classes
+        (referred, (961,), (959,), "strayed"),
+        (vanished, (5,), (6,), "class_collapse"),
+        (vanished_from_one, (21,), (20,), "class_collapse"),
+        (shrunk, (50,), (49,), "class_collapse"),
+    ],
+)
+def test_each_limit_parts_what_is_just_inside_from_what_is_just_outside(
+    make: Callable[..., Comparison], inside: tuple[int, ...], outside: tuple[int, ...], code: str
+) -> None:
+    assert judge(make(*inside), LIMITS, NAMES).code == "accepted"
+    assert judge(make(*outside), LIMITS, NAMES).code == code
+
+
+def test_a_drop_class_by_class_within_its_chance_is_accepted() -> None:
+    comparison = Comparison(3)
+    for index, lost in enumerate((0, 8, 8)):
+        labels = mixed(30)
+        steady = replace(view(labels), rescaled=torch.tensor(labels)[None, None])
+        unsteady = replace(view(labels), rescaled=torch.tensor(mixed(30 - lost))[None, None])
+        comparison.add(steady, unsteady, photo_id=f"p{index}")
+    figures = judge(comparison, LIMITS, NAMES).figures
+    drop = figures["class_consistency_before"] - figures["class_consistency_after"]
+    errors = drop / figures["class_consistency_drop_error"]
+    assert drop > LIMITS.max_class_consistency_drop
+    for allowed, code in ((1.01 * errors, "accepted"), (0.99 * errors, "unsteady_classes")):
+        assert judge(comparison, replace(LIMITS, class_consistency_errors=allowed), NAMES).code == code

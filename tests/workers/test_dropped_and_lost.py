@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
 
+from app import jobs
 from app.clock import utc_now
+from app.jobs import Lease
 from app.operations import repository as operations
 from app.personal_models import service as personal_models
 from app.storage import confidence_key, labels_key, model_key
@@ -106,6 +108,23 @@ def test_a_version_dropped_while_it_makes_a_mask_leaves_nothing(
     assert masks_of(workshop, user_id) == [] and mask_files(workshop, user_id) == []
 
 
+def test_dropping_a_version_leaves_the_masks_of_the_others_and_of_the_base(
+    workshop: Workshop, user_id: str, images: list[str], model_file: bytes
+) -> None:
+    for version in (1, 2):
+        add_version(workshop, user_id, version, model_file)
+    for model in ("base", 1, 2):
+        run(workshop, add_segmentation(workshop, user_id, images[:1], model=model), segment_photos)
+    before = {mask.model_version: mask for mask in masks_of(workshop, user_id)}
+    assert set(before) == {0, 1, 2}
+    drop(workshop, user_id, 2)
+    kept = masks_of(workshop, user_id)
+    assert {mask.id for mask in kept} == {before[0].id, before[1].id}
+    assert mask_files(workshop, user_id) == sorted(key for mask in kept for key in (mask.labels_key, mask.confidence_key))
+    with workshop.database.read() as session:
+        assert session.scalars(select(PersonalModel.version).where(PersonalModel.user_id == user_id)).all() == [1]
+
+
 def test_a_version_dropped_before_a_mask_is_found_again_ends_the_job(
     workshop: Workshop, user_id: str, images: list[str], model_file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,3 +179,29 @@ def test_a_requeued_segmentation_has_every_mask_of_the_model_in_use(
     job = job_of(workshop, job_id)
     assert (job.status, job.model_version) == (JobStatus.SUCCEEDED, 2)
     assert {mask.image_id for mask in masks_of(workshop, user_id) if mask.model_version == 2} == set(images)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_photo_is_not_closed_by_a_worker_whose_job_another_has_taken_over(
+    workshop: Workshop, user_id: str, images: list[str], monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    job_id = add_segmentation(workshop, user_id, images[:1])
+    make, taken = segmentation._make_mask, list[Lease]()
+
+    def make_while_another_takes_over(workshop: Workshop, *arguments: object) -> Mask:
+        mask = make(workshop, *arguments)  # type: ignore[arg-type]
+        with workshop.database.write() as session:
+            assert jobs.expire_leases_of(session, workshop.owner) == 1
+            lease = jobs.claim(session, job_id, "another", 60.0)
+        assert lease is not None
+        taken.append(lease)
+        if fails:
+            raise ValueError("whatever goes wrong with a photo")
+        return mask
+
+    monkeypatch.setattr(segmentation, "_make_mask", make_while_another_takes_over)
+    run(workshop, job_id, segment_photos)
+    with workshop.database.write() as session:
+        assert session.get_one(SegmentationItem, (job_id, images[0])).status == ItemStatus.PENDING
+        assert session.scalars(select(Mask)).all() == []
+        assert jobs.heartbeat(session, taken[0]).alive

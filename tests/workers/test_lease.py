@@ -14,6 +14,7 @@ from app.clock import utc_now
 from app.errors import LeaseLost
 from app.tables import Job, JobStatus
 from tests.workers.conftest import add_adaptation, job_of
+from workers import lease
 from workers.lease import estimate_remaining, hold
 from workers.tasks import run
 from workers.workshop import Workshop
@@ -51,6 +52,20 @@ def test_the_lease_is_renewed_while_the_work_is_silent(workshop: Workshop, job_i
         assert held is not None
         first = job_of(workshop, job_id).lease_expires_at
         assert within(20.0, lambda: job_of(workshop, job_id).lease_expires_at != first)
+        assert not held.should_stop()
+
+
+@pytest.mark.parametrize(("lease_seconds", "settle_seconds"), [(3.0, 60.0), (300.0, 1.0)])
+def test_the_lease_is_renewed_in_time_however_rare_a_heartbeat_was_wished_for(
+    workshop: Workshop, job_id: str, monkeypatch: pytest.MonkeyPatch, lease_seconds: float, settle_seconds: float
+) -> None:
+    """Before it runs out, and before leases may expire again after the clock was set."""
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", settle_seconds)
+    wished = workshop.settings.model_copy(update={"heartbeat_seconds": 1000.0, "lease_seconds": lease_seconds})
+    with hold(workshop.database, wished, job_id, "one", workshop.stopping) as held:
+        assert held is not None
+        first = job_of(workshop, job_id).lease_expires_at
+        assert within(10.0, lambda: job_of(workshop, job_id).lease_expires_at != first)
         assert not held.should_stop()
 
 

@@ -261,6 +261,33 @@ def test_https_is_checked_against_the_name_not_the_address(open_workshop: Worksh
             assert attempt(open_workshop.settings, url).status is None  # unknown authority
 
 
+def test_a_certificate_that_nobody_vouches_for_gets_no_message(open_workshop: Workshop, user_id: str, ended_job: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with Receiver(tls=context) as secure:
+        add_webhook(open_workshop, user_id, f"https://localhost:{secure.port}/")
+        assert send_due(open_workshop) == 1
+        delivery = the_delivery(open_workshop)
+        assert (delivery.status, delivery.attempts, delivery.response_status) == (DeliveryStatus.PENDING, 1, None)
+        assert "CERTIFICATE_VERIFY_FAILED" in (delivery.error or "")
+        assert secure.received == []
+
+
+def test_the_proxy_of_the_environment_is_not_used(
+    open_workshop: Workshop, user_id: str, ended_job: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would choose the address itself, after ours was checked."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Receiver() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        add_webhook(open_workshop, user_id, f"http://127.0.0.1:{receiver.port}/hook")
+        assert send_due(open_workshop) == 1
+        assert [path for path, _, _ in receiver.received] == ["/hook"]
+        assert proxy.received == []
+
+
 def test_a_receiver_that_trickles_is_left_alone_in_time(open_workshop: Workshop, receiver: Receiver) -> None:
     stop = threading.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 from collections.abc import Callable, Iterator
@@ -25,8 +26,22 @@ from app.db import Database
 from app.errors import Unauthorized
 from app.folder_lock import LOCK_FILE, FolderInUse, lock_folder
 from app.settings import REDIS_FILE, Settings
-from app.storage import Storage, open_storage, photo_key
-from app.tables import DeliveryStatus, Image, ItemStatus, Job, JobKind, JobStatus, SegmentationItem, User, Webhook, WebhookDelivery, Worker
+from app.storage import Storage, confidence_key, labels_key, model_key, open_storage, photo_key
+from app.tables import (
+    DeliveryStatus,
+    Image,
+    ItemStatus,
+    Job,
+    JobKind,
+    JobStatus,
+    Mask,
+    PersonalModel,
+    SegmentationItem,
+    User,
+    Webhook,
+    WebhookDelivery,
+    Worker,
+)
 from tests.conftest import told_by_environment
 
 BOTH_DATABASES = True
@@ -78,14 +93,29 @@ def user(settings: Settings, database: Database) -> str:
 
 
 def add_photo(settings: Settings, database: Database, user_id: str, content: bytes) -> str:
-    import hashlib
-
     sha256 = hashlib.sha256(content).hexdigest()
     open_storage(settings).put_bytes(photo_key(user_id, sha256), content)
     image = Image(user_id=user_id, sha256=sha256, filename="p.jpg", media_type="image/jpeg", byte_size=len(content), width=1, height=1)
     with database.write() as session:
         session.add(image)
     return image.id
+
+
+def add_model_and_mask(settings: Settings, database: Database, user_id: str, image_id: str) -> dict[str, bytes]:
+    """A version of the user's model and one of its masks; returns their blobs by their keys."""
+    blob, labels, confidence = (
+        model_key(user_id, 1, "0" * 64),
+        labels_key(user_id, image_id, "b", 1),
+        confidence_key(user_id, image_id, "b", 1),
+    )
+    blobs = {blob: b"the model", labels: b"the labels", confidence: b"the confidence"}
+    for key, content in blobs.items():
+        open_storage(settings).put_bytes(key, content)
+    of_version = {"user_id": user_id, "base": "b"}
+    with database.write() as session:
+        session.add(PersonalModel(**of_version, version=1, blob_key=blob, sha256="0" * 64, byte_size=9, report={}))
+        session.add(Mask(**of_version, model_version=1, image_id=image_id, labels_key=labels, confidence_key=confidence, classes=[]))
+    return blobs
 
 
 def add_job(database: Database, user_id: str, **values: Any) -> str:
@@ -97,6 +127,8 @@ def add_job(database: Database, user_id: str, **values: Any) -> str:
 
 def test_users(settings: Settings, database: Database, user: str) -> None:
     add_photo(settings, database, user, b"a photo")
+    key = photo_key(user, hashlib.sha256(b"a photo").hexdigest())
+    assert open_storage(settings).exists(key)
     (listed,) = run("users", "list")["items"]
     assert (listed["id"], listed["external_id"], listed["photos"], listed["bytes"]) == (user, "ann", 1, 7)
     assert user in invoke("users", "list").stdout
@@ -107,7 +139,7 @@ def test_users(settings: Settings, database: Database, user: str) -> None:
     assert run("users", "list")["items"]
     assert invoke("users", "erase", "ann", stdin=f"{user}\n").exit_code == 0
     assert run("users", "list")["items"] == []
-    assert not open_storage(settings).exists(photo_key(user, "x"))
+    assert not open_storage(settings).exists(key)
     with database.read() as session:
         assert session.query(Image).count() == 0
 
@@ -251,6 +283,7 @@ def test_a_database_that_is_away(settings: Settings, monkeypatch: pytest.MonkeyP
 
 def test_backup_and_restore(settings: Settings, database: Database, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = add_photo(settings, database, user, b"the photo")
+    blobs = add_model_and_mask(settings, database, user, photo)
     gone = add_photo(settings, database, user, b"lost")
     with database.read() as session:
         lost_key = photo_key(user, session.get_one(Image, gone).sha256)
@@ -261,7 +294,7 @@ def test_backup_and_restore(settings: Settings, database: Database, user: str, t
         assert not file.exists()
         return
     made = run("backup", str(file))
-    assert (made["blobs"], made["missing"]) == (1, [lost_key])
+    assert (made["blobs"], made["missing"]) == (4, [lost_key])
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir() if "backup" in path.name or path.name.startswith(".")] == []
     assert refused("backup", str(file)) == "file_exists"
@@ -269,14 +302,15 @@ def test_backup_and_restore(settings: Settings, database: Database, user: str, t
 
     elsewhere = tmp_path / "elsewhere"
     restore_to(elsewhere, monkeypatch)
-    assert run("restore", str(file))["blobs"] == 1
+    assert run("restore", str(file))["blobs"] == 4
     back = Settings()
     restored = Database(back.database_url)
     with restored.read() as session:
         assert session.get_one(User, user).external_id == "ann"
         key = photo_key(user, session.get_one(Image, photo).sha256)
     restored.close()
-    assert open_storage(back).get_bytes(key) == b"the photo"
+    blobs[key] = b"the photo"
+    assert {key: open_storage(back).get_bytes(key) for key in blobs} == blobs
     assert invoke("doctor").stdout.startswith("ok   database")
 
     for left in ("-wal", "-shm", "-journal"):  # SQLite would play it into the restored database
