@@ -222,10 +222,10 @@ def test_missing_photos_are_told_before_the_first_cell(tmp_path: Path) -> None:
     def told(*options: str) -> str:
         result = CliRunner().invoke(_app(quality.main), [*options, "--data", str(tmp_path), "--out", str(tmp_path / "out")])
         assert result.exit_code == 2, result.output
-        return " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.output).split())
+        return re.sub(r"[\s│╭╮╰╯─]", "", result.output)  # the terminal breaks long paths anywhere
 
     assert "camvid" in told("--methods", "tent", "--gallery", "0001TP")
-    assert "id1, id2" in told("--pss", str(tmp_path))
+    assert "id1,id2" in told("--pss", str(tmp_path))
     make_pss(tmp_path / "pss")
     assert "--source" in told("--pss", str(tmp_path / "pss"), "--methods", "cbst")
     assert not (tmp_path / "out" / "cells").exists()
