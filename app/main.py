@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         foundations=foundations,
         probes=Probes(foundations),
         metrics=metrics,
-        lines=RecentLines(),
+        lines=RecentLines(foundations.database),
     )
     install_handlers(app)
     guard(app.state.wiring.database)

@@ -8,19 +8,19 @@ one that gave way (`jobs.yield_turn`) waits from then on.
 
 from __future__ import annotations
 
-import threading
-import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.clock import utc_now
+from app.db import Database
 from app.jobs import claimable, expired
+from app.remembered import Remembered
 from app.tables import Job, JobKind, JobStatus
 from app.tenancy import for_everyone
 
@@ -64,17 +64,17 @@ def queue_position(session: Session, job: Job) -> int | None:
 class RecentLines:
     """The line of each kind, at most a second old: read once for all who follow jobs in this process."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: dict[JobKind, tuple[float, Sequence[UserInLine]]] = {}
+    def __init__(self, database: Database) -> None:
+        self._lines = {kind: Remembered(_RECENT_SECONDS, partial(_line_now, database, kind)) for kind in JobKind}
 
-    def of(self, session: Session, kind: JobKind) -> Sequence[UserInLine]:
-        """The users in line, in no order; read with this session where the last look is too old."""
-        with self._lock:
-            held = self._held.get(kind)
-            if held is None or time.monotonic() - held[0] > _RECENT_SECONDS:
-                held = self._held[kind] = time.monotonic(), _line(session, kind, utc_now())
-            return held[1]
+    def of(self, kind: JobKind) -> Sequence[UserInLine]:
+        """The users in line, in no order."""
+        return self._lines[kind]()
+
+
+def _line_now(database: Database, kind: JobKind) -> Sequence[UserInLine]:
+    with database.read() as session:
+        return _line(session, kind, utc_now())
 
 
 class Places:
@@ -99,7 +99,7 @@ class Places:
 
     @cached_property
     def _others(self) -> list[UserInLine]:
-        line = _line(self._session, self._kind, self._now) if self._lines is None else self._lines.of(self._session, self._kind)
+        line = _line(self._session, self._kind, self._now) if self._lines is None else self._lines.of(self._kind)
         return [user for user in line if user.user_id != self._user_id]
 
     @cached_property

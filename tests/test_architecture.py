@@ -59,6 +59,7 @@ def test_only_repositories_and_a_few_named_modules_query() -> None:
         "app/idempotency.py",
         "app/freshness.py",
         "app/base_choice.py",
+        "app/user_lock.py",
         "app/auto_adaptation.py",
         "app/webhooks/outbox.py",
         "app/local.py",

@@ -26,9 +26,10 @@ _HEADERS = {
     "X-Image-Id": "The photo in the gallery",
     "Content-Location": "The mask's own address",
 }
+_OF_USER = "/v1/users/{user_id}"
 _HEADERS_OF: dict[tuple[str, str, str], tuple[str, ...]] = {
     **{
-        (method, f"{{user_id}}/{kind}{rest}", status): ("Location", "Retry-After")
+        (method, f"{_OF_USER}/{kind}{rest}", status): ("Location", "Retry-After")
         for kind in ("adaptations", "segmentations")
         for method, rest, status in (
             ("post", "", "200"),
@@ -37,14 +38,14 @@ _HEADERS_OF: dict[tuple[str, str, str], tuple[str, ...]] = {
             ("post", "/{job_id}/cancel", "202"),
         )
     },
-    ("delete", "/v1/users/{user_id}", "202"): ("Location", "Retry-After"),
+    ("delete", _OF_USER, "202"): ("Location", "Retry-After"),
     ("get", "/v1/erasures/{erasure_id}", "200"): ("Retry-After",),
-    ("get", "/{image_id}/content", "200"): ("ETag",),
-    ("get", "/{image_id}/thumbnail", "200"): ("ETag",),
-    ("get", "/{image_id}/mask", "200"): ("ETag", "X-Model-Version"),
-    ("post", "/segment", "200"): ("X-Model-Version", "X-Image-Id", "Content-Location"),
+    ("get", f"{_OF_USER}/images/{{image_id}}/content", "200"): ("ETag",),
+    ("get", f"{_OF_USER}/images/{{image_id}}/thumbnail", "200"): ("ETag",),
+    ("get", f"{_OF_USER}/images/{{image_id}}/mask", "200"): ("ETag", "X-Model-Version"),
+    ("post", f"{_OF_USER}/segment", "200"): ("X-Model-Version", "X-Image-Id", "Content-Location"),
 }
-"""(method, how the path ends, status) → what the answer carries besides its body."""
+"""(method, path, status) → what the answer carries besides its body."""
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -77,9 +78,6 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
             answer = {key: value for key, value in described.items() if key != "model"}
             operation["responses"].setdefault(str(number), answer | {"description": _WHY[status]})
     for status, answer in operation["responses"].items():
-        names: tuple[str, ...] = ("Retry-After",) if status in ("429", "503") else ()
-        for (of_method, ending, of_status), carried in _HEADERS_OF.items():
-            if method == of_method and path.endswith(ending) and status == of_status:
-                names = carried
+        names = ("Retry-After",) if status in ("429", "503") else _HEADERS_OF.get((method, path, status), ())
         if names:
             answer["headers"] = {name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in names}

@@ -24,11 +24,6 @@ def of_user(session: Session, user_id: str) -> Erasure | None:
     return session.execute(select(Erasure).where(Erasure.user_id == user_id)).scalar_one_or_none()
 
 
-def lock_user(session: Session, user_id: str) -> User | None:
-    """The user, erased or not; what is being written for them meanwhile ends first."""
-    return session.execute(select(User).where(User.id == user_id).with_for_update()).scalar_one_or_none()
-
-
 def begun(session: Session) -> Sequence[str]:
     """Users who are marked as erased and have no erasure yet."""
     return session.scalars(select(User.id).where(User.erased_at.is_not(None), ~User.id.in_(_erased_users()))).all()

@@ -27,6 +27,7 @@ from app.errors import NotFound
 from app.storage import Storage, user_prefix
 from app.tables import Erasure
 from app.tenancy import for_everyone
+from app.user_lock import lock_user
 
 KEPT_DAYS = 30
 # Whoever began it is given this long before somebody else takes over.
@@ -76,7 +77,7 @@ def begin(database: Database, user_id: str) -> str:
     """The mark, and the end of the user's jobs; returns the erasure's id, the same one when repeated. Raises NotFound."""
     # The wall lets nobody write for a user who is being erased; this row is about them, not theirs.
     with for_everyone(), database.write() as session:
-        user = repository.lock_user(session, user_id)
+        user = lock_user(session, user_id)
         if user is None:
             raise NotFound("user_not_found", "There is no such user.")
         user.erased_at = user.erased_at or utc_now()
@@ -139,7 +140,7 @@ def _proceed(places: Places, erasure_id: str) -> bool:
 
 def _delete_rows(session: Session, erasure_id: str, user_id: str, **counted: int) -> bool:
     """Whether the user's own row is gone; it stays while a worker holds a job, so that the id still leads here."""
-    repository.lock_user(session, user_id)
+    lock_user(session, user_id)
     counts = counted | repository.delete_content(session, user_id)
     is_held = repository.is_held(session, user_id, utc_now())
     if not is_held:

@@ -59,8 +59,8 @@ def _jobs(operator: Operator) -> tuple[bool, str]:
         well = well and not is_left
         said.append(f"{kind}: {count} waiting, the first for {seconds:.0f} s" + (", and no worker takes them" if is_left else ""))
     for kind, count in abandoned.items():
-        well = well and not count
-        said += [f"{kind}: {count} running without a sign of its worker"] if count else []
+        well = False
+        said.append(f"{kind}: {count} running without a sign of its worker")
     return well, "; ".join(said) or "none wait"
 
 

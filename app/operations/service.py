@@ -20,7 +20,7 @@ from app.operations import repository
 from app.settings import Settings
 from app.storage import Storage
 from app.tables import Job, Token, User
-from app.tokens import repository as tokens_repository
+from app.user_lock import lock_user
 from app.users import service as users_service
 
 Document = dict[str, Any]
@@ -90,7 +90,7 @@ def revoke_token(operator: Operator, name: str) -> Document:
             raise Conflict("token_ambiguous", f"{len(found)} tokens begin like this: say which by its id.")
         (token,) = found
         if token.user_id is not None:
-            tokens_repository.lock(session, token.user_id)
+            lock_user(session, token.user_id)
             session.refresh(token)
         token.revoked_at = min(token.revoked_at or utc_now(), utc_now())
         return _token(token)

@@ -9,6 +9,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.tables import Image, Job, JobKind, User
+from app.user_lock import lock_user
 
 
 class AdaptationUse(NamedTuple):
@@ -23,11 +24,8 @@ class AdaptationUse(NamedTuple):
 
 def user(session: Session, user_id: str, *, locked: bool = False) -> User | None:
     """The user, unless erased; `locked`: nobody else counts or adds for this user until the transaction ends."""
-    statement = select(User).where(User.id == user_id, User.erased_at.is_(None))
-    if locked:
-        # SQLite has no row locks and needs none: its writers come one at a time.
-        statement = statement.with_for_update().execution_options(populate_existing=True)
-    return session.execute(statement).scalar_one_or_none()
+    found = lock_user(session, user_id) if locked else session.get(User, user_id)
+    return None if found is None or found.erased_at is not None else found
 
 
 def stored(session: Session, user_id: str) -> tuple[int, int]:

@@ -7,13 +7,7 @@ from datetime import datetime
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from app.tables import Token, User
-
-
-def lock(session: Session, user_id: str) -> None:
-    """Until the transaction ends nobody else replaces or revokes a token of this user: what is read after this stays true."""
-    # SQLite has no row locks and needs none: its writers come one at a time.
-    session.execute(select(User.id).where(User.id == user_id).with_for_update())
+from app.tables import Token
 
 
 def tokens(session: Session, user_id: str) -> list[Token]:

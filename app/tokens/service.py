@@ -16,6 +16,7 @@ from app.tables import Token, TokenKind
 from app.tokens import repository
 from app.tokens.keyed import made_once
 from app.tokens.schemas import CreatedToken, NewToken, TokenDocument, TokenList
+from app.user_lock import lock_user
 
 
 def create(wiring: Wiring, maker: TokenMaker, user_id: str, wish: NewToken, key: str | None) -> CreatedToken:
@@ -25,7 +26,7 @@ def create(wiring: Wiring, maker: TokenMaker, user_id: str, wish: NewToken, key:
 
     def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
         if wish.revoke_others:
-            repository.lock(session, user_id)
+            lock_user(session, user_id)
             repository.revoke(session, user_id, now)
         return auth.create_token(session, user_id, expires_at=expires_at, read_only=wish.scope == "read_only", seed=seed)
 
@@ -40,7 +41,7 @@ def rotate(wiring: Wiring, maker: TokenMaker, user_id: str, token_id: str, *, gr
     now = utc_now()
 
     def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
-        repository.lock(session, user_id)
+        lock_user(session, user_id)
         old = repository.get(session, user_id, token_id)
         if old is None:
             raise token_not_found()
@@ -66,7 +67,7 @@ def list_tokens(database: Database, user_id: str) -> TokenList:
 def revoke(database: Database, user_id: str, token_id: str) -> None:
     """Make one token invalid; again is harmless. Raises NotFound for a token that is not the user's."""
     with database.write() as session:
-        repository.lock(session, user_id)
+        lock_user(session, user_id)
         if repository.get(session, user_id, token_id) is None:
             raise token_not_found()
         repository.revoke(session, user_id, utc_now(), token_id=token_id)
