@@ -52,7 +52,7 @@ unit: $(INSTALLED) ## The tests that need no deployment (TESTS="-k name" for som
 
 e2e: $(INSTALLED) ## The tests with a real deployment: processes, signals, restarts, each fault a few times
 	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup tests/e2e tests/faults $(TESTS)
-	$(PYTEST) tests/browser $(TESTS)
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadgroup tests/browser $(TESTS)
 
 test-faults: $(INSTALLED) ## The fault suite in its long form, with its table: kills, stops, Redis, databases, disk, clock
 	$(BIN)/python -m pytest tests/faults --long $(TESTS)

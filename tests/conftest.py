@@ -24,6 +24,9 @@ from app import db
 from app.db import Database
 from app.log import configure_logging
 from app.settings import Settings
+from tests.shapes import check_shapes
+
+check_shapes()  # here, because this file is read before those that import the method
 
 REDIS_START_SECONDS = 10.0
 # What `make test-postgres` and `make test-s3` let every test stand on.
@@ -134,9 +137,10 @@ def _administer(server: Any, statement: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`--dist loadgroup` keeps the tests of a file together, whose deployment they share."""
+    """`--dist loadgroup` keeps the tests of a file together, whose deployment they share; files that say the same `GROUP` as well."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
+        group = getattr(item.module, "GROUP", item.path.name) if isinstance(item, pytest.Function) else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -26,7 +26,7 @@ _SHOTS = os.environ.get("BROWSER_SHOTS")
 _BROKEN = ("moderate", "serious", "critical")
 _PHONE = {"width": 390, "height": 844}
 _DESKTOP = {"width": 1360, "height": 860}
-_PATIENCE_MILLISECONDS = 60_000
+_PATIENCE_MILLISECONDS = 120_000
 
 
 @pytest.fixture(scope="package")
@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
 def deployment(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """One deployment for all tests with a browser; each test has a user of its own."""
     folder = tmp_path_factory.mktemp("browser-deployment")
-    with deployment_in(folder, adaptation_budget_seconds=20.0, worker_fresh_seconds=4.0) as running:
+    with deployment_in(folder, adaptation_budget_seconds=60.0, worker_fresh_seconds=4.0) as running:
         yield running
 
 

@@ -17,6 +17,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Check
 from tests.interrupts import heed_interrupts
 
+GROUP = "trains"  # not side by side with another that waits for a model
 _PATIENCE_SECONDS = 240.0
 
 

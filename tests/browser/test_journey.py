@@ -17,6 +17,7 @@ from app.client import Client, ExportFormat
 from app.local import Deployment
 from tests.browser.conftest import Check
 
+GROUP = "trains"  # not side by side with another that waits for a model
 LEGEND_ROWS = ".legend-row"
 EXPORTS = {
     "COCO": "coco",

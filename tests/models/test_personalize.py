@@ -17,7 +17,7 @@ from models.gallery import snap
 from models.look import Copies
 from models.stages import Labels
 from models.steadiness import class_consistency_error
-from tests.models.conftest import Album
+from tests.models.conftest import Album, at_half_the_side
 
 QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, runs=1, keep_share_shifted=0.85)
 PAIRS = replace(QUICK, group_size=2)
@@ -30,6 +30,11 @@ class Run:
     result: models.Personalization
     heard: list[models.Progress]
     before: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny: models.Base) -> models.Base:
+    return at_half_the_side(tiny)
 
 
 @pytest.fixture(scope="module")

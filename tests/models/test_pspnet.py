@@ -60,7 +60,7 @@ def test_the_backbone_starts_at_imagenet_weights_from_the_server(monkeypatch: py
 
 def test_train_base_trains_it_and_the_result_is_installed_and_loads(folder: Path, tmp_path: Path) -> None:  # noqa: F811
     torch.manual_seed(0)
-    recipe = replace(RECIPES[Phase.TOGETHER], epochs=2, smallest=64, largest=96, crop=64, base_rate=2e-4)
+    recipe = replace(RECIPES[Phase.TOGETHER], epochs=1, smallest=64, largest=96, crop=64, base_rate=2e-4)
     photos = LabelledFolder.open(folder)
     segmenter = build(None, 2.0, base="pspnet_resnet50")
     trainer = Trainer(segmenter, Phase.TOGETHER, recipe, photos.subset(photos.ids[:4]), tmp_path, torch.device("cpu"))

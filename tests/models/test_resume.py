@@ -17,7 +17,7 @@ from models.clock import STAGES, Clock
 from models.datasets import LabelledFolder
 from models.preprocess import shrink
 from models.resume import Journal, moments_of, restore_moments
-from tests.models.conftest import Album
+from tests.models.conftest import Album, at_half_the_side
 
 QUICK = models.PersonalizeConfig(budget_seconds=600.0, scales=(1.0,), epochs=1, runs=2, group_size=2, guard_photos=3)
 
@@ -38,6 +38,11 @@ class Memory:
 
     def save(self, data: bytes) -> None:
         self.kept, self.saves = data, self.saves + 1
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny: models.Base) -> models.Base:
+    return at_half_the_side(tiny)
 
 
 @pytest.fixture(scope="module")
