@@ -149,6 +149,9 @@ class Settings(BaseSettings):
         14_400.0, ge=0, description="Seconds of adaptation of one user within 24 hours, unless set for the user."
     )
     max_segmentation_images: int = Field(10_000, gt=0, description="Most photos of one segmentation job.")
+    max_unfinished_segmentations: int = Field(
+        1000, gt=0, description="Segmentations that one user may have queued or running; past it a new one is refused (429)."
+    )
     decoding_processes: int = Field(2, ge=1, description="Photos that the API decodes at the same time, each in a process of its own.")
     decoding_seconds: float = Field(20.0, gt=0, description="Longest decoding of one photo; then its process is ended.")
     decoding_memory_bytes: int = Field(2048 * MEBIBYTE, ge=256 * MEBIBYTE, description="Address space of a process that decodes photos.")

@@ -44,6 +44,12 @@ def item_counts(session: Session, user_id: str, job_ids: Sequence[str]) -> dict[
     return counts
 
 
+def unfinished(session: Session, user_id: str) -> int:
+    """How many of the user's segmentations have not ended."""
+    statement = select(func.count()).where(Job.user_id == user_id, Job.kind == JobKind.SEGMENTATION, Job.status.in_(ACTIVE_STATUSES))
+    return session.execute(statement).scalar_one()
+
+
 def pending_jobs_of(session: Session, user_id: str, image_id: str) -> Sequence[Job]:
     """The unfinished segmentations that will make a mask of this photo, newest first."""
     statement = (

@@ -37,7 +37,7 @@ _PHOTO_BODY: dict[str, Any] = {
     "/segmentations",
     status_code=202,
     summary="Segment photos",
-    responses={200: {"description": "Done within `wait`", "model": SegmentationDocument}, **problem_responses(409)},
+    responses={200: {"description": "Done within `wait`", "model": SegmentationDocument}, **problem_responses(409, 429)},
 )
 async def start_segmentation(
     user_id: CurrentUserId,
@@ -112,7 +112,7 @@ def cancel_segmentation(
     response_class=Response,
     responses={
         200: {"content": {"image/png": {}, "application/json": {}}},
-        **problem_responses(400, 413, 415, 500, 504),
+        **problem_responses(400, 413, 415, 429, 500, 504),
     },
 )
 async def segment_one(

@@ -35,6 +35,7 @@ from app.settings import Settings
 from app.tables import ItemStatus, Job, JobKind, SegmentationItem
 
 _ROUTE = "segmentations"
+_COME_BACK_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class _Queued:
 def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None, *, route: str = _ROUTE) -> str:
     """Queue a segmentation, and before it an adaptation where `adapt` asks for one; returns the job's id.
 
-    Raises GalleryEmpty, GalleryTooSmall (`adapt: always`), NotFound for a photo or a model version, Unprocessable.
+    Raises GalleryEmpty, GalleryTooSmall (`adapt: always`), NotFound for a photo or a model version, TooManyRequests, Unprocessable.
     """
     slot = idempotency.slot(user_id, route, key, wish)
     # Another request can be faster with the key, or with the adaptation.
@@ -67,6 +68,7 @@ def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotenc
         earlier = idempotency.recall(session, settings, slot)
         if earlier is not None:
             return _Queued(earlier["job_id"], None, is_new=False)
+        _require_few_unfinished(session, settings, user_id)
         image_ids = _chosen_images(session, settings, user_id, wish)
         adaptation = _adaptation_first(session, settings, user_id, wish)
         adaptation_id = None if adaptation is None else adaptation.id
@@ -82,6 +84,14 @@ def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotenc
         repository.add_items(session, job, image_ids)
         idempotency.remember(session, settings, slot, {"job_id": job.id}, user_id=user_id)
         return _Queued(job.id, adaptation_id, is_new=True)
+
+
+def _require_few_unfinished(session: Session, settings: Settings, user_id: str) -> None:
+    """Requests that arrive together may go past the limit by their number: it keeps the tables and the queue from filling up."""
+    unfinished = repository.unfinished(session, user_id)
+    if unfinished >= settings.max_unfinished_segmentations:
+        detail = f"This user has {unfinished} segmentations that have not ended; {settings.max_unfinished_segmentations} are allowed."
+        raise TooManyRequests("too_many_unfinished", detail, retry_after_seconds=_COME_BACK_SECONDS)
 
 
 def _chosen_images(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> Sequence[str]:

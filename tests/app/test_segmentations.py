@@ -52,6 +52,24 @@ def test_a_segmentation_has_one_entry_per_photo_in_the_order_asked(alice: Caller
     assert second not in str(job)
 
 
+def test_who_lets_too_many_wait_is_asked_to_come_back(alice: Caller, bob: Caller, api: FastAPI) -> None:
+    api.state.wiring.settings.__dict__["max_unfinished_segmentations"] = 2
+    wish = {"image_ids": alice.upload_photos(1), "adapt": "never"}
+    first, _ = (alice("POST", "segmentations", json=wish, headers={"Idempotency-Key": key}).json()["id"] for key in "ab")
+    refused = alice("POST", "segmentations", json=wish)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_unfinished")
+    assert int(refused.headers["retry-after"]) >= 1
+    one_photo = alice("POST", "segment", content=jpeg(), headers={"Content-Type": "image/jpeg"})
+    assert (one_photo.status_code, one_photo.json()["code"]) == (429, "too_many_unfinished")
+
+    again = alice("POST", "segmentations", json=wish, headers={"Idempotency-Key": "a"})
+    assert (again.status_code, again.json()["id"]) == (202, first), "what was accepted is still told"
+    his = {"image_ids": bob.upload_photos(1), "adapt": "never"}
+    assert bob("POST", "segmentations", json=his).status_code == 202, "others have their own"
+    hand_worker.segment(api, first)
+    assert alice("POST", "segmentations", json=wish).status_code == 202, "there is room again"
+
+
 @pytest.mark.parametrize(
     ("wish", "status", "code"),
     [
