@@ -86,6 +86,8 @@ def _guard(base: Base, gallery: UserGallery, pixels: torch.Tensor, adapted: Adap
         found["own_verdict"] = adapted.verdict.to_json()
     if isinstance(adapted, Guarded) and adapted.learned is not None:
         found |= {"learned": counts_to_json(adapted.learned), "shown_as": adapted.shown_as}
+        if adapted.shown is not None:
+            found["shown"] = counts_to_json(adapted.shown)
     if adapted.served is not None:
         scores = score(base, gallery, list(masks_by_segment(gallery, adapted.served)))
         found |= {"unlearned_miou": scores.miou, "unlearned_fbiou": scores.fbiou}

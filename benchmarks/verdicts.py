@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from models.bases.registry import BaseInfo
 from models.comparison import Comparison
 from models.counts import Counts
-from models.guard import GuardLimits, judge, settle
+from models.guard import GuardLimits, judge, judge_appearance, settle
 from models.steadiness import AFTER, BEFORE
 from models.types import Verdict
 
@@ -42,6 +42,10 @@ def verdict_of(cell: dict[str, Any], info: BaseInfo, limits: GuardLimits | None 
     """Today's verdict on what the cell keeps. A method that ended with the base by itself keeps its own."""
     limits, names = limits or GuardLimits(), tuple(info.class_names)
     if cell.get("learned") is not None:
+        if cell.get("shown") is not None:  # cells of before 2026-11-30 do not have it
+            refusal = judge_appearance(comparison_from(cell["shown"], len(names)), cell["shown_as"], limits, names)
+            if refusal is not None:
+                return refusal
         return settle(comparison_from(cell["learned"], len(names)), cell["shown_as"], limits, names)
     if "own_verdict" in cell:
         return Verdict(**cell["own_verdict"])

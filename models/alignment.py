@@ -26,7 +26,7 @@ from models.gallery import network_input, snap
 from models.grouping import describe, group_batches, group_photos
 from models.labels import IGNORE
 from models.losses import masked_cross_entropy
-from models.memory import Portions, features_in_pieces
+from models.memory import Portions, features_in_pieces, nothing
 from models.preprocess import normalize, shrink
 from models.resume import Journal, moments_of, parameters_of, restore_moments, restore_parameters
 from models.segmenter import Segmenter
@@ -77,12 +77,27 @@ class AlignmentLog:
 
 
 @torch.no_grad()
-def draw_source(segmenter: Segmenter, source: LabelledFolder, config: AlignmentConfig, device: torch.device) -> list[list[int]]:
-    """A seeded draw of source photos, in groups of similar ones: indices into `source`, group by group, each at most a batch."""
+def draw_source(
+    segmenter: Segmenter,
+    source: LabelledFolder,
+    config: AlignmentConfig,
+    device: torch.device,
+    *,
+    heed: Callable[[], None] = nothing,
+    out_of_time: Callable[[], bool] = lambda: False,
+) -> list[list[int]]:
+    """A seeded draw of source photos, in groups of similar ones: indices into `source`, group by group, each at most a batch.
+
+    `heed` is asked before each photo; `out_of_time` too, and where that turns true those that were looked at are the draw, at least one.
+    """
     rng = np.random.default_rng([config.seed, 0])
     chosen = [int(i) for i in np.sort(rng.permutation(len(source))[: config.source_photos])]
-    rows = []
+    rows: list[np.ndarray] = []
     for index in chosen:
+        heed()
+        if rows and out_of_time():
+            chosen = chosen[: len(rows)]
+            break
         x = network_input(shrink(source.load(index), config.describe_side)[None], config.describe_side, device)
         rows.append(describe(segmenter.base(x).deep)[0])
     groups, _ = group_photos(np.stack(rows), seed=config.seed, size=config.group_size)
@@ -212,7 +227,11 @@ def align(
     """
     segmenter.eval()  # batch-norm statistics stay, no dropout
     begun = Section() if journal is None else journal.begun(STAGE)
-    mates: list[list[int]] = begun.facts["mates"] if begun.facts else draw_source(segmenter, source, config, device)
+    heed = nothing if portions is None else portions.heed
+    if begun.facts:
+        mates: list[list[int]] = begun.facts["mates"]
+    else:
+        mates = draw_source(segmenter, source, config, device, heed=heed, out_of_time=out_of_time)
     segmenter.requires_grad_(True)
     schedule = [
         batch

@@ -111,6 +111,28 @@ def untrained(shown_as: str | None) -> Verdict:
     return Verdict(True, "appearance_only", sentence)
 
 
+def judge_appearance(shown: Comparison, shown_as: str | None, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict | None:
+    """A refusal where showing photos so, without any training, breaks what the base saw; None where it does not.
+
+    `shown` compares the base with itself under that appearance; `shown_as`: None where photos are shown as they are. Only what is grossly
+    wrong is looked for: a class that vanishes, nearly everything background, many pixels changed that the base was sure of. How steady
+    predictions are does not tell corrections that help from those that harm (docs/decisions/0033).
+    """
+    if shown_as is None:
+        return None
+    figures = shown.figures()
+    if gone := collapsed(shown, limits):
+        why = f"it all but stopped seeing: {', '.join(class_names[index] for index in gone)}"
+        code = "class_collapse"
+    elif figures["background_after"] > limits.max_background_share >= figures["background_before"]:
+        why, code = "it called nearly everything background", "background_collapse"
+    elif figures["confident_agreement"] < limits.min_confident_agreement:
+        why, code = f"it changed {100 * (1 - figures['confident_agreement']):.1f} % of the pixels that it was sure of", "drifted"
+    else:
+        return None
+    return Verdict(False, code, f"Kept the base model and photos as they are, because with photos shown to it {shown_as} {why}.", figures)
+
+
 def collapsed(comparison: Comparison, limits: GuardLimits) -> list[int]:
     """Classes that the base surely sees and the personal model all but stopped seeing.
 
@@ -127,8 +149,7 @@ def settle(learned: Comparison, shown_as: str | None, limits: GuardLimits, class
     """What is served: the trained model, else its appearance alone where that changes anything, else the base.
 
     `learned` compares the base under that appearance with the trained model; `shown_as` says in words how photos are shown (None: as they
-    are). The appearance needs no judge of its own: it was only taken because it brings the gallery's statistics nearer to those of training
-    (`models.appearance`).
+    are). The appearance has a judge of its own (`judge_appearance`): where it is refused, so is all that was learned under it.
     """
     verdict = judge(learned, limits, class_names)
     if shown_as is None:

@@ -19,7 +19,7 @@ from models.comparison import Comparison
 from models.config import PersonalizeConfig
 from models.datasets import LabelledFolder
 from models.explain import changes
-from models.guard import GuardLimits, settle, untrained
+from models.guard import GuardLimits, judge_appearance, settle, untrained
 from models.held_out import learned_from
 from models.look import MIN_PHOTOS, TooFewPhotos, look
 from models.memory import Portions
@@ -46,6 +46,8 @@ class Personalization:
     """What the guard judged: the base under that appearance beside the candidate; None where nothing was trained."""
     shown_as: str | None = None
     """That appearance in words; None where photos are shown as they are, or nothing was trained."""
+    shown: Comparison | None = None
+    """What the guard judged of that appearance: the base beside the base under it; None where nothing was trained."""
 
 
 def personalize(
@@ -90,9 +92,11 @@ def personalize(
     except OutOfTime:
         verdict = untrained(None)
         return Personalization(None, verdict, seen.group_of(photos), report(verdict, seen, choice))
+    was_cut_short = len(labels.averaged) < len(seen.pixels)
     seen, shown = (found.first(len(labels.averaged)) for found in (seen, shown))
     if not labels.teach_something(learned_from(len(seen.pixels), config)):
-        verdict = Verdict(False, "nothing_to_learn", "Kept the base model, because it sees nothing but background in these photos.")
+        sentence = "Kept the base model, because it sees nothing but background in these photos."
+        verdict = untrained(None) if was_cut_short else Verdict(False, "nothing_to_learn", sentence)
         return Personalization(None, verdict, seen.group_of(photos), report(verdict, seen, choice))
 
     clock.stage("training")
@@ -101,7 +105,7 @@ def personalize(
     if not is_finite(adapted):
         verdict = Verdict(False, "diverged", "Kept the base model, because the training did not converge.")
         return Personalization(None, verdict, seen.group_of(photos), report(verdict, *told))
-    learned_nothing = log.steps == 0 and not (aligned and aligned.steps)
+    learned_nothing = log.steps == 0 < log.planned_steps and not (aligned and aligned.steps)
     if learned_nothing and not choice.appearance.changes_anything:
         verdict = untrained(None)
         return Personalization(None, verdict, seen.group_of(photos), report(verdict, *told))
@@ -111,14 +115,20 @@ def personalize(
     if choice.appearance.changes_anything:
         unlearned, shown_as = as_stored(run, teacher(run), shown, "unlearned"), choice.appearance.words
     comparisons = check(base, unlearned, candidate, photos, seen, labels.averaged, config, clock, journal)
-    verdict = untrained(shown_as) if learned_nothing else settle(comparisons.learned, shown_as, limits, base.info.class_names)
+    if (refusal := judge_appearance(comparisons.to_unlearned, shown_as, limits, base.info.class_names)) is not None:
+        verdict = refusal
+    elif learned_nothing:
+        verdict = untrained(shown_as)
+    else:
+        verdict = settle(comparisons.learned, shown_as, limits, base.info.class_names)
     if verdict.code == "accepted" and log.steps < log.planned_steps:
         cut = f"{verdict.sentence} Its time was over after {log.steps} of {log.planned_steps} steps: more time may make it better."
         verdict = replace(verdict, sentence=cut)
     model = {"accepted": candidate, "appearance_only": unlearned}.get(verdict.code)
     changed = comparisons.to_unlearned if verdict.code == "appearance_only" else comparisons.to_candidate
     whole_report = report(verdict, *told) | changes(changed, base.info.class_names)
-    return Personalization(candidate, verdict, seen.group_of(photos), whole_report, model, unlearned, comparisons.learned, shown_as)
+    judged = (comparisons.learned, shown_as, comparisons.to_unlearned)
+    return Personalization(candidate, verdict, seen.group_of(photos), whole_report, model, unlearned, *judged)
 
 
 def what_fits(base: Base, photos: PhotoSource, config: PersonalizeConfig, limits: GuardLimits, source: LabelledFolder | None) -> str:

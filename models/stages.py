@@ -215,6 +215,7 @@ def remember(run: Run, segmenter: Segmenter, shown: Look, side: int) -> ContextB
     for group in range(len(shown.centres) if segmenter.use_context else 0):
         members = [int(i) for i in np.flatnonzero(shown.chosen_groups == group)[: run.config.remembered_photos]]
         if members:
+            run.portions.heed()
             features = segmenter.base(network_input(shown.shown(members), side, run.base.device))
             rows = segmenter.context.describe(features)[1].flatten(0, 1)  # (M·K, C)
             proxies.append(rows.cpu())

@@ -16,3 +16,5 @@ class Guarded(Adapted):
     """The network before training beside the trained one."""
     shown_as: str | None = None
     """In words, how photos are shown to both; None: as they are."""
+    shown: Comparison | None = None
+    """The base beside the base that is shown photos so."""

@@ -46,6 +46,7 @@ class Ours:
             segment=lambda photo: segment(problem.base, photo, model).labels,
             learned=result.learned,
             shown_as=result.shown_as,
+            shown=result.shown if result.unlearned else None,
             served=None if unlearned is None else lambda photo: segment(problem.base, photo, unlearned).labels,
             model_bytes=len(model.stored),
         )

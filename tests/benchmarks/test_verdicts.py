@@ -73,6 +73,18 @@ def test_where_training_is_refused_the_appearance_is_served() -> None:
     assert "corrected light" in found["guard"]["sentence"]
 
 
+def test_an_appearance_that_is_refused_is_not_served() -> None:
+    seen = {
+        "learned": counts_to_json(comparison(SAME)),
+        "shown_as": "with corrected light",
+        "unlearned_miou": 55.0,
+        "unlearned_fbiou": 54.0,
+    }
+    assert judged(cell(**seen, shown=counts_to_json(comparison(SAME))), INFO)["guard"]["code"] == "accepted"
+    found = judged(cell(**seen, shown=counts_to_json(comparison(LOST))), INFO)
+    assert (found["guard"]["code"], found["served_miou"]) == ("class_collapse", 50.0)
+
+
 def test_a_method_that_did_not_look_is_judged_by_the_scorer_s_comparison() -> None:
     assert judged(cell(), INFO)["guard"]["code"] == "accepted"
     assert judged(cell(counts=counts_to_json(comparison(LOST))), INFO)["served_miou"] == 50.0

@@ -114,6 +114,20 @@ def test_the_source_is_drawn_in_groups(tiny: models.Base, source: LabelledFolder
     assert max(len(batch) for batch in batches) <= 3
 
 
+def test_the_draw_can_be_cancelled_and_ends_with_the_time(tiny: models.Base, source: LabelledFolder) -> None:
+    asked: list[int] = []
+
+    def cancel() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise models.Cancelled
+
+    with pytest.raises(models.Cancelled):
+        draw_source(tiny.segmenter, source, CONFIG, CPU, heed=cancel)
+    first = draw_source(tiny.segmenter, source, CONFIG, CPU, out_of_time=lambda: True)
+    assert sum(len(batch) for batch in first) == 1, "one there must be"
+
+
 def test_a_view_is_cropped_with_its_labels() -> None:
     # the label is the photo's red channel: after any scale, crop and flip they still agree away from edges
     labels = torch.zeros(96, 96, dtype=torch.int64)

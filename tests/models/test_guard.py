@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.comparison import Comparison, Views
-from models.guard import GuardLimits, judge, settle
+from models.guard import GuardLimits, judge, judge_appearance, settle
 
 NAMES = ("background", "cat", "dog")
 LIMITS = GuardLimits()
@@ -155,6 +155,34 @@ def test_what_was_learned_is_refused_and_the_appearance_stays() -> None:
     assert (kept.accepted, kept.code) == (True, "appearance_only")
     assert "light" in kept.sentence
     assert "stopped seeing: cat" in kept.sentence
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "why"),
+    [
+        ([0] * 97 + [1] * 3, [0] * 100, "class_collapse", "all but stopped seeing: cat"),
+        ([0] * 60 + [1] * 40, [0] * 70 + [1] * 30, "drifted", "changed 10.0 % of the pixels that it was sure of"),
+        ([0] * 998 + [1] * 2, [0] * 1000, None, ""),
+        ([0] * 60 + [1] * 40, [0] * 65 + [1] * 35, None, ""),
+    ],
+)
+def test_an_appearance_that_breaks_what_the_base_saw_is_refused(before: list[int], after: list[int], code: str | None, why: str) -> None:
+    shown = comparison_of(view(before), view(after))
+    refusal = judge_appearance(shown, LIGHT, LIMITS, NAMES)
+    assert (None if refusal is None else refusal.code) == code
+    assert judge_appearance(shown, None, LIMITS, NAMES) is None, "photos are shown as they are"
+    if refusal is not None:
+        assert not refusal.accepted and refusal.figures == shown.figures()
+        assert refusal.sentence.startswith(
+            "Kept the base model and photos as they are, because with photos shown to it with corrected light it"
+        )
+        assert why in refusal.sentence
+
+
+def test_an_appearance_under_which_all_is_background_is_refused() -> None:
+    unsure = view([0] * 80 + [1] * 20, sure=0.6)
+    refusal = judge_appearance(comparison_of(unsure, view([0] * 100)), LIGHT, LIMITS, NAMES)
+    assert refusal is not None and refusal.code == "background_collapse"
 
 
 def test_a_good_model_is_accepted_whatever_the_appearance() -> None:

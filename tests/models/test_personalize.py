@@ -9,13 +9,16 @@ import torch
 from PIL import Image
 
 import models
-from models import clock
+from models import clock, stages
 from models.check import ENOUGH
-from models.clock import STAGES
+from models.clock import STAGES, Clock
 from models.datasets import LabelledFolder
 from models.gallery import snap
-from models.look import Copies
-from models.stages import Labels
+from models.look import Copies, Look
+from models.memory import Portions
+from models.preprocess import shrink
+from models.resume import Journal
+from models.stages import Labels, remember
 from models.steadiness import class_consistency_error
 from tests.models.conftest import Album, at_half_the_side
 
@@ -186,6 +189,16 @@ def test_without_a_step_of_training_the_appearance_is_served(tiny: models.Base, 
     assert result.report["classes"]
 
 
+def test_an_appearance_that_breaks_something_is_refused_with_all_that_was_learned(tiny: models.Base, photos) -> None:
+    hazy = Album(tuple((150 + 0.35 * photo).astype(np.uint8) for photo in photos))
+    impossible = models.GuardLimits(min_confident_agreement=1.01)
+    result = models.personalize(tiny, hazy, QUICK, limits=impossible)
+    assert result.unlearned is not None and result.shown is not None
+    assert (result.model, result.verdict.accepted, result.verdict.code) == (None, False, "drifted")
+    assert result.verdict.sentence.startswith("Kept the base model and photos as they are, because with photos shown to it with corrected ")
+    assert result.verdict.figures == result.shown.figures()
+
+
 def test_labelling_leaves_time_for_training(tiny: models.Base, album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
     result = hurried(tiny, album, monkeypatch, "labelling", 2, 0.8)
     report = result.report
@@ -193,6 +206,34 @@ def test_labelling_leaves_time_for_training(tiny: models.Base, album: Album, mon
     assert report["training"]["steps"] == report["training"]["planned_steps"] > 0
     assert report["budget_reached"] is True
     assert result.model is not None
+
+
+@pytest.mark.parametrize(("to", "code"), [(0.8, "no_time_to_learn"), (0.0, "nothing_to_learn")])
+def test_what_was_not_labelled_for_want_of_time_might_have_taught_something(
+    tiny: models.Base, album: Album, monkeypatch: pytest.MonkeyPatch, to: float, code: str
+) -> None:
+    monkeypatch.setattr(Labels, "teach_something", lambda self, positions: False)
+    assert hurried(tiny, album, monkeypatch, "labelling", 2, to).verdict.code == code
+
+
+def test_no_epoch_is_not_want_of_time(tiny: models.Base, few: Album) -> None:
+    """The benchmark's "appearance alone"."""
+    result = models.personalize(tiny, few, replace(PAIRS, epochs=0))
+    assert result.verdict.accepted, result.verdict
+    assert result.verdict.figures["changed_share"] == 0
+    assert result.report["training"]["planned_steps"] == 0
+
+
+def test_remembering_can_be_cancelled(tiny: models.Base, few: Album) -> None:
+    def cancel() -> None:
+        raise models.Cancelled
+
+    clock = Clock(600.0, lambda progress: None, lambda: False)
+    run = stages.Run(tiny, PAIRS, clock, Journal.open(None, clock, "", ()), Portions(1, cancel))
+    pixels = torch.stack([shrink(photo, 64) for photo in few.photos])
+    seen = Look([0, 1, 2, 3], np.array([0, 0, 1, 1]), np.zeros((2, 8), np.float32), [0, 1, 2, 3], pixels)
+    with pytest.raises(models.Cancelled):
+        remember(run, tiny.segmenter, seen, 64)
 
 
 def test_only_what_is_learned_from_can_teach() -> None:
