@@ -18,10 +18,12 @@ from models.types import Verdict
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """When the guard refuses. Chosen by reason, checked on ten galleries of the tuning half of `voc2012/val` (docs/decisions/0022)."""
+    """When the guard refuses. Chosen by reason, checked on galleries of the tuning half of `voc2012/val` (docs/decisions/0022)."""
 
     min_confident_agreement: float = 0.93
     """Share of the pixels that the base is sure of that must keep their class."""
+    min_appearance_agreement: float = 0.965
+    """The same where photos are only shown otherwise (docs/decisions/0033): light, colour and side turn few pixels that it is sure of."""
     collapse_from_share: float = 0.003
     """A class of which the base is sure on at least this share of the gallery …"""
     collapse_from_photos: float = 0.05
@@ -126,7 +128,7 @@ def judge_appearance(shown: Comparison, shown_as: str | None, limits: GuardLimit
         code = "class_collapse"
     elif figures["background_after"] > limits.max_background_share >= figures["background_before"]:
         why, code = "it called nearly everything background", "background_collapse"
-    elif figures["confident_agreement"] < limits.min_confident_agreement:
+    elif figures["confident_agreement"] < limits.min_appearance_agreement:
         why, code = f"it changed {100 * (1 - figures['confident_agreement']):.1f} % of the pixels that it was sure of", "drifted"
     else:
         return None
