@@ -22,8 +22,6 @@ class GuardLimits:
 
     min_confident_agreement: float = 0.93
     """Share of the pixels that the base is sure of that must keep their class."""
-    min_appearance_agreement: float = 0.965
-    """The same where photos are only shown otherwise (docs/decisions/0033): light, colour and side turn few pixels that it is sure of."""
     collapse_from_share: float = 0.003
     """A class of which the base is sure on at least this share of the gallery …"""
     collapse_from_photos: float = 0.05
@@ -117,19 +115,16 @@ def judge_appearance(shown: Comparison, shown_as: str | None, limits: GuardLimit
     """A refusal where showing photos so, without any training, breaks what the base saw; None where it does not.
 
     `shown` compares the base with itself under that appearance; `shown_as`: None where photos are shown as they are. Only what is grossly
-    wrong is looked for: a class that vanishes, nearly everything background, many pixels changed that the base was sure of. How steady
-    predictions are does not tell corrections that help from those that harm (docs/decisions/0033).
+    wrong is looked for: a class that vanishes, or nearly everything background. How steady predictions are, and how many pixels change of
+    which the base was sure, do not tell corrections that help from those that harm (docs/decisions/0033).
     """
     if shown_as is None:
         return None
     figures = shown.figures()
     if gone := collapsed(shown, limits):
-        why = f"it all but stopped seeing: {', '.join(class_names[index] for index in gone)}"
-        code = "class_collapse"
+        code, why = "class_collapse", f"it all but stopped seeing: {', '.join(class_names[index] for index in gone)}"
     elif figures["background_after"] > limits.max_background_share >= figures["background_before"]:
-        why, code = "it called nearly everything background", "background_collapse"
-    elif figures["confident_agreement"] < limits.min_appearance_agreement:
-        why, code = f"it changed {100 * (1 - figures['confident_agreement']):.1f} % of the pixels that it was sure of", "drifted"
+        code, why = "background_collapse", "it called nearly everything background"
     else:
         return None
     return Verdict(False, code, f"Kept the base model and photos as they are, because with photos shown to it {shown_as} {why}.", figures)

@@ -191,10 +191,10 @@ def test_without_a_step_of_training_the_appearance_is_served(tiny: models.Base, 
 
 def test_an_appearance_that_breaks_something_is_refused_with_all_that_was_learned(tiny: models.Base, photos) -> None:
     hazy = Album(tuple((150 + 0.35 * photo).astype(np.uint8) for photo in photos))
-    impossible = models.GuardLimits(min_appearance_agreement=1.01)
+    impossible = models.GuardLimits(collapse_to_ratio=1.01)
     result = models.personalize(tiny, hazy, QUICK, limits=impossible)
     assert result.unlearned is not None and result.shown is not None
-    assert (result.model, result.verdict.accepted, result.verdict.code) == (None, False, "drifted")
+    assert (result.model, result.verdict.accepted, result.verdict.code) == (None, False, "class_collapse")
     assert result.verdict.sentence.startswith("Kept the base model and photos as they are, because with photos shown to it with corrected ")
     assert result.verdict.figures == result.shown.figures()
 
