@@ -7,6 +7,7 @@ are they still near what the base says on average over several views. What was l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,7 +60,7 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
     if gone := collapsed(comparison, limits):
         names = ", ".join(class_names[index] for index in gone)
         return Verdict(False, "class_collapse", f"Kept the base model, because the personal one all but stopped seeing: {names}.", figures)
-    if figures["background_after"] > limits.max_background_share >= figures["background_before"]:
+    if all_background(figures, limits):
         return Verdict(
             False, "background_collapse", "Kept the base model, because the personal one calls nearly everything background.", figures
         )
@@ -123,7 +124,7 @@ def judge_appearance(shown: Comparison, shown_as: str | None, limits: GuardLimit
     figures = shown.figures()
     if gone := collapsed(shown, limits):
         code, why = "class_collapse", f"it all but stopped seeing: {', '.join(class_names[index] for index in gone)}"
-    elif figures["background_after"] > limits.max_background_share >= figures["background_before"]:
+    elif all_background(figures, limits):
         code, why = "background_collapse", "it called nearly everything background"
     else:
         return None
@@ -140,6 +141,11 @@ def collapsed(comparison: Comparison, limits: GuardLimits) -> list[int]:
     often = total.sure_photos >= limits.collapse_from_photos * total.photos
     gone = total.sure_kept < limits.collapse_to_ratio * total.sure_before
     return [int(index) for index in np.flatnonzero(large & often & gone)]
+
+
+def all_background(figures: Mapping[str, float], limits: GuardLimits) -> bool:
+    """Whether nearly everything is background now, and was not before."""
+    return figures["background_after"] > limits.max_background_share >= figures["background_before"]
 
 
 def settle(learned: Comparison, shown_as: str | None, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:

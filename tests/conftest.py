@@ -137,10 +137,10 @@ def _administer(server: Any, statement: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`--dist loadgroup` keeps the tests of a file together, whose deployment they share; files that say the same `GROUP` as well."""
+    """`--dist loadgroup` keeps the tests of a file together, whose deployment they share, unless the file names a group itself."""
     for item in items:
-        group = getattr(item.module, "GROUP", item.path.name) if isinstance(item, pytest.Function) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Check
 from tests.interrupts import heed_interrupts
 
-GROUP = "trains"  # not side by side with another that waits for a model
+pytestmark = pytest.mark.xdist_group("trains")  # not side by side with another that waits for a model
 _PATIENCE_SECONDS = 240.0
 
 

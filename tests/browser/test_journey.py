@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 from pycocotools.coco import COCO
@@ -17,7 +18,7 @@ from app.client import Client, ExportFormat
 from app.local import Deployment
 from tests.browser.conftest import Check
 
-GROUP = "trains"  # not side by side with another that waits for a model
+pytestmark = pytest.mark.xdist_group("trains")  # not side by side with another that waits for a model
 LEGEND_ROWS = ".legend-row"
 EXPORTS = {
     "COCO": "coco",

@@ -10,14 +10,14 @@ import torch
 from jaxtyping import TypeCheckError
 
 from models.losses import pixel_entropy
-from tests.shapes import REPOSITORY
+from tests.shapes import ROOT
 
 PASS = """
-from jaxtyping import TypeCheckError, install_import_hook
-with install_import_hook("models", "beartype.beartype"):
-    import models
-    from models.bases.layers import convolve
-import pytest, torch
+from tests.shapes import check_shapes
+check_shapes(left_out=frozenset())
+import models, pytest, torch
+from jaxtyping import TypeCheckError
+from models.bases.layers import convolve
 
 network = models.load_base("espnetv2_tiny").segmenter.base
 photos = torch.randn(2, 3, 64, 96).to(memory_format=torch.channels_last).requires_grad_()
@@ -36,5 +36,5 @@ def test_shapes_are_checked_in_these_tests() -> None:
 
 def test_the_layers_keep_their_annotated_shapes() -> None:
     """They are not checked elsewhere (`tests.shapes.INNERMOST`)."""
-    done = subprocess.run([sys.executable, "-c", PASS], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    done = subprocess.run([sys.executable, "-c", PASS], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr

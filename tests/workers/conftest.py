@@ -15,8 +15,6 @@ from PIL import Image as Pillow
 from app.settings import Settings
 from app.storage import photo_key
 from app.tables import Image, Job, JobKind, SegmentationItem, User
-from models import Base
-from models.bases.download import OnBytes, nothing
 from tests.app.photos import encoded
 from tests.models.conftest import at_half_the_side
 from workers.cache import BaseCache
@@ -31,20 +29,13 @@ def photograph(name: str, width: int = 160) -> bytes:
         return encoded(image.convert("RGB").resize((width, round(width * image.height / image.width))), "JPEG")
 
 
-class HalfSideBases(BaseCache):
-    """Bases that look at photos at half their side, for a quarter of the price: tested is what is done with what they see."""
-
-    def get(self, name: str, on_bytes: OnBytes = nothing) -> Base:
-        if not self.holds(name):
-            self._loaded[name] = at_half_the_side(super().get(name, on_bytes))
-        return super().get(name, on_bytes)
-
-
 @pytest.fixture(scope="session")
 def bases() -> BaseCache:
-    """The tiny base, loaded once for all tests."""
+    """The tiny base, loaded once for all tests, at half its side: tested is what is done with what it sees."""
     torch.set_num_threads(1)  # the photos are small, and the cores may be shared
-    return HalfSideBases("cpu")
+    cache = BaseCache("cpu")
+    cache._loaded[BASE] = at_half_the_side(cache.get(BASE))
+    return cache
 
 
 @pytest.fixture
