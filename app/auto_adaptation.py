@@ -19,7 +19,7 @@ from app import base_choice, freshness
 from app.clock import utc_now
 from app.db import Database
 from app.errors import AppError
-from app.jobs import Due
+from app.jobs import Due, queue_adaptation
 from app.quotas import service as quotas
 from app.settings import Settings
 from app.tables import ACTIVE_STATUSES, Image, Job, JobKind, RegisteredBase, User
@@ -76,14 +76,8 @@ def _take_care(session: Session, settings: Settings, user_id: str, newest: datet
     budget_seconds = settings.adaptation_budget_seconds
     quotas.require_adaptation_seconds(session, settings, user_id, budget_seconds)
     named = base_choice.kept_base(session, user_id)
-    job = Job(
-        user_id=user_id,
-        kind=JobKind.ADAPTATION,
-        base=named or _default_base(session, settings),
-        request={"budget_seconds": budget_seconds, "seed": 0, "base": named, "auto": True},
-    )
-    session.add(job)
-    session.flush()
+    base = named or _default_base(session, settings)
+    job = queue_adaptation(session, user_id, base=base, named=named, budget_seconds=budget_seconds)
     log.info("auto_adaptation.queued", user_id=user_id, job_id=job.id)
     return job
 

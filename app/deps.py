@@ -21,6 +21,7 @@ from app.errors import Forbidden, Unauthorized, user_not_found
 from app.observability.metrics import ApiMetrics
 from app.settings import Settings
 from app.storage import Storage
+from app.streams import OpenStreams
 from app.tables import User
 from app.turns import RecentLines
 
@@ -43,6 +44,7 @@ class Wiring:
     probes: Probes
     metrics: ApiMetrics
     lines: RecentLines
+    streams: OpenStreams
 
 
 _bearer = HTTPBearer(

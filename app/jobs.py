@@ -54,6 +54,15 @@ class Due:
     kind: JobKind
 
 
+def queue_adaptation(session: Session, user_id: str, *, base: str, named: str | None, budget_seconds: float, seed: int = 0) -> Job:
+    """A new one; `base` is what it adapts, `named` whether somebody asked for that. Raises IntegrityError beside another of the user."""
+    request = {"budget_seconds": budget_seconds, "seed": seed, "base": named}
+    job = Job(user_id=user_id, kind=JobKind.ADAPTATION, base=base, request=request)
+    session.add(job)
+    session.flush()
+    return job
+
+
 def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Lease | None:
     """Take a queued job, or one whose lease has expired; None when it is not to be had.
 

@@ -38,6 +38,7 @@ from app.quotas import routes as quotas
 from app.segmentations import routes as segmentations
 from app.settings import Settings
 from app.storage import open_storage
+from app.streams import OpenStreams
 from app.tenancy import guard
 from app.tokens import routes as tokens
 from app.tracing import start_tracing, stop_tracing
@@ -82,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         probes=Probes(foundations),
         metrics=metrics,
         lines=RecentLines(foundations.database),
+        streams=OpenStreams(settings.max_event_streams),
     )
     install_handlers(app)
     guard(app.state.wiring.database)

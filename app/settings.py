@@ -161,6 +161,9 @@ class Settings(BaseSettings):
     segment_wait_seconds: float = Field(25.0, gt=0, description="How long `POST /segment` waits before it answers 504.")
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     events_interval_seconds: float = Field(0.25, ge=0.25, description="Shortest time between two server-sent events.")
+    max_event_streams: int = Field(
+        100, gt=0, description="Jobs that one user may follow by server-sent events at one API process; past it: 429, and polling goes on."
+    )
     events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")
 
     def decoding_limits(self) -> DecodingLimits:

@@ -121,7 +121,7 @@ def main(
     pss: Annotated[Path | None, typer.Option(help="The PSS data set (id1 … id15): measure on its users.")] = None,
     gallery: Annotated[list[str] | None, typer.Option(help="subject[:camera[:seed[:photos[:half]]]]; repeatable.")] = None,
     methods: Annotated[list[str] | None, typer.Option(help="Names, separated by commas; `ours*` for all that begin so.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds of every method; without: as the table of methods says.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every method; without: as the table of methods says.")] = None,
     short: Annotated[
         bool, typer.Option("--short", help="Three small galleries, two passes, one seed: every method in a quarter of an hour.")
     ] = False,
@@ -129,10 +129,10 @@ def main(
     source: Annotated[str, typer.Option(help="Labelled source photos (VOC layout), inside the data folder or a path of its own.")] = SOURCE,
     base: Annotated[str, typer.Option(help="Base model.")] = "espnetv2",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    budget: Annotated[float | None, typer.Option(help="Seconds of adaptation; 240, in the short form 20.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Planned passes over a gallery; 4, in the short form 2.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0.001, help="Seconds of adaptation; 240, in the short form 20.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Planned passes over a gallery; 4, in the short form 2.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a setting of ours, name=value (PersonalizeConfig).")] = None,
-    jobs: Annotated[int, typer.Option(help="Cells at the same time; times and memory are only right with 1.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at the same time; times and memory are only right with 1.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the table, the JSON and the plots; cells/ in it is the cache.")] = RESULTS,
     list_: Annotated[bool, typer.Option("--list", help="List methods and galleries, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be computed, and stop.")] = False,

@@ -55,6 +55,7 @@ def test_only_repositories_and_a_few_named_modules_query() -> None:
         "app/deps.py",
         "app/tenancy.py",
         "app/job_documents.py",
+        "app/job_events.py",
         "app/checks.py",
         "app/idempotency.py",
         "app/freshness.py",
@@ -62,7 +63,7 @@ def test_only_repositories_and_a_few_named_modules_query() -> None:
         "app/user_lock.py",
         "app/auto_adaptation.py",
         "app/webhooks/outbox.py",
-        "app/local.py",
+        "app/local/deployment.py",
     }
     for path in (ROOT / "app").rglob("*.py"):
         relative = str(path.relative_to(ROOT))

@@ -12,7 +12,8 @@ from fastapi.responses import StreamingResponse
 from app.adaptations import service
 from app.adaptations.schemas import AdaptationDocument, AdaptationPage, NewAdaptation
 from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, WiringDep
-from app.job_documents import event_stream, job_headers
+from app.job_documents import job_headers
+from app.job_events import event_stream
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 
@@ -54,7 +55,7 @@ def get_adaptation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, resp
     "/{job_id}/events",
     summary="Follow an adaptation",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "Ended, and seen to its end"}},
+    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "Ended, and seen to its end"}, **problem_responses(429)},
 )
 async def follow_adaptation(
     user_id: CurrentUserId,

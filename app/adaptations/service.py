@@ -13,7 +13,7 @@ from app.deps import Wiring
 from app.errors import GalleryEmpty, GalleryTooSmall, Unprocessable
 from app.images import repository as image_repository
 from app.job_documents import cancel_job, find_job, job_fields
-from app.pagination import decode_cursor, encode_cursor
+from app.pagination import cut, decode_cursor
 from app.quotas import service as quotas
 from app.settings import Settings
 from app.tables import Job, JobKind
@@ -48,15 +48,8 @@ def ensure(session: Session, settings: Settings, user_id: str, wish: NewAdaptati
     budget_seconds = _budget_seconds(settings, wish)
     quotas.require_adaptation_seconds(session, settings, user_id, budget_seconds)
     named = wish.base or base_choice.kept_base(session, user_id)
-    job = Job(
-        user_id=user_id,
-        kind=JobKind.ADAPTATION,
-        base=catalog.resolve(session, settings, named),
-        request={"budget_seconds": budget_seconds, "seed": wish.seed, "base": named},
-    )
-    session.add(job)
-    session.flush()
-    return job
+    base = catalog.resolve(session, settings, named)
+    return jobs.queue_adaptation(session, user_id, base=base, named=named, budget_seconds=budget_seconds, seed=wish.seed)
 
 
 def require_gallery(settings: Settings, held: int) -> None:
@@ -87,9 +80,10 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
     before = decode_cursor(cursor)
     with database.read() as session:
         found = repository.page(session, user_id, JobKind.ADAPTATION, before=before, limit=limit + 1)
+        shown, next_cursor = cut(found, limit)
         places = turns.Places(session, user_id, JobKind.ADAPTATION)
-        items = [document_of(session, job, places) for job in found[:limit]]
-    return AdaptationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
+        items = [document_of(session, job, places) for job in shown]
+    return AdaptationPage(items=items, next_cursor=next_cursor)
 
 
 def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> AdaptationDocument:

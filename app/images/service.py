@@ -12,7 +12,7 @@ from app.images import repository
 from app.images.intake import take_in
 from app.images.multipart import ReceivedFile
 from app.images.schemas import ImageDocument, ImagePage, UploadResult
-from app.pagination import decode_cursor, encode_cursor
+from app.pagination import cut, decode_cursor
 from app.storage import Storage, masks_prefix, photo_key
 from app.sweeping import photos
 from app.tables import Image
@@ -52,8 +52,7 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
     after = decode_cursor(cursor)
     with database.read() as session:
         found = repository.page(session, user_id, after=after, limit=limit + 1)
-    shown = found[:limit]
-    next_cursor = encode_cursor(shown[-1].id) if len(found) > limit else None
+    shown, next_cursor = cut(found, limit)
     return ImagePage(items=[document(image) for image in shown], next_cursor=next_cursor)
 
 

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, WiringDep
-from app.job_documents import event_stream, job_headers, wait_for_end
+from app.job_documents import job_headers, wait_for_end
+from app.job_events import event_stream
 from app.masks.schemas import MaskFormat
 from app.model_choice import ModelChoice
 from app.pagination import DEFAULT_PAGE
@@ -79,7 +80,7 @@ def get_segmentation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, re
     "/segmentations/{job_id}/events",
     summary="Follow a segmentation",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "Ended, and seen to its end"}},
+    responses={200: {"content": {"text/event-stream": {}}}, 204: {"description": "Ended, and seen to its end"}, **problem_responses(429)},
 )
 async def follow_segmentation(
     user_id: CurrentUserId,

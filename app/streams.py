@@ -1,0 +1,53 @@
+"""Event streams that are open: how many one user holds at this process, and how many they may."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.errors import TooManyRequests
+
+_COME_BACK_SECONDS = 5
+
+
+class OpenStreams:
+    """How many streams each user holds open at this process. For its event loop: no lock."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    def require_room(self, user_id: str) -> None:
+        """Raises TooManyRequests. Requests that arrive together may go past the limit by their number."""
+        if self._open[user_id] >= self._most:
+            detail = f"This user follows {self._most} jobs already, which is the limit. Poll the job instead, or end another stream."
+            raise TooManyRequests("too_many_streams", detail, retry_after_seconds=_COME_BACK_SECONDS)
+
+    @contextmanager
+    def counted(self, user_id: str) -> Iterator[None]:
+        """One more within the block."""
+        self._open[user_id] += 1
+        try:
+            yield
+        finally:
+            self._open[user_id] -= 1
+            if not self._open[user_id]:
+                del self._open[user_id]
+
+
+class CountedStream(StreamingResponse):
+    """Counts as open from its first byte until it has ended, however it ends."""
+
+    def __init__(self, events: AsyncIterator[str], streams: OpenStreams, user_id: str) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._counted = streams.counted(user_id)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; the place is free again when this returns or raises."""
+        with self._counted:
+            await super().__call__(scope, receive, send)
