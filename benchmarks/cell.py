@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.album import album_digest
 from benchmarks.cells import CellSpec, CellStore, cell_key, normalised
 from benchmarks.galleries import UserGallery, open_gallery
-from benchmarks.recipes import Kind
+from benchmarks.recipes import PSS, Kind
 from benchmarks.scoring import BATCH, Scores, compare, masks_by_segment, masks_of, score, small_photos
 from benchmarks.sheets import save_sheet
 from benchmarks.survey.guarded import Guarded
@@ -110,6 +111,7 @@ def run_cell(spec: CellSpec, data: Path, pss: Path | None, store: CellStore) -> 
     base = load_base(spec.base, device=spec.device)
     gallery = open_gallery(spec.gallery, data, pss)
     spec = normalised(spec)
+    _require_album(spec, pss)
     key = cell_key(spec, base.info)
     before, base_masks = base_scores(spec, base, gallery, store)
     if spec.method == BASE:
@@ -117,12 +119,19 @@ def run_cell(spec: CellSpec, data: Path, pss: Path | None, store: CellStore) -> 
     entry = METHODS[spec.method]
     source = open_source(data / spec.source) if entry.method.needs_source else None
     cell, masks = compute(spec, base, gallery, source, before)
+    _require_album(spec, pss)
     if cell_key(spec, base.info) != key:
         raise RuntimeError("code changed while the cell was computed, so it is not known whose result this is: run again")
     path = store.write(spec, base.info, {**cell, "peak_memory_mb": peak_memory_mb()})
     if entry.ours and spec.gallery.kind is not Kind.JUNK:
         save_sheet(path.with_suffix(".png"), cell["photo_fbiou"], base, gallery, masks, base_masks)
     return path
+
+
+def _require_album(spec: CellSpec, pss: Path | None) -> None:
+    """Raises RuntimeError where the photos or masks are not those that the cell is named after."""
+    if spec.album is not None and pss is not None and album_digest(pss / spec.gallery.subject.removeprefix(PSS)) != spec.album:
+        raise RuntimeError(f"the files of {spec.gallery.subject} have changed since the run began: run again")
 
 
 def peak_memory_mb() -> float:

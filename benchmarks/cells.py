@@ -47,6 +47,8 @@ class CellSpec:
     device: str = "cpu"
     settings: dict[str, Any] = field(default_factory=dict)
     """Overrides of PersonalizeConfig, for ours."""
+    album: str | None = None
+    """What is in the folder of a PSS user (`benchmarks.album`): another data set, or a mended mask, is another cell."""
     source: str = SOURCE
     """Folder of the labelled source photos, inside the data folder or absolute; read by the methods that need one."""
 
@@ -60,8 +62,9 @@ class CellSpec:
         return replace(self, method="source_only", seed=0, settings={}, budget_seconds=0.0, epochs=0, source=SOURCE)
 
     def to_json(self) -> dict[str, Any]:
-        """For the child process."""
-        return asdict(self)
+        """For the child process, and for the key; without `album` where there is none, as in the keys of old."""
+        values = asdict(self)
+        return values if self.album is not None else {name: value for name, value in values.items() if name != "album"}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> CellSpec:

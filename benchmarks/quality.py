@@ -7,6 +7,7 @@ Labels are used for scoring only.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.album import album_digest
 from benchmarks.cells import RESULTS, SOURCE, CellSpec, CellStore
+from benchmarks.galleries import open_gallery
 from benchmarks.pss import users
 from benchmarks.recipes import JUNK_GALLERIES, PSS, REPORTED, SHORT, GalleryRecipe, Kind, parse_recipe
 from benchmarks.runner import Run, Runner, known_bases
@@ -41,18 +44,19 @@ def choose_methods(names: list[str] | None, *, short: bool, guard: bool) -> list
     return chosen
 
 
-def plan(methods: list[str], recipes: list[GalleryRecipe], seeds: int | None, **common: Any) -> list[CellSpec]:
+def plan(methods: list[str], recipes: list[GalleryRecipe], seeds: int | None, pss: Path | None = None, **common: Any) -> list[CellSpec]:
     """The cells of a run, the base's first, gallery by gallery. Junk is for ours only. `seeds`: for all methods instead of each its own."""
     specs: list[CellSpec] = []
     settings = common.pop("settings", {})
     for recipe in recipes:
-        specs.append(CellSpec(BASE, recipe, **common).of_base())
+        album = album_digest(pss / recipe.subject.removeprefix(PSS)) if pss is not None and recipe.kind is Kind.PSS else None
+        specs.append(CellSpec(BASE, recipe, album=album, **common).of_base())
         for name in methods:
             entry = METHODS[name]
             if name == BASE or (recipe.kind is Kind.JUNK and not entry.ours):
                 continue
             for seed in range(1 if recipe.kind is Kind.JUNK else seeds or entry.seeds):
-                specs.append(CellSpec(name, recipe, seed, **common, settings=settings if entry.ours else {}))
+                specs.append(CellSpec(name, recipe, seed, album=album, **common, settings=settings if entry.ours else {}))
     return specs
 
 
@@ -75,16 +79,28 @@ def choose_recipes(gallery: list[str] | None, pss: Path | None, *, short: bool, 
 
     Raises typer.BadParameter for a gallery that cannot be, and a folder that is no PSS data set.
     """
-    if gallery:
-        recipes = [parse_recipe(text) for text in gallery]
-    elif pss is not None:
-        try:
+    try:
+        if gallery:
+            recipes = [parse_recipe(text) for text in gallery]
+        elif pss is not None:
             recipes = [GalleryRecipe(PSS + user) for user in users(pss)]
-        except FileNotFoundError as error:
-            raise typer.BadParameter(f"{error}; docs/how-to/research.md shows its layout") from error
-    else:
-        recipes = list(SHORT if short else REPORTED)
+        else:
+            recipes = list(SHORT if short else REPORTED)
+        for recipe in recipes:
+            if recipe.kind is Kind.PSS:
+                open_gallery(recipe, Path(), pss)  # all of it is there, before the first of many cells fails of it
+    except FileNotFoundError as error:
+        raise typer.BadParameter(f"{error}; docs/how-to/research.md shows its layout") from error
     return recipes + (list(JUNK_GALLERIES) if junk else [])
+
+
+def source_of(source: str, data: Path) -> str:
+    """As cells name it: inside the data folder, where it is there, else absolute.
+
+    The default is never made absolute: cells made with it elsewhere can be read where the photos are not.
+    """
+    inside = source == SOURCE or (not Path(source).is_absolute() and (data / source).is_dir())
+    return source if inside else str(Path(source).resolve())
 
 
 def require_data(recipes: list[GalleryRecipe], methods: list[str], data: Path, source: str) -> None:
@@ -150,11 +166,11 @@ def main(
     common = {
         "base": base, "device": device, "budget_seconds": budget or (SHORT_BUDGET if short else 240.0),
         "epochs": epochs or (SHORT_EPOCHS if short else 4), "settings": parse_settings(set_),
-        "source": source if (data / source).is_dir() and not Path(source).is_absolute() else str(Path(source).resolve()),
+        "source": source_of(source, data),
     }  # fmt: skip
     recipes = choose_recipes(gallery, pss, short=short, junk=guard)
     chosen = choose_methods(methods, short=short, guard=guard)
-    specs = plan(chosen, recipes, 1 if short and seeds is None else seeds, **common)
+    specs = plan(chosen, recipes, 1 if short and seeds is None else seeds, pss, **common)
     runner = Runner(known_bases(), data.resolve(), CellStore(out / "cells"), pss and pss.resolve(), jobs)
     missing = runner.missing(specs)
     console.print(f"{len(specs)} cells, {len(specs) - len(missing)} of them cached")
@@ -163,6 +179,8 @@ def main(
             console.print(f"to compute: {spec.name}", highlight=False)
         return
     if cached:
+        for method, count in Counter(spec.method for spec in missing).items():
+            console.print(f"not in the tables: {count} cells of {METHODS[method].title}", highlight=False)
         specs, missing = [spec for spec in specs if spec not in missing], []
     if missing:
         require_data([spec.gallery for spec in missing], [spec.method for spec in missing], data, missing[0].source)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from benchmarks.galleries import UserGallery
@@ -21,10 +22,13 @@ from models.comparison import Comparison, Views, views
 from models.config import PersonalizeConfig
 from models.gallery import network_input, snap
 from models.inference import enlarge_labels
+from models.labels import IGNORE
 from models.metrics import Scorer, class_iou, foreground_iou
 from models.preprocess import shrink
 from models.pseudo_labels import average_predictions
 
+MOST_STRETCHED = 0.05
+"""A label's shape may differ from its photo's by this ratio: the roundings of small sizes."""
 BATCH = 8
 """Photos that a network sees together: matters for those that normalise with the batch's own statistics."""
 
@@ -71,12 +75,30 @@ def score(base: Base, gallery: UserGallery, masks: Sequence[np.ndarray]) -> Scor
     scorer = Scorer(base.classes)
     photo_fbiou: dict[str, float | None] = {}
     for index, mask in zip(gallery.scored, masks, strict=True):
-        label = gallery.label(index)
+        label = checked_label(gallery.label(index), gallery.ids[index], base.classes, mask.shape)
+        mask = at_size(mask, label.shape)
         scorer.add(mask, label)
         value = foreground_iou(mask, label)
         photo_fbiou[gallery.ids[index]] = None if value is None else round(100 * value, 2)
     ious = {base.info.class_names[index]: round(100 * value, 2) for index, value in class_iou(scorer.matrix).items()}
     return Scores(_or_none(scorer.miou), _or_none(scorer.fbiou), ious, photo_fbiou)
+
+
+def checked_label(label: np.ndarray, photo_id: str, classes: int, shape: Sequence[int]) -> np.ndarray:
+    """The label as it is. Raises ValueError, with the photo, for one that cannot be scored; `shape`: (height, width) of the photo."""
+    if label.ndim != 2:
+        raise ValueError(f"the mask of {photo_id} has colours: a palette or grey PNG of class ids is needed")
+    if unknown := sorted({int(value) for value in np.unique(label) if value >= classes and value != IGNORE}):
+        raise ValueError(f"the mask of {photo_id} holds {unknown[:5]}: class ids are 0 to {classes - 1}, and {IGNORE} where nothing counts")
+    if abs(label.shape[0] * shape[1] / (label.shape[1] * shape[0]) - 1) > MOST_STRETCHED:
+        wanted, found = f"{shape[1]} × {shape[0]}", f"{label.shape[1]} × {label.shape[0]}"
+        raise ValueError(f"the mask of {photo_id} is {found}, its photo {wanted} once it is upright: they do not lie on each other")
+    return label
+
+
+def at_size(mask: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The mask at a label's own size (height, width), nearest: METHOD scores there, and a data set may keep smaller labels than photos."""
+    return mask if mask.shape == tuple(shape) else np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
 
 
 def _or_none(value: float) -> float | None:

@@ -56,11 +56,16 @@ def means_rows(table: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         for kind, _ in kinds:
             line += _mean_cells(mean(table, method, kind))
         line += [
-            f"{min(row.miou_gain for row in own):+.1f}", str(max(row.seeds for row in own)), f"{fmean(row.seconds for row in own):.0f}",
+            f"{min(row.miou_gain for row in own):+.1f}", _range([row.seeds for row in own]), f"{fmean(row.seconds for row in own):.0f}",
             f"{fmean(row.core_seconds for row in own):.0f}", f"{max(row.memory_mb for row in own):.0f}",
         ]  # fmt: skip
         lines.append(line)
     return heading, lines
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """One number where all agree, else the smallest and the largest: a mean over galleries may have cells of more seeds for some."""
+    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)}–{max(numbers)}"
 
 
 def duel_rows(table: Sequence[Row]) -> tuple[list[str], list[list[str]]]:

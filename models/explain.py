@@ -56,6 +56,21 @@ class Shift:
         return abs(self.after - self.before) >= max(least, STEADY_RATIO * max(self.before, self.after))
 
     @property
+    def called_otherwise(self) -> bool:
+        """Whether enough of it to be told became one other thing, also where as much of it appeared elsewhere."""
+        return self.renamed and self.lost >= NOTABLE_IN_PHOTO
+
+    @property
+    def moved(self) -> bool:
+        """Whether most of what is of this class now was something else before."""
+        return self.gained >= NOTABLE_IN_PHOTO and 2 * self.gained > self.after
+
+    @property
+    def size(self) -> float:
+        """How much of a photo there is to tell of it, as a share of its pixels."""
+        return max(abs(self.after - self.before), self.lost if self.called_otherwise else 0.0)
+
+    @property
     def gone(self) -> bool:
         """Whether next to nothing of it is left."""
         return self.after < LEFT_RATIO * self.before
@@ -120,11 +135,12 @@ def class_reason(shift: Shift, sure_kept: float | None) -> str:
 
 def photo_reason(shifts: Sequence[Shift], changed: float) -> str:
     """What became of a photo's classes, the background left out; `changed` is the share of its pixels that changed class."""
-    taken_over = {(shift.lost_to, shift.name) for shift in shifts if shift.renamed}
+    told = [shift for shift in shifts if shift.notable(NOTABLE_IN_PHOTO) or shift.called_otherwise]
+    taken_over = {(shift.lost_to, shift.name) for shift in told if shift.renamed}
     events = [
         shift
-        for shift in sorted(shifts, key=lambda shift: (-abs(shift.after - shift.before), shift.name))
-        if shift.notable(NOTABLE_IN_PHOTO) and (shift.name, shift.gained_from) not in taken_over
+        for shift in sorted(told, key=lambda shift: (-shift.size, shift.name))
+        if shift.called_otherwise or (shift.name, shift.gained_from) not in taken_over
     ]
     if events:
         more = len(events) - MOST_EVENTS
@@ -145,7 +161,8 @@ def percent(share: float) -> str:
 def _event(shift: Shift) -> str:
     if shift.renamed:
         what = "the" if shift.gone else "most of the"
-        return f"{what} {shift.name} ({percent(shift.before)}) is now called {shift.lost_to}{_because(shift.lost_confidence)}"
+        elsewhere = f", and {shift.name} is seen elsewhere ({percent(shift.after)})" if shift.moved else ""
+        return f"{what} {shift.name} ({percent(shift.before)}) is now called {shift.lost_to}{_because(shift.lost_confidence)}{elsewhere}"
     if shift.gone:
         return f"the {shift.name} ({percent(shift.before)}) is gone{_because(shift.lost_confidence)}"
     if shift.new:

@@ -58,8 +58,8 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
         finite = {name: value for name, value in figures.items() if np.isfinite(value)}
         return Verdict(False, "diverged", "Kept the base model, because the personal one's answers are no numbers.", finite)
     if gone := collapsed(comparison, limits):
-        names = ", ".join(class_names[index] for index in gone)
-        return Verdict(False, "class_collapse", f"Kept the base model, because the personal one all but stopped seeing: {names}.", figures)
+        says = f"the personal one still sees {_too_little(gone, limits, class_names, 'the base')}"
+        return Verdict(False, "class_collapse", f"Kept the base model, because {says}.", figures)
     if all_background(figures, limits):
         return Verdict(
             False, "background_collapse", "Kept the base model, because the personal one calls nearly everything background.", figures
@@ -123,7 +123,7 @@ def judge_appearance(shown: Comparison, shown_as: str | None, limits: GuardLimit
         return None
     figures = shown.figures()
     if gone := collapsed(shown, limits):
-        code, why = "class_collapse", f"it all but stopped seeing: {', '.join(class_names[index] for index in gone)}"
+        code, why = "class_collapse", f"it still sees {_too_little(gone, limits, class_names, 'it')}"
     elif all_background(figures, limits):
         code, why = "background_collapse", "it called nearly everything background"
     else:
@@ -132,7 +132,7 @@ def judge_appearance(shown: Comparison, shown_as: str | None, limits: GuardLimit
 
 
 def collapsed(comparison: Comparison, limits: GuardLimits) -> list[int]:
-    """Classes that the base surely sees and the personal model all but stopped seeing.
+    """Classes of which the personal model sees too little of what the base surely sees.
 
     Only pixels that the base is sure of count: a class that it merely guessed at may vanish, which is often the gain.
     """
@@ -141,6 +141,11 @@ def collapsed(comparison: Comparison, limits: GuardLimits) -> list[int]:
     often = total.sure_photos >= limits.collapse_from_photos * total.photos
     gone = total.sure_kept < limits.collapse_to_ratio * total.sure_before
     return [int(index) for index in np.flatnonzero(large & often & gone)]
+
+
+def _too_little(classes: list[int], limits: GuardLimits, class_names: tuple[str, ...], whose: str) -> str:
+    names = ", ".join(class_names[index] for index in classes)
+    return f"less than {100 * limits.collapse_to_ratio:.0f} % of what {whose} was sure of: {names}"
 
 
 def all_background(figures: Mapping[str, float], limits: GuardLimits) -> bool:

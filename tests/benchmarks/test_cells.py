@@ -3,14 +3,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import cell as cell_module
+from benchmarks import quality
+from benchmarks.album import album_digest
 from benchmarks.cell import run_cell
 from benchmarks.cells import CellSpec, CellStore, cell_key
 from benchmarks.code_hash import closure, code_hash
+from benchmarks.pss import open_user
 from benchmarks.recipes import GalleryRecipe
 from benchmarks.runner import Failure, Runner
+from benchmarks.scoring import score
 from benchmarks.survey.methods import METHODS
 from models.bases.registry import Base, load_base
 from tests.benchmarks.conftest import SIDE, make_pss, write_pair
@@ -76,6 +82,61 @@ def test_a_pss_user_adapts_to_all_photos_and_scores_the_labelled(tmp_path: Path,
     cell = json.loads(run_cell(spec, tmp_path, tmp_path / "pss", CellStore(tmp_path / "cells")).read_text())
     assert (cell["kind"], cell["photos"], cell["scored_photos"]) == ("pss", 4, 2)
     assert set(cell["photo_fbiou"]) == {"x1", "x2"}
+
+
+def test_another_album_or_a_mended_mask_is_another_cell(tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = {name: make_pss(tmp_path / name) / "id1" for name in ("a", "b")}
+    assert album_digest(users["a"]) == album_digest(users["b"])
+    (users["b"] / "train_cluster80.txt").write_text("not read\n")
+    assert album_digest(users["a"]) == album_digest(users["b"])
+    mask = users["b"] / "SegmentationClass" / "x1.png"
+    Image.fromarray(np.zeros((72, 96), np.uint8)).save(mask)
+    recipe, common = GalleryRecipe("pss/id1"), {"base": "espnetv2_tiny", "budget_seconds": 60.0, "epochs": 1}
+    (_, of_a), (_, of_b) = (quality.plan(["adabn"], [recipe], 1, user.parent, **common) for user in users.values())
+    assert cell_key(of_a, INFO) != cell_key(of_b, INFO)
+    assert CellSpec.from_json(of_b.to_json()) == of_b
+    assert "album" not in replace(of_b, album=None).to_json(), "cells of old keep their keys"
+    store = CellStore(tmp_path / "cells")
+    run_cell(of_a, tmp_path, users["a"].parent, store)
+    small_info = replace(INFO, side=SIDE)
+    assert store.read(of_a, small_info) is not None and store.read(of_b, small_info) is None
+
+    compute = cell_module.compute
+
+    def meddle(*given: Any) -> Any:
+        mask.write_bytes((users["a"] / "SegmentationClass" / "x1.png").read_bytes())
+        return compute(*given)
+
+    monkeypatch.setattr(cell_module, "compute", meddle)
+    with pytest.raises(RuntimeError, match="pss/id1 have changed"):
+        run_cell(of_b, tmp_path, users["b"].parent, store)
+    assert store.read(of_b, small_info) is None
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (np.zeros((72, 96, 3), np.uint8), "x1 has colours"),
+        (np.full((72, 96), 21, np.uint8), r"x1 holds \[21\]: class ids are 0 to 20"),
+        (np.zeros((96, 72), np.uint8), "x1 is 72 × 96, its photo 96 × 72"),
+    ],
+)
+def test_a_mask_that_cannot_be_scored_is_named(mask: np.ndarray, says: str, tmp_path: Path, small: None) -> None:
+    user = make_pss(tmp_path / "pss") / "id1"
+    Image.fromarray(mask).save(user / "SegmentationClass" / "x1.png")
+    with pytest.raises(ValueError, match=says):
+        run_cell(replace(spec_of("source_only"), gallery=GalleryRecipe("pss/id1")), tmp_path, user.parent, CellStore(tmp_path / "cells"))
+
+
+def test_masks_are_scored_at_the_labels_own_size(tmp_path: Path) -> None:
+    user = make_pss(tmp_path) / "id1"
+    gallery = open_user(user)
+    right = [gallery.label(index) for index in gallery.scored]
+    for name in ("x1", "x2"):
+        with Image.open(user / "SegmentationClass" / f"{name}.png") as label:
+            label.resize((48, 36), Image.Resampling.NEAREST).save(user / "SegmentationClass" / f"{name}.png")
+    scores = score(load_base("espnetv2_tiny"), gallery, [np.where(label == 255, 0, label) for label in right])
+    assert (scores.miou, scores.fbiou) == (100.0, 100.0)
 
 
 def test_ours_keeps_its_verdict_and_a_sheet(data: Path, tmp_path: Path, small: None) -> None:

@@ -17,7 +17,7 @@ from benchmarks.runner import known_bases
 from benchmarks.sheets import chosen_photos
 from benchmarks.summary import UNGUARDED, duels, mean, rows
 from benchmarks.survey.methods import METHODS
-from benchmarks.tables import markdown, print_tables
+from benchmarks.tables import markdown, means_rows, print_tables
 from models.bases import fetch
 from models.bases.registry import available_bases
 from tests.benchmarks.conftest import make_pss
@@ -227,8 +227,29 @@ def test_missing_photos_are_told_before_the_first_cell(tmp_path: Path) -> None:
     assert "camvid" in told("--methods", "tent", "--gallery", "0001TP")
     assert "id1,id2" in told("--pss", str(tmp_path))
     make_pss(tmp_path / "pss")
-    assert "--source" in told("--pss", str(tmp_path / "pss"), "--methods", "cbst")
+    assert "--source" in told("--pss", str(tmp_path / "pss"), "--methods", "cbst", "--source", "elsewhere")
+    assert "voc2012/train" in told("--pss", str(tmp_path / "pss"), "--methods", "cbst")
+    (tmp_path / "pss" / "id10" / "SegmentationClass" / "x1.png").unlink()
+    assert "id10/val_all.txtlists['x1']" in told("--pss", str(tmp_path / "pss"))
+    assert "--pss" in told("--gallery", "pss/id1")
     assert not (tmp_path / "out" / "cells").exists()
+
+
+def test_cells_are_read_where_the_photos_are_not(tmp_path: Path) -> None:
+    store = CellStore(tmp_path / "cells")
+    for given in (cell("source_only", FARM, 40.0, fbiou=50.0), cell("cbst", FARM, 41.0)):
+        store.write(CellSpec.from_json(given["spec"]), INFOS["espnetv2"], given)
+    given = ["--cached", "--methods", "cbst,advent", "--seeds", "1", "--gallery", "farm:grey:8", "--out", str(tmp_path)]
+    result = CliRunner().invoke(_app(quality.main), [*given, "--data", str(tmp_path / "nowhere")])
+    assert result.exit_code == 0, result.output
+    assert "CBST" in result.output and "not in the tables: 1 cells of AdvEnt" in result.output
+
+
+def test_a_mean_says_of_how_many_seeds_it_is() -> None:
+    cells = [cell("source_only", FARM, 40.0), cell("source_only", PETS, 40.0)]
+    cells += [cell("cbst", FARM, 41.0, seed=seed) for seed in range(3)] + [cell("cbst", PETS, 41.0)]
+    heading, lines = means_rows(rows(cells))
+    assert [line[heading.index("seeds")] for line in lines] == ["1", "1–3"]
 
 
 def test_what_is_cached_makes_a_table_and_nothing_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

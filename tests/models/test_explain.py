@@ -76,6 +76,31 @@ PHOTOS = {
 }
 
 
+MOVED = {
+    # the dog becomes cat, and as much dog appears where nothing was
+    ("2" * 10 + "0" * 90, "1" * 10 + "2" * 10 + "0" * 80): "Most of the dog (10 %) is now called cat: the base was 70 % sure of it, "
+    "and dog is seen elsewhere (10 %).",
+    # dog and cat change places
+    (
+        "2" * 5 + "1" * 10 + "0" * 85,
+        "1" * 5 + "2" * 10 + "0" * 85,
+    ): "Most of the cat (10 %) is now called dog: the base was 70 % sure "
+    "of it, and cat is seen elsewhere (5 %); most of the dog (5 %) is now called cat: the base was 70 % sure of it, "
+    "and dog is seen elsewhere (10 %).",
+    # most of the dog becomes cat while the dog grows out of the background
+    ("2" * 10 + "0" * 90, "1" * 6 + "2" * 34 + "0" * 60): "Most of the dog (10 %) is now called cat: the base was 70 % sure of it, "
+    "and dog is seen elsewhere (34 %).",
+    ("2" * 10 + "0" * 90, "1" * 6 + "2" * 4 + "0" * 90): "Most of the dog (10 %) is now called cat: the base was 70 % sure of it.",
+}
+
+
+@pytest.mark.parametrize(("before", "after"), MOVED)
+def test_a_class_that_is_called_otherwise_and_seen_elsewhere(before: str, after: str) -> None:
+    comparison = compared(view([int(label) for label in before], 0.7), view([int(label) for label in after]))
+    (photo,) = changes(comparison, NAMES)["photos_compared"]
+    assert photo["reason"] == MOVED[before, after]
+
+
 @pytest.mark.parametrize("sentence", PHOTOS)
 def test_a_photo_in_a_sentence(sentence: str) -> None:
     assert photo_reason(PHOTOS[sentence], 0.021) == sentence

@@ -154,13 +154,13 @@ def test_what_was_learned_is_refused_and_the_appearance_stays() -> None:
     kept = settle(bad, LIGHT, LIMITS, NAMES)
     assert (kept.accepted, kept.code) == (True, "appearance_only")
     assert "light" in kept.sentence
-    assert "stopped seeing: cat" in kept.sentence
+    assert "less than 50 % of what the base was sure of: cat" in kept.sentence
 
 
 @pytest.mark.parametrize(
     ("before", "after", "code", "why"),
     [
-        ([0] * 97 + [1] * 3, [0] * 100, "class_collapse", "all but stopped seeing: cat"),
+        ([0] * 97 + [1] * 3, [0] * 100, "class_collapse", "still sees less than 50 % of what it was sure of: cat"),
         ([0] * 998 + [1] * 2, [0] * 1000, None, ""),
         ([0] * 60 + [1] * 40, [0] * 75 + [1] * 25, None, ""),
     ],
