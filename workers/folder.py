@@ -26,6 +26,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from app.decoding.errors import PhotoRejected
 from app.decoding.pool import DecoderPool
 from app.settings import Settings
+from app.text import printable
 from models import Base, PersonalizeConfig, Segmentation, learned_side, personalize, save_personal, segment
 from models import Progress as MethodProgress
 from models.bases.errors import BaseNotAvailable
@@ -164,19 +165,19 @@ def main(
                 result = personalize_folder(loaded.get(base or settings.default_base), files, out, config, decoder, on_step)
         finally:
             decoder.close()
-    (out / "report.json").write_text(json.dumps(result.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "report.json").write_text(printable(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
     _tell(result, as_json)
     raise typer.Exit(EXIT_FAILED if result.rejected else 0)
 
 
 def _tell(result: Result, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False))
+        typer.echo(printable(json.dumps(result.to_json(), indent=2, ensure_ascii=False)))
         return
     typer.echo(result.report.get("verdict", {}).get("sentence", ""))
     typer.echo(f"{len(result.photos)} photos segmented by {'the base' if result.model_file is None else 'your personal model'}.")
     for entry in result.rejected:
-        typer.echo(f"- {entry['path']}: {entry['reason']}", err=True)
+        typer.echo(printable(f"- {entry['path']}: {entry['reason']}"), err=True)
 
 
 @contextmanager

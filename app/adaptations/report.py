@@ -26,7 +26,9 @@ class GuardVerdict(_Described):
     accepted: bool = Field(description="Whether the personal model is in use.")
     code: str
     sentence: str = Field(description="Why, for people.")
-    figures: dict[str, float] = Field(description="`…_before` by the base, `…_after` by the personal model.")
+    figures: dict[str, float] = Field(
+        description="`…_before` and `…_after` what the sentence speaks of: the training (photos shown alike), or the appearance alone."
+    )
 
 
 class ClassChange(_Described):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from app.client.errors import BadAnswer, ClientError, ConnectionFailed, JobFailed, NotAuthorized, ServerFailed, WaitTimedOut
+from app.text import printable
 
-_HALVES = re.compile("[\ud800-\udfff]")
 EXIT_FINE = 0
 EXIT_FAILED = 1
 EXIT_CANNOT = 2
@@ -69,7 +68,7 @@ def failures(as_json: bool = False) -> Iterator[None]:
 def sentence_of(error: ClientError) -> str:
     """What went wrong and what to do about it."""
     advice = ""
-    if isinstance(error, ConnectionFailed):
+    if isinstance(error, ConnectionFailed) and error.code == "no_answer":
         advice = " Is it running? `personalseg serve` starts one here."
     elif isinstance(error, NotAuthorized) and error.status == httpx.codes.UNAUTHORIZED:
         advice = " `personalseg login` takes another token."
@@ -87,11 +86,6 @@ def print_json(document: Any) -> None:
     """One JSON document on the standard output."""
     text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
     typer.echo(printable(text))
-
-
-def printable(text: str) -> str:
-    """The text with U+FFFD for what no terminal or file of UTF-8 takes: half characters out of file names of other encodings."""
-    return _HALVES.sub("\ufffd", text)
 
 
 def setting_sentence(error: ValidationError) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, require_folder, stop
+from app.cli.mask_folder import MaskFolder, WouldOverwrite
 from app.cli.progress import counting, following
 from app.client import Client, Image, Job, MaskFormat, ModelChoice, NotFound
 from app.exports.names import unique_stems
@@ -51,7 +54,7 @@ def segment(
     base: BaseOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Segment all photos, wait for it, and write the masks into a folder.
+    """Segment all photos, wait for it, and write the masks into a folder. Files that it did not write itself are never replaced.
 
     Exit code 1 where a photo could not be segmented; the others are written.
 
@@ -64,13 +67,16 @@ def segment(
     choice = _choice(model, as_json)
     if out is not None:
         require_folder(out, as_json)
-    with failures(as_json), Client.logged_in() as client:
+    with failures(as_json), _kept_files(as_json), Client.logged_in() as client:
+        folder = None if out is None else MaskFolder(out, format)
+        if folder is not None:
+            folder.require_free(_mask_names(client.images()))
         job = _watched(client, client.segment(model=choice, adapt=adapt, base=base), "Segmenting", as_json)
         job.require_success()
         failed = {item.image_id: item.error_reason or "It could not be segmented." for item in job.items if item.status == "failed"}
         used: ModelChoice = job.model_version or "base"
         of_base = job.base if used == "base" else None
-        written = {} if out is None else _write_masks(client, out, used, of_base, format, skip=set(failed), quiet=as_json)
+        written = {} if folder is None else _write_masks(client, folder, used, of_base, format, skip=set(failed), quiet=as_json)
     if as_json:
         print_json({**job.model_dump(), "written": {image_id: str(path) for image_id, path in written.items()}})
     else:
@@ -139,17 +145,29 @@ def _choice(model: str, as_json: bool) -> ModelChoice:
     return int(model)
 
 
+@contextmanager
+def _kept_files(as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except WouldOverwrite as error:
+        stop(str(error), code="would_overwrite", as_json=as_json)
+
+
+def _mask_names(images: Sequence[Image]) -> list[str]:
+    return [f"{stem}.png" for stem in unique_stems(image.filename for image in images)]
+
+
 def _write_masks(
-    client: Client, out: Path, model: ModelChoice, base: str | None, format: MaskFormat, *, skip: set[str], quiet: bool
+    client: Client, folder: MaskFolder, model: ModelChoice, base: str | None, format: MaskFormat, *, skip: set[str], quiet: bool
 ) -> dict[str, Path]:
     """One PNG a photo, named after it; photos that have come since have no mask and are left out."""
     images: list[Image] = client.images()
     written: dict[str, Path] = {}
-    with counting("Fetching masks", len(images), quiet=quiet) as advance:
-        for image, stem in zip(images, unique_stems(image.filename for image in images), strict=True):
+    with closing(folder), counting("Fetching masks", len(images), quiet=quiet) as advance:
+        for image, name in zip(images, _mask_names(images), strict=True):
             mask = None if image.id in skip else _mask(client, image.id, model, base, format)
             if mask is not None:
-                written[image.id] = _written(out / f"{stem}.png", mask)
+                written[image.id] = folder.write(name, mask)
             advance(1)
     return written
 
@@ -159,10 +177,3 @@ def _mask(client: Client, image_id: str, model: ModelChoice, base: str | None, f
         return client.mask(image_id, model=model, format=format, base=base)
     except NotFound:
         return None
-
-
-def _written(path: Path, content: bytes) -> Path:
-    half = path.with_name(f".{path.name}.part")
-    half.write_bytes(content)
-    half.replace(path)
-    return path

@@ -51,7 +51,7 @@ def personalize(
             arguments += [] if base is None else ["--base", base]
             arguments += [] if budget_seconds is None else ["--budget", str(budget_seconds)]
             code = run_module("workers.folder", [*arguments, *(["--json"] if as_json else [])], standard_input=listed)
-            if not (working / "report.json").exists():
+            if not _is_whole(working / "report.json"):
                 raise _NothingWritten(code or EXIT_FAILED)
     except DemoError as error:
         stop(str(error), code="bad_folder", as_json=as_json)
@@ -65,6 +65,15 @@ def personalize(
     if not as_json:
         typer.echo(f"The results are in {out}.")
     raise typer.Exit(code)
+
+
+def _is_whole(report: Path) -> bool:
+    """Whether the child came to its end: the report is the last that it writes."""
+    try:
+        json.loads(report.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _listed(folder: Path, out: Path) -> bytes:

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.console import AsJson, failures, print_json, require_folder
+from app.cli.console import AsJson, failures, print_json, require_folder, stop
 from app.client import Client, ExportFormat
 
 models = typer.Typer(help="The versions of your personal model.", no_args_is_help=True)
@@ -74,6 +74,8 @@ def delete_model(
       personalseg models delete 3 --yes
     """
     if not sure:
+        if as_json:
+            stop("Say --yes: with --json nobody is asked.", code="not_confirmed", as_json=True)
         typer.confirm(f"Delete personal model {version} for good?", abort=True, err=True)
     with failures(as_json), Client.logged_in() as client:
         client.delete_model(version)

@@ -74,6 +74,9 @@ def _given_token(token_file: Path | None, as_json: bool) -> str:
             token = sys.stdin.read() if str(token_file) == "-" else token_file.read_text("utf-8")
         except OSError as error:
             stop(f"{token_file} cannot be read: {error.strerror or error}.", code="file_error", as_json=as_json)
+        except UnicodeError:
+            advice = "in PowerShell write it with `Out-File -Encoding ascii`."
+            stop(f"{token_file} is no text in UTF-8: {advice}", code="bad_token", as_json=as_json)
     return token_of(str(token))
 
 

@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, printable, stop
+from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, stop
 from app.cli.progress import counting
 from app.client import AsyncClient, ClientError, UploadResult
 from app.client.files import batches, photo_paths
+from app.text import printable
 
 _SHOWN_REJECTED = 20
 _BATCH_FILES = 8
@@ -88,8 +89,8 @@ async def _send_zip(path: Path, ledger: Ledger, advance: Callable[[int], None]) 
 
 
 async def _send_all(paths: list[Path], parallel: int, ledger: Ledger, advance: Callable[[int], None]) -> None:
-    """Send every file that is not there yet; raises the first ClientError, after which nothing more is sent."""
-    failed: list[ClientError] = []
+    """Send every file that is not there yet; raises the first ClientError or OSError, after which nothing more is sent."""
+    failed: list[ClientError | OSError] = []
     async with AsyncClient.logged_in() as client:
         known = {image.sha256 async for image in client.iter_images()}
         waiting = batches(paths, _BATCH_FILES)
@@ -98,7 +99,7 @@ async def _send_all(paths: list[Path], parallel: int, ledger: Ledger, advance: C
             async def send() -> None:
                 try:
                     await _send_batches(client, waiting, known, ledger, advance)
-                except ClientError as error:
+                except (ClientError, OSError) as error:  # such as a card that was pulled out
                     failed.append(error)
                     group.cancel_scope.cancel()
 
@@ -143,7 +144,9 @@ def _report(ledger: Ledger, as_json: bool) -> None:
     typer.echo(f"{counts['stored']} stored, {counts['duplicate']} there already, {counts['rejected']} rejected.")
     if not ledger.rejected:
         return
-    table = Table("rejected", "why", "code", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("rejected", "why", "code"):
+        table.add_column(name, overflow="fold")
     for result in ledger.rejected[:_SHOWN_REJECTED]:
         table.add_row(escape(printable(str(result.path))), escape(printable(result.reason or "")), result.code or "")
     console = Console(highlight=False)

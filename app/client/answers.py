@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from app.client.documents import Document, UploadResult
 from app.client.errors import ApiError, BadAnswer, ClientError, ConnectionFailed, error_class
+from app.client.tls import FILE_VARIABLE, is_untrusted
 
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 8.0
@@ -35,6 +36,8 @@ class Patience:
         """Seconds until the next attempt; None where the outcome stands."""
         # What this side refuses to send is not sent any better the next time.
         if self.left == 0 or isinstance(outcome, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+            return None
+        if isinstance(outcome, httpx.TransportError) and is_untrusted(outcome):
             return None
         asked = retry_after(outcome) if isinstance(outcome, httpx.Response) else None
         if isinstance(outcome, httpx.Response) and not _passes(outcome.status_code, asked):
@@ -87,6 +90,11 @@ def no_answer(base_url: str, error: httpx.TransportError) -> ConnectionFailed:
     """What a lost connection means."""
     if isinstance(error, httpx.LocalProtocolError):  # its text quotes the header that is wrong
         return ConnectionFailed("no_answer", "No answer", f"The request to {base_url} could not be sent: something in it is malformed.")
+    if is_untrusted(error):
+        advice = f"If it is one of your own authority, name that authority's file in {FILE_VARIABLE}."
+        return ConnectionFailed(
+            "untrusted_certificate", "Certificate not trusted", f"The certificate of {base_url} is not trusted. {advice}"
+        )
     what = "took too long to answer" if isinstance(error, httpx.TimeoutException) else "cannot be reached"
     return ConnectionFailed("no_answer", "No answer", f"The server at {base_url} {what} ({error or type(error).__name__}).")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from app.client.documents import UploadResult
+from app.text import name_as_text
 
 BATCH_FILES = 16
 BATCH_BYTES = 64 * 1024 * 1024
@@ -20,7 +21,10 @@ PHOTO_SUFFIXES = frozenset(
 
 
 def photo_paths(source: str | Path | Iterable[str | Path]) -> Iterator[Path]:
-    """The photos of a folder (nested, by name, hidden ones left out), the one file, or the paths of an iterable, lazily."""
+    """The photos of a folder (nested, by name, hidden ones left out), the one file, or the paths of an iterable, lazily.
+
+    A folder below that cannot be listed comes in the place of its photos, so that it is told like a file that cannot be read.
+    """
     if not isinstance(source, str | Path):
         yield from map(Path, source)
     elif Path(source).is_dir():
@@ -30,19 +34,21 @@ def photo_paths(source: str | Path | Iterable[str | Path]) -> Iterator[Path]:
 
 
 def _photos_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    closed: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
                 yield Path(parent, name)
+    yield from closed
 
 
 def batches(paths: Iterable[Path], most_files: int = BATCH_FILES, most_bytes: int = BATCH_BYTES) -> Iterator[list[Path]]:
-    """Cut the stream of paths into batches under both bounds; a file above `most_bytes` is a batch of its own."""
+    """Cut the stream of paths into batches under both bounds; a file above `most_bytes`, and every zip, is a batch of its own."""
     batch: list[Path] = []
     batch_bytes = 0
     for path in paths:
-        size = byte_size(path)
+        size = most_bytes if is_zip(path) else byte_size(path)
         if batch and (len(batch) >= most_files or batch_bytes + size > most_bytes):
             yield batch
             batch, batch_bytes = [], 0
@@ -50,6 +56,11 @@ def batches(paths: Iterable[Path], most_files: int = BATCH_FILES, most_bytes: in
         batch_bytes += size
     if batch:
         yield batch
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the service takes it as a zip of photos, by its name."""
+    return path.suffix.lower() == ".zip"
 
 
 def byte_size(path: Path) -> int:
@@ -62,7 +73,7 @@ def byte_size(path: Path) -> int:
 
 def sent_name(path: Path) -> str:
     """The file's name as text; bytes that are no UTF-8, which Linux allows in names, become U+FFFD."""
-    return os.fsencode(path.name).decode("utf-8", "replace")
+    return name_as_text(path.name)
 
 
 def is_readable(path: Path) -> bool:

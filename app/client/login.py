@@ -14,6 +14,7 @@ from platformdirs import user_config_path
 from app.client.answers import body, checked, no_answer, parse
 from app.client.documents import Caller
 from app.client.errors import BadLogin, NotLoggedIn
+from app.client.tls import trusted
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 URL_VARIABLE, TOKEN_VARIABLE, USER_VARIABLE = "PERSONALSEG_URL", "PERSONALSEG_TOKEN", "PERSONALSEG_USER"
@@ -45,7 +46,8 @@ def holder_of(url: str, token: str) -> str | None:
     if not token.startswith(_OF_A_USER):
         return None
     try:
-        answer = httpx.get(f"{url}/v1/me", headers={"Authorization": f"Bearer {token}"}, timeout=_ASK_SECONDS, trust_env=False)
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = httpx.get(f"{url}/v1/me", headers=headers, timeout=_ASK_SECONDS, verify=trusted(), trust_env=False)
     except httpx.TransportError as error:
         raise no_answer(url, error) from error
     return parse(Caller, body(checked(answer))).user_id

@@ -53,8 +53,13 @@ def _figures(verdict: Verdict, photo_count: int) -> Iterator[str]:
     pairs = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figure_texts(verdict.figures))
     if pairs:
         looked = f" on {photo_count} of the photos" if photo_count else ""
-        yield f"<p class='soft small'>What the guard measured{looked}, without any label (base → personal):</p>"
+        yield f"<p class='soft small'>What the guard measured{looked}, without any label{_of_what(verdict)}:</p>"
         yield f"<dl class='figures plain'>{pairs}</dl>"
+
+
+def _of_what(verdict: Verdict) -> str:
+    """Whose figures these are: those of what the verdict speaks of, which under `appearance_only` is the training that was refused."""
+    return ", of the training that is not kept (before → after)" if verdict.code == "appearance_only" else " (before → after)"
 
 
 def _class_table(classes: Sequence[ClassChange], result: DemoResult) -> str:

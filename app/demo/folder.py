@@ -9,11 +9,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from app.client.files import PHOTO_SUFFIXES
 from app.demo.errors import DemoError
 from app.demo.result import MADE_BY, MADE_BY_PERSONALIZE
+from app.text import name_as_text
 
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that an operating system leaves in any folder."""
@@ -24,6 +26,8 @@ LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 def find_photos(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
     """Every image-looking file below `folder`, sorted; hidden ones and everything under `leave_out` are skipped.
+
+    A folder below that cannot be listed comes in the place of its photos, so that it is told like a file that cannot be read.
 
     Raises:
         DemoError: no such folder, or nothing in it looks like a photo.
@@ -38,27 +42,44 @@ def find_photos(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
 
 
 def _walk(folder: Path, unwanted: Path | None) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    closed: list[Path] = []
+    for parent, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         here = Path(parent)
         folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != unwanted]
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
                 yield here / name
+    if folder in closed:
+        raise DemoError(f"{folder} cannot be read: allow it, or give another folder.")
+    yield from closed
 
 
 def mask_names(photos: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
     """The relative path of each photo's mask: `trip/a.jpg` → `trip/a.png`.
 
     Photos of one folder that share their stem (`a.jpg` and `a.png`) keep their full names (`a.jpg.png`, `a.png.png`),
-    so that none overwrites another; upper and lower case count as the same, as they do on many file systems.
+    so that none overwrites another; upper and lower case count as the same, as they do on many file systems. Bytes of a
+    name that are no UTF-8 become U+FFFD; what is then still the same is numbered.
     """
-    names = {photo: photo.with_name(f"{photo.stem}.png") for photo in photos}
+    texts = {photo: PurePosixPath(name_as_text(str(photo))) for photo in photos}
+    names = {photo: text.with_name(f"{text.stem}.png") for photo, text in texts.items()}
     while True:
         uses = Counter(str(name).casefold() for name in names.values())
-        clashing = [photo for photo, name in names.items() if uses[str(name).casefold()] > 1 and name.name != f"{photo.name}.png"]
+        clashing = [photo for photo, name in names.items() if uses[str(name).casefold()] > 1 and name.name != f"{texts[photo].name}.png"]
         if not clashing:
-            return names
-        names.update({photo: photo.with_name(f"{photo.name}.png") for photo in clashing})
+            return _numbered(names)
+        names.update({photo: texts[photo].with_name(f"{texts[photo].name}.png") for photo in clashing})
+
+
+def _numbered(names: dict[PurePosixPath, PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+    """The same names, a number behind each that an earlier one has."""
+    taken: set[str] = set()
+    found = {}
+    for photo, name in names.items():
+        numbers = (name if number == 1 else name.with_name(f"{name.stem}-{number}.png") for number in count(1))
+        found[photo] = next(each for each in numbers if str(each).casefold() not in taken)
+        taken.add(str(found[photo]).casefold())
+    return found
 
 
 # The out folder -------------------------------------------------------------------------------------------------------

@@ -86,7 +86,8 @@ def _verdict(verdict: Verdict | None) -> str:
             "The adaptation did not end; the masks are those of the base model.",
         )
     elif verdict.accepted:
-        kind, badge, sentence = "", "Personal model in use", verdict.sentence
+        is_trained = verdict.code != "appearance_only"
+        kind, badge, sentence = "", "Personal model in use" if is_trained else "Base model, photos shown otherwise", verdict.sentence
     else:
         kind, badge, sentence = "kept", "Base model kept", verdict.sentence
     note = "<p class='soft small note'>The base and the personal masks below are therefore the same.</p>" if kind else ""

@@ -28,6 +28,7 @@ from app.demo.parts import Pictures
 from app.demo.report import write_report
 from app.demo.result import ClassInfo, DemoResult, Photo, Rejected, Stage, Verdict
 from app.demo.view import View
+from app.text import printable
 
 ModelName = Literal["personal", "base"]
 
@@ -186,7 +187,7 @@ def _perform(
             adaptation=report,
         )
         _write(result, folder, working, view)
-    (working / "report.json").write_text(json.dumps(result.as_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (working / "report.json").write_text(printable(json.dumps(result.as_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
     return result
 
 
@@ -206,7 +207,8 @@ def _upload(client: Client, folder: Path, paths: Sequence[Path], ledger: _Ledger
         if result.image_id is not None and result.status in {"stored", "duplicate"}:
             sent.append(_Sent(result.path, relative, result.image_id))
         else:
-            ledger.rejected.append(Rejected(str(relative), result.code or "rejected", result.reason or "The service rejected it."))
+            reason = result.reason or "The service rejected it."
+            ledger.rejected.append(Rejected(printable(str(relative)), result.code or "rejected", reason))
     if not sent:
         ledger.problems.append("The service took none of the photos.")
     return sent
@@ -253,7 +255,7 @@ def _fetch_all(
                 found.append(_fetch(client, entry, names[entry.relative], base, groups.get(entry.image_id), accepted, working))
             except ClientError as error:
                 reason = ledger.reasons.get(entry.image_id, error.detail)
-                ledger.rejected.append(Rejected(str(entry.relative), error.code, reason))
+                ledger.rejected.append(Rejected(printable(str(entry.relative)), error.code, reason))
             advance()
     if len(found) < len(sent):
         ledger.problems.append(f"{len(sent) - len(found)} of {len(sent)} photos have no mask.")
@@ -392,5 +394,5 @@ def _write(result: DemoResult, folder: Path, working: Path, view: View) -> None:
 
     total = len(result.photos) + len(pictured_changes(result))
     counting = view.counting("Writing the report", total) if result.photos else nullcontext(lambda: None)
-    with counting as advance, (working / "report.html").open("w", encoding="utf-8") as file:
+    with counting as advance, (working / "report.html").open("w", encoding="utf-8", errors="replace") as file:
         write_report(file, result, triple, original)

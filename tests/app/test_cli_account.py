@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from PIL import Image
 from typer.testing import CliRunner
 
 from app import auth
@@ -141,6 +142,8 @@ def test_login_by_any_name_of_a_user(user: Client, settings: Settings, tmp_path:
     assert answer("login", "127.0.0.1", "--token-file", str(file), code=2)["error"]["code"] == "bad_url"
     (tmp_path / "empty").write_text("\n")
     assert answer("login", user.base_url, "--token-file", str(tmp_path / "empty"), code=2)["error"]["code"] == "bad_token"
+    (tmp_path / "powershell").write_text("pseg_usr_x\n", "utf-16")
+    assert answer("login", user.base_url, "--token-file", str(tmp_path / "powershell"), code=2)["error"]["code"] == "bad_token"
 
 
 def test_a_folder_that_cannot_be_one_is_told_before_any_work(user: Client, tmp_path: Path) -> None:
@@ -150,6 +153,21 @@ def test_a_folder_that_cannot_be_one_is_told_before_any_work(user: Client, tmp_p
     assert answer("segment", "-o", str(file), code=2)["error"]["code"] == "bad_folder"
     assert answer("export", "-o", str(file / "masks.zip"), code=2)["error"]["code"] == "bad_folder"
     assert list(user.jobs("segmentation")) == []
+
+
+def test_masks_replace_no_photo(user: Client, tmp_path: Path) -> None:
+    photo = tmp_path / "scan.png"
+    Image.new("RGB", (40, 30), (10, 200, 10)).save(photo)
+    before = photo.read_bytes()
+    user.upload(photo)
+    error = answer("segment", "-o", str(tmp_path), code=2)["error"]
+    assert error["code"] == "would_overwrite" and "scan.png" in error["message"]
+    assert photo.read_bytes() == before
+    assert list(user.jobs("segmentation")) == [], "told before any work is done"
+
+
+def test_with_json_nobody_is_asked(user: Client) -> None:
+    assert answer("models", "delete", "1", code=2)["error"]["code"] == "not_confirmed"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")

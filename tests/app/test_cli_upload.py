@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from app.cli import app
+from app.cli.upload import Ledger, _report
+from app.client import UploadResult
 from tests.interrupts import heed_interrupts
 
 BATCH = 8
@@ -118,6 +123,29 @@ def test_requests_go_side_by_side_and_known_photos_not_at_all(serve: Any, folder
     counts = json.loads(out)
     assert (counts["stored"], counts["duplicate"], counts["rejected"]) == (5 * BATCH - 2, 2, 0), err
     assert server.files == 5 * BATCH - 2
+
+
+def test_a_card_that_is_pulled_out_is_one_sentence(serve: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("URL", serve(1, []).url), ("TOKEN", "pseg_usr_x"), ("USER", "u1")):
+        monkeypatch.setenv(f"PERSONALSEG_{name}", value)
+
+    async def pulled_out(*_: Any) -> None:
+        raise OSError(5, "Input/output error", "/media/card/1.jpg")
+
+    monkeypatch.setattr(sys.modules["app.cli.upload"], "_send_batches", pulled_out)  # the package has the command under this name
+    done = CliRunner().invoke(app, ["upload", str(folder), "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["error"]["code"]) == (1, "file_error"), done.output
+
+
+def test_the_log_names_rejected_files_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    path = Path("/home/somebody/Pictures/2024 the long way round/originals/DSC_000123.NEF")
+    ledger = Ledger(results=[UploadResult(path, "rejected", code="unsupported_format", reason="A format that is not taken.")])
+    _report(ledger, False)
+    told = capsys.readouterr().out
+    column = "".join(line[:60] for line in told.splitlines()[2:])
+    assert "DSC_000123.NEF" in re.sub(r"\s", "", column) or str(path) in told
+    assert "…" not in told
 
 
 def test_ctrl_c_says_how_to_go_on(serve: Any, folder: Path) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 
+from app.cli.console import sentence_of
 from app.client import (
     ApiError,
     BadAnswer,
@@ -38,6 +44,7 @@ from app.client import (
     User,
     WaitTimedOut,
 )
+from app.client.login import holder_of
 from tools.sync_client import TARGET, generate
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -450,6 +457,30 @@ def test_a_zip_is_waited_for_and_sent_again_with_the_same_key(tmp_path: Path) ->
     assert timeout["read"] == 3600 and timeout["connect"] == timeout["write"] == 7
 
 
+def test_a_zip_among_photos_goes_alone_and_answers_for_its_entries(tmp_path: Path) -> None:
+    paths = files(tmp_path, dict.fromkeys("ab", 1))
+    (path := tmp_path / "Takeout.ZIP").write_bytes(b"PK")
+    server, zips = Uploads(), []
+    entries = [
+        {"filename": "index.html", "status": "rejected", "code": "not_an_image", "reason": "No picture."},
+        {"filename": "Trip/c.jpg", "status": "stored", "image_id": "1"},
+    ]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.headers["content-type"] != "application/zip":
+            return server(request)
+        zips.append(request.read())
+        return httpx.Response(200, json={"results": entries})
+
+    results = client_of(handler).upload([paths[0], path, paths[1]])
+    assert [(str(result.path), result.status) for result in results] == [
+        (str(paths[0]), "stored"), ("index.html", "rejected"), ("Trip/c.jpg", "stored"), (str(paths[1]), "stored"),
+    ]  # fmt: skip
+    assert zips == [b"PK"] and server.requests == [["a"], ["b"]]
+    missing = tmp_path / "missing.zip"
+    assert [(result.path, result.code) for result in client_of(handler).upload(missing)] == [(missing, "unreadable_file")]
+
+
 def test_paths_are_taken_lazily(tmp_path: Path) -> None:
     paths = files(tmp_path, dict.fromkeys("abcdef", 1))
     taken: list[str] = []
@@ -474,6 +505,64 @@ def test_a_folder_is_sent_nested_by_name_without_what_is_hidden_or_no_photo(tmp_
     results = client_of(Uploads()).upload(str(tmp_path))
     assert [result.path for result in results] == [tmp_path / "b.jpg", tmp_path / "a/z.HEIC"]
     assert len(client_of(Uploads()).upload(tmp_path / "b.jpg")) == 1
+
+
+def test_a_folder_that_cannot_be_listed_is_told_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/1.jpg", "b/2.jpg", "c/3.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    scan = os.scandir
+
+    def scandir(path: Any) -> Any:  # the tests run as root, whom no mode keeps out
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    results = client_of(Uploads()).upload(tmp_path)
+    assert [(result.path, result.status) for result in results] == [
+        (tmp_path / "a/1.jpg", "stored"), (tmp_path / "c/3.jpg", "stored"), (tmp_path / "b", "rejected"),
+    ]  # fmt: skip
+    assert results[-1].code == "unreadable_file" and "cannot be read" in (results[-1].reason or "")
+
+
+@pytest.fixture
+def private_service(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An HTTPS server whose certificate is of an authority of its own: its address, and that authority's file."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"kind": "user", "user_id": "u9", "items": []}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("localhost", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://localhost:{server.server_port}", tmp_path / "authority.pem"
+        server.shutdown()
+
+
+def test_certificates_of_one_s_own_authority(private_service: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    url, authority = private_service
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    pauses: list[float] = []
+    for ask in (lambda: Client(url, "pseg_usr_x", user_id="u9", sleep=pauses.append).models(), lambda: holder_of(url, "pseg_usr_x")):
+        with pytest.raises(ConnectionFailed, match="SSL_CERT_FILE") as caught:
+            ask()
+        assert (caught.value.code, pauses) == ("untrusted_certificate", []), "asking again would not help"
+        assert "Is it running?" not in sentence_of(caught.value)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    assert Client(url, "pseg_usr_x", user_id="u9").models() == []
+    assert holder_of(url, "pseg_usr_x") == "u9"
 
 
 def test_the_synchronous_client_is_made_from_the_asynchronous_one(tmp_path: Path) -> None:

@@ -62,6 +62,16 @@ def test_the_section_says_what_changed_and_why() -> None:
     assert "scope" in page.attributes
 
 
+def test_where_only_the_appearance_is_kept_the_figures_are_said_to_be_of_the_refused_training() -> None:
+    outcome = told("a", classes=[class_entry()], photos_compared=[photo_entry("a")])
+    assert outcome.verdict is not None
+    _, page = render(outcome)
+    assert "Personal model in use" in page.text and "not kept" not in page.text
+    _, page = render(replace(outcome, verdict=replace(outcome.verdict, code="appearance_only")))
+    assert "Base model, photos shown otherwise" in page.text and "Personal model in use" not in page.text
+    assert "of the training that is not kept (before → after)" in page.text
+
+
 def test_a_refused_model_is_told_without_pictures() -> None:
     _, page = render(told("a", accepted=False, classes=[class_entry()], photos_compared=[photo_entry("a")]))
     assert "What would have changed, and why it was not taken" in page.text

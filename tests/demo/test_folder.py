@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,23 @@ def test_a_folder_without_photos_and_no_folder_are_one_sentence(tmp_path: Path) 
         find_photos(tmp_path / "notes.txt")
 
 
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.jpg", "closed/b.jpg")
+    scan = os.scandir
+
+    def scandir(path: Any) -> Any:  # the tests run as root, whom no mode keeps out
+        if Path(path) in refused:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    refused = {tmp_path / "closed"}
+    assert find_photos(tmp_path) == [tmp_path / "a.jpg", tmp_path / "closed"]
+    refused = {tmp_path}
+    with pytest.raises(DemoError, match="cannot be read"):
+        find_photos(tmp_path)
+
+
 # Names
 
 
@@ -55,6 +74,10 @@ def test_masks_keep_sub_folders_and_stems() -> None:
     [
         (["a.jpg", "a.png", "b.jpg"], ["a.jpg.png", "a.png.png", "b.png"]),
         (["a.jpg", "A.png"], ["a.jpg.png", "A.png.png"]),
+        # bytes that are no UTF-8: the masks' names are text, and none overwrites another
+        (["caf\udce9.jpg"], ["caf\ufffd.png"]),
+        (["caf\udce9.jpg", "caf\udce8.jpg"], ["caf\ufffd.jpg.png", "caf\ufffd.jpg-2.png"]),
+        (["tr\udce9s/a.jpg"], ["tr\ufffds/a.png"]),
         # a.jpg.tif would be called a.jpg.png, as a.jpg is called next to a.png
         (["a.jpg", "a.png", "a.jpg.tif"], ["a.jpg.png", "a.png.png", "a.jpg.tif.png"]),
     ],

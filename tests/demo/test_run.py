@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from rich.console import Console
 from app.client import Client
 from app.demo import run
 from app.demo.errors import DemoError
+from app.demo.folder import require_replaceable
 from app.demo.run import run_demo
 
 CLASSES = [{"id": 0, "name": "background", "color": [0, 0, 0]}, {"id": 8, "name": "cat", "color": [64, 0, 0]}]
@@ -145,6 +148,21 @@ def test_an_accepted_model_is_shown_beside_the_base(monkeypatch: pytest.MonkeyPa
     for expected in ("It is better.", "50.0\xa0%", "cat", "Self training", "text.jpg: It is text."):
         assert expected in shown
     assert "It is better." in (out / "report.html").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
+def test_a_name_that_is_no_text_costs_no_result(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:
+    for name, content in ((b"caf\xe9.jpg", (photos / "a.jpg").read_bytes() + b" "), (b"th\xe9.jpg", b"text")):
+        (photos / os.fsdecode(name)).write_bytes(content)
+    code, shown = perform(monkeypatch, StandIn(adaptation=ACCEPTED), photos, tmp_path / "out")
+    assert code == 0
+    assert {"masks/base/caf\ufffd.png", "overlays/caf\ufffd.png"} <= files_of(tmp_path / "out")
+    report = json.loads((tmp_path / "out/report.json").read_text("utf-8"))
+    assert "caf\ufffd.jpg" in {photo["path"] for photo in report["photos"]}
+    assert {entry["path"] for entry in report["rejected"]} == {"text.jpg", "th\ufffd.jpg"}
+    assert "caf?.jpg" in (tmp_path / "out/report.html").read_text("utf-8")
+    assert "th\ufffd.jpg" in shown
+    require_replaceable(tmp_path / "out")
 
 
 def test_a_kept_base_is_a_success_with_equal_masks(monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path) -> None:

@@ -103,10 +103,15 @@ def test_the_whole_journey(ann: Terminal, deployment: Deployment, folder: Path, 
 
     code, out, err = ann("segment", "-o", tmp_path / "masks")
     assert code == 0, err
-    written = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    written = sorted(path.name for path in (tmp_path / "masks").glob("[!.]*"))
     assert written == sorted(f"{photo.stem}.png" for photo in photos)
     with Image.open(tmp_path / "masks" / f"{photos[0].stem}.png") as mask, Image.open(photos[0]) as photo:
         assert mask.mode == "P" and mask.size == photo.size
+
+    again = ann.json("segment", "-o", tmp_path / "masks")
+    assert len(again["written"]) == len(photos), "its own masks are replaced"
+    other = ann.json("segment", "--format", "overlay", "-o", tmp_path / "masks", code=2)
+    assert other["error"]["code"] == "would_overwrite"
 
     before = ann.json("segment", "--model", "base", "--format", "confidence", "-o", tmp_path / "sure")
     assert before["status"] == "succeeded" and len(before["written"]) == len(photos)

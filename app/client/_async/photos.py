@@ -12,7 +12,7 @@ from app.client._async.connection import AsyncConnection, key_header
 from app.client.answers import body, entry_results, parse, upload_results
 from app.client.documents import Image, UploadResult
 from app.client.errors import TooLarge
-from app.client.files import BATCH_BYTES, BATCH_FILES, batches, is_readable, photo_paths, sent_name, unreadable
+from app.client.files import BATCH_BYTES, BATCH_FILES, batches, is_readable, is_zip, photo_paths, sent_name, unreadable
 
 ZIP_ANSWER_SECONDS = 3600.0
 _CHUNK_BYTES = 1024 * 1024
@@ -29,7 +29,7 @@ class AsyncPhotos(AsyncConnection):
         batch_files: int = BATCH_FILES,
         batch_bytes: int = BATCH_BYTES,
     ) -> list[UploadResult]:
-        """Send photos: a folder (all in it, nested), a file, or an iterable of files; one result per file, in order.
+        """Send photos: a folder (all in it, nested), a file, or an iterable of files; one result per file (of a zip: per entry), in order.
 
         The iterable is read lazily and files are streamed from disk. A file that cannot be read or that the server
         rejects spoils no other. Sending again is harmless: the server knows a photo by its bytes and answers
@@ -88,6 +88,8 @@ class AsyncPhotos(AsyncConnection):
 
     async def _upload_batch(self, batch: Sequence[Path]) -> list[UploadResult]:
         """Send a batch; where the whole request is too large, its files one by one: only the culprit is rejected."""
+        if len(batch) == 1 and is_zip(batch[0]) and is_readable(batch[0]):
+            return await self.upload_zip(batch[0])
         readable = [path for path in batch if is_readable(path)]
         try:
             sent = dict(zip(readable, await self._post_files(readable), strict=True)) if readable else {}

@@ -14,6 +14,7 @@ from app.client.answers import Patience, body, checked, entries, no_answer
 from app.client.documents import User
 from app.client.errors import NoUser
 from app.client.login import address_of, current_login, token_of
+from app.client.tls import trusted
 
 REQUEST_TIMEOUT_SECONDS = 120.0
 RETRIES = 5
@@ -62,6 +63,7 @@ class Connection:
             headers={"Authorization": f"Bearer {self._token}"},
             timeout=timeout_seconds,
             transport=transport,
+            verify=trusted(),
             trust_env=False,  # a proxy of the environment is never meant for the deployment next door
         )
 

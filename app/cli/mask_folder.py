@@ -1,0 +1,76 @@
+"""The folder that `personalseg segment -o` writes into: its own files are replaced, nothing else is.
+
+A list of what was written, with the sha256 of each file, lies beside the masks. A photo, a mask that somebody has corrected by hand, or a
+mask of another kind is therefore known, and told before any work is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.client.documents import MaskFormat
+
+LIST_NAME = ".personalseg-masks.json"
+_NAMED = 3
+
+
+class WouldOverwrite(Exception):
+    """Why the masks cannot be written there, in a sentence."""
+
+
+class MaskFolder:
+    """`out` must exist; `format` is what will be written."""
+
+    def __init__(self, out: Path, format: MaskFormat) -> None:
+        self._out, self._format = out, format
+        self._written: dict[str, dict[str, str]] = _read(out / LIST_NAME)
+
+    def require_free(self, names: Iterable[str]) -> None:
+        """Raises WouldOverwrite where a file of one of these names is there that `segment` did not write, or not as this kind of mask."""
+        taken = [name for name in names if not self._is_ours(name)]
+        if taken:
+            shown = ", ".join(taken[:_NAMED]) + (f" and {len(taken) - _NAMED} more" if len(taken) > _NAMED else "")
+            what = f"not written by `segment --format {self._format}` or changed since"
+            raise WouldOverwrite(f"{self._out} holds {shown}, {what}: give another folder.")
+
+    def write(self, name: str, content: bytes) -> Path:
+        """The file, whole or not at all; raises WouldOverwrite, OSError."""
+        self.require_free([name])
+        path = self._out / name
+        half = path.with_name(f".{name}.part")
+        half.write_bytes(content)
+        half.replace(path)
+        self._written[name] = {"sha256": hashlib.sha256(content).hexdigest(), "format": self._format}
+        return path
+
+    def close(self) -> None:
+        """Write the list; also after a run that was broken off."""
+        half = self._out / f"{LIST_NAME}.part"
+        half.write_text(json.dumps(self._written, indent=0, sort_keys=True), "utf-8")
+        half.replace(self._out / LIST_NAME)
+
+    def _is_ours(self, name: str) -> bool:
+        path, known = self._out / name, self._written.get(name)
+        if not path.exists() and not path.is_symlink():
+            return True
+        return known is not None and known.get("format") == self._format and known.get("sha256") == _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    """What earlier runs wrote; nothing where there is no list or none that can be read, so that what is there stays."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: entry for name, entry in found.items() if isinstance(entry, dict)} if isinstance(found, dict) else {}
