@@ -346,6 +346,23 @@ def test_wait_reports_every_document_and_returns_the_last() -> None:
     assert job.require_success() is job
 
 
+def test_waiting_for_a_segmentation_lists_its_photos_once_at_the_end() -> None:
+    asked: list[str | None] = []
+    documents = [
+        {"status": "running", "item_counts": {"pending": 2}},
+        {"status": "succeeded"},
+        {"status": "succeeded", "items": [{"image_id": "i1"}]},
+    ]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params.get("items"))
+        return httpx.Response(200, json={"id": "j1", **documents.pop(0)})
+
+    job = client_of(handler).wait(Job(id="j1", kind="segmentation", status="queued"))
+    assert [item.image_id for item in job.items] == ["i1"]
+    assert asked == ["false", "false", None]
+
+
 def test_wait_gives_up_when_told_to() -> None:
     client = client_of(job_answers({"status": "running"}))
     with pytest.raises(WaitTimedOut) as caught:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -123,6 +124,16 @@ def signed_in(page: Page, deployment: Deployment, user: User) -> Page:
     assert user.token is not None
     page.goto(address_with(deployment.base_url, user.token))
     return page
+
+
+Run = Callable[[str, str], Any]
+
+
+@pytest.fixture
+def run(page: Page, deployment: Deployment) -> Run:
+    """Run statements in which `m` is a module of the page; what they return comes back."""
+    page.goto(deployment.base_url)
+    return lambda name, body: page.evaluate(f"async () => {{ const m = await import('/page/{name}.js'); {body} }}")
 
 
 Check = Callable[[str], None]

@@ -178,3 +178,13 @@ def test_a_read_only_token_is_offered_nothing_that_writes(page: Page, client: Cl
     for name in ("Add photos", "Personalise"):
         expect(page.get_by_role("button", name=name)).to_be_hidden()
     expect(page.get_by_role("button", name="Export")).to_be_visible()
+    over = "document.dispatchEvent(Object.assign(new Event('dragover'), { dataTransfer: { types: ['Files'] } }))"
+    page.evaluate(over)
+    expect(page.get_by_text("Drop to add your photos")).to_be_hidden()
+
+
+def test_a_read_only_token_of_an_empty_gallery_is_not_asked_to_drop_anything(page: Page, client: Client, deployment: Deployment) -> None:
+    token = client.create_token(scope="read_only").token
+    page.goto(f"{deployment.base_url}/#token={token}")
+    expect(page.get_by_role("heading", name="There are no photos yet")).to_be_visible()
+    expect(page.get_by_text("Drop")).to_be_hidden()

@@ -33,6 +33,8 @@ def test_batches_are_few_files_and_few_bytes(module: Any) -> None:
     sizes = [1, 1, 1, 10, 10, 25, 1]
     made = module("upload", f"m.batches({sizes}.map((size) => ({{ file: {{ size }} }})), 3, 20).map((b) => b.map((i) => i.file.size))")
     assert made == [[1, 1, 1], [10, 10], [25], [1]]
+    items = "[0, 1, 0, 0].map((zip, at) => ({ at, file: { size: 1 }, isArchive: Boolean(zip) }))"
+    assert module("upload", f"m.batches({items}).map((batch) => batch.map((item) => item.at))") == [[0], [1], [2, 3]]
 
 
 def test_groups_are_ordered_and_new_photos_come_first(module: Any) -> None:

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from app.client import Client
-from app.local import Deployment
-
-Run = Callable[[str, str], Any]
-
-
-@pytest.fixture
-def run(page: Page, deployment: Deployment) -> Run:
-    """Run statements in which `m` is a module of the page; what they return comes back."""
-    page.goto(deployment.base_url)
-    return lambda name, body: page.evaluate(f"async () => {{ const m = await import('/page/{name}.js'); {body} }}")
-
+from tests.browser.conftest import Run
 
 PANEL = """
   const place = document.body.appendChild(document.createElement("aside"));
@@ -215,3 +204,140 @@ def test_labels_keep_their_colours_where_the_browser_smooths(run: Run) -> None:
       return found;
     """
     assert run("masks", body) == [[0, 15]] * 3
+
+
+HEALTH = """
+  let isOnLine = false;
+  Object.defineProperty(navigator, "onLine", { get: () => isOnLine, configurable: true });
+  const answers = async () => Response.json({ ready: true });
+  globalThis.fetch = answers;
+  const health = new m.Health(document.createElement("div"));
+  const states = [];
+  const look = async () => {
+    await health.look();
+    states.push(health.state);
+  };
+"""
+
+
+def test_a_service_that_answers_is_there_whatever_the_browser_believes(run: Run) -> None:
+    """A service on this very machine needs no network; the browser's belief only chooses the words."""
+    body = """
+      await look();
+      globalThis.fetch = async () => { throw new TypeError("Failed to fetch"); };
+      await look();
+      isOnLine = true;
+      await look();
+      return states;
+    """
+    assert run("health", HEALTH + body) == ["ready", "offline", "away"]
+
+
+def test_a_connection_that_is_lost_makes_the_page_look(run: Run) -> None:
+    body = """
+      await look();
+      let asked = 0;
+      globalThis.fetch = () => { asked += 1; return answers(); };
+      dispatchEvent(new Event("offline"));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return [health.state, asked > 0];
+    """
+    assert run("health", HEALTH + body) == ["ready", True]
+
+
+GALLERY = """
+  const fetched = [];
+  const canvas = Object.assign(document.createElement("canvas"), { width: 4, height: 3 });
+  const png = await new Promise((resolve) => canvas.toBlob(resolve));
+  const app = { path: "users/1", api: { blob: async (path) => { fetched.push(path); return png; } } };
+  const main = document.getElementById("main");
+  const place = document.createElement("div");
+  main.replaceChildren(place);
+  const gallery = new m.Gallery(app, place);
+  const image = (index, group) => ({ id: `p${index}`, filename: `${index}.jpg`, group_index: group(index) });
+  const images = (count, group = () => null) => Array.from({ length: count }, (_, index) => image(index, group));
+  const cell = (index) => place.querySelector(`[data-photo=p${index}]`);
+  const settled = async () => {
+    for (let before = -1; before < fetched.length; ) {
+      before = fetched.length;
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+  };
+  gallery.show(images(200));
+  await settled();
+"""
+
+
+def test_photos_that_are_shown_stay_when_others_come(run: Run) -> None:
+    body = """
+      const [first, before] = [cell(0), fetched.length];
+      first.focus();
+      scrollTo(0, 900);
+      gallery.show(images(203));
+      await settled();
+      const again = fetched.length - new Set(fetched).size;
+      const count = place.querySelectorAll("[data-photo]").length;
+      return [before > 0, cell(0) === first, document.activeElement === first, scrollY, again, count];
+    """
+    assert run("gallery", GALLERY + body) == [True, True, True, 900, 0, 203]
+
+
+def test_photos_move_to_their_groups_with_the_focus(run: Run) -> None:
+    body = """
+      const photo = cell(150);
+      photo.focus({ preventScroll: true });
+      gallery.show(images(200, (index) => index % 3));
+      const titles = [...place.querySelectorAll("h2")].map((heading) => heading.textContent);
+      return [cell(150) === photo, document.activeElement === photo, scrollY, titles, place.querySelectorAll("[tabindex='0']").length];
+    """
+    titles = ["Group 167 photos", "Group 267 photos", "Group 366 photos"]
+    assert run("gallery", GALLERY + body) == [True, True, 0, titles, 1]
+
+
+def test_a_photo_that_has_gone_gives_its_focus_to_no_other(run: Run) -> None:
+    body = """
+      cell(199).focus();
+      const at = scrollY;
+      gallery.show(images(190));
+      return [at > 0, document.activeElement === document.body, cell(0).tabIndex, gallery.order.length];
+    """
+    assert run("gallery", GALLERY + body) == [True, True, 0, 190]
+
+
+UNTRAINED = """
+  const verdict = {
+    code: "appearance_only",
+    sentence: "Photos are shown to the base model in another light. What was learned beyond that is not kept.",
+    figures: { changed_share: 0.4, consistency_before: 0.8, consistency_after: 0.7 },
+  };
+  const report = { verdict, photos: 4, photos_learned_from: 3, classes: [] };
+"""
+FACTS = "return [place.querySelector('h2').textContent, ...[...place.querySelectorAll('.facts div')].map((fact) => fact.textContent)];"
+
+
+def test_a_model_that_was_not_trained_is_not_said_to_have_learned(run: Run) -> None:
+    """The figures of its verdict are those of the training that was not kept."""
+    body = f"{PANEL}{UNTRAINED} app.activeModel.report = report; COMPARED panel.show(); {FACTS}"
+    assert run("panel", body.replace("COMPARED", "")) == ["Base, photos corrected"]
+    compared = "report.photos_compared = [{ changed: 0.1 }, { changed: 0.3 }];"
+    assert run("panel", body.replace("COMPARED", compared)) == ["Base, photos corrected", "Pixels seen differently20 %"]
+    trained = run("panel", body.replace("COMPARED", "verdict.code = 'accepted';"))
+    assert trained == ["Your model", "Photos learned from3", "Pixels seen differently40 %", "Agrees with itself, mirrored80.0 % → 70.0 %"]
+
+
+def test_the_sheet_does_not_say_either_what_it_learned_from(run: Run) -> None:
+    body = """
+      const model = { version: 1, active: true, base: "espnetv2", byte_size: 1000, created_at: "2026-03-01T10:00:00Z", report };
+      const app = { models: [model], activeModel: model, photo: () => null };
+      const said = () => {
+        m.showModels(app);
+        const dialog = document.querySelector("dialog");
+        const text = dialog.querySelector(".stack .soft").textContent;
+        dialog.remove();
+        return text;
+      };
+      const untrained = said();
+      verdict.code = "accepted";
+      return [untrained, said()];
+    """
+    assert run("models", UNTRAINED + body) == ["1.0 kB · base espnetv2", "Learned from 3 of 4 photos · 1.0 kB · base espnetv2"]

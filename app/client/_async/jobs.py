@@ -77,18 +77,21 @@ class AsyncJobs(AsyncConnection):
     ) -> Job:
         """Poll until the job has ended; returns its last document, whatever the end (see `Job.require_success`).
 
+        A segmentation's photos are counted on the way (`item_counts`); the document that is returned has its `items` too.
+
         Raises:
             WaitTimedOut: it has not ended within `timeout_seconds`.
         """
         started = time.monotonic()
         path = self._path(f"{job.kind}s", job.id)
+        query = {"items": "false"} if job.kind == "segmentation" else None
         while True:
-            answer = await self._send("GET", path)
+            answer = await self._send("GET", path, params=query)
             job = self._as_job(body(answer), job.kind)
             if on_progress is not None:
                 on_progress(job)
             if job.ended:
-                return job
+                return await self._with_items(job)
             if timeout_seconds is not None and time.monotonic() - started >= timeout_seconds:
                 raise WaitTimedOut(job, timeout_seconds)
             # The server's wish counts down to a second at most while a caller watches a progress bar.

@@ -14,11 +14,11 @@ import { Upload } from "./upload.js";
 import { Viewer } from "./viewer.js";
 import { Work } from "./work.js";
 
-const PHOTO_TYPES = "image/*,.heic,.heif,.tif,.tiff";
+const PHOTO_TYPES = "image/*,.heic,.heif,.tif,.tiff,.zip";
 
 export class App {
-  constructor({ api, userId, main, bar, health, tray, onLeave }) {
-    Object.assign(this, { api, userId, main, bar, health, onLeave });
+  constructor({ api, userId, isReadOnly, main, bar, health, tray, onLeave }) {
+    Object.assign(this, { api, userId, isReadOnly, main, bar, health, onLeave });
     this.path = userPath(userId);
     this.stopped = new AbortController();
     this.images = [];
@@ -45,9 +45,9 @@ export class App {
   stop() {
     this.stopped.abort();
     this.gallery?.stop();
-    this.upload.items = [];
-    this.upload.waiting = [];
-    this.upload.dispatchEvent(new Event("change"));
+    this.viewer.stop();
+    this.upload.stop();
+    this.tray.stop();
     document.body.classList.remove("dragging");
   }
 
@@ -76,6 +76,7 @@ export class App {
   async #load() {
     try {
       const [user] = await Promise.all([this.api.get(this.path), this.#read()]);
+      if (this.stopped.signal.aborted) return;
       this.user = user;
       this.isLoaded = true;
       this.#show();
@@ -95,11 +96,12 @@ export class App {
   }
 
   async reloadPhotos() {
+    if (this.stopped.signal.aborted) return;
     try {
       await this.#read();
       this.#show();
     } catch (error) {
-      if (error.status !== 401) toast(error.message);
+      if (!this.stopped.signal.aborted && error.status !== 401) toast(error.message);
     }
   }
 
@@ -138,7 +140,7 @@ export class App {
   }
 
   #show() {
-    if (!this.isLoaded) return;
+    if (!this.isLoaded || this.stopped.signal.aborted) return;
     const isEmpty = !this.images.length;
     this.welcome?.remove();
     this.layout.hidden = isEmpty;
@@ -154,6 +156,7 @@ export class App {
   }
 
   #welcome() {
+    if (this.isReadOnly) return el("div", { class: "card narrow empty" }, icon("photos"), el("h1", {}, "There are no photos yet"), el("p", { class: "soft" }, "Your token may only read: it cannot add any."));
     return el(
       "div",
       {},
@@ -191,6 +194,7 @@ export class App {
   }
 
   #add(picked) {
+    if (this.stopped.signal.aborted) return;
     const { photos, leftOut, unreadable } = sortOut(picked);
     this.tray.noteLeftOut(leftOut, unreadable);
     if (!photos.length) toast(unreadable ? "No photo among these files could be read." : "There is no photo among these files.");
@@ -200,9 +204,10 @@ export class App {
   async #drag(event) {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
+    if (this.isReadOnly) return;
     const isOver = event.type === "dragenter" || event.type === "dragover";
     document.body.classList.toggle("dragging", isOver || (event.type === "dragleave" && event.relatedTarget !== null));
-    if (event.type === "drop" && this.isLoaded && !document.body.hasAttribute("data-read-only")) this.#add(await pickedByDrop(event.dataTransfer));
+    if (event.type === "drop" && this.isLoaded) this.#add(await pickedByDrop(event.dataTransfer));
   }
 
   #showSoon() {

@@ -1,5 +1,6 @@
 /** Elements from a few words, and what is said to people who listen. */
 
+const ANNOUNCE_MILLISECONDS = 100;
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
@@ -33,6 +34,17 @@ export function fill(parent, ...children) {
   parent.replaceChildren(...kept(children));
 }
 
+/** Like `fill`, but what is in its place already stays untouched: the focus and the scrolling with it. */
+export function arrange(parent, children) {
+  const wanted = new Set(children);
+  for (const child of [...parent.childNodes]) if (!wanted.has(child)) child.remove();
+  let next = parent.firstChild;
+  for (const child of children) {
+    if (child === next) next = next.nextSibling;
+    else parent.insertBefore(child, next);
+  }
+}
+
 /** Bring icons.svg into the page, once: what is in the page is there without a connection, too. */
 export async function loadIcons() {
   const response = await fetch(new URL("icons.svg", import.meta.url));
@@ -63,24 +75,33 @@ export function iconButton(label, symbol, onClick, props = {}) {
   return el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: onClick }, ...props }, icon(symbol));
 }
 
+/** The page's live region of this id, or its like in the topmost open dialog: the rest of the page is inert then. */
+function liveRegion(id, kind) {
+  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+  if (!dialog) return document.getElementById(id);
+  const known = dialog.querySelector(`:scope > [data-region=${id}]`);
+  if (known) return known;
+  const made = el("div", { class: kind, role: "status", "aria-live": "polite", data: { region: id } });
+  dialog.append(made);
+  return made;
+}
+
+let announcing = 0;
+
 /** Tell a screen reader, without showing anything. */
 export function announce(text) {
-  const place = document.getElementById("announcer");
-  if (place && place.textContent !== text) place.textContent = text;
+  const place = liveRegion("announcer", "hidden");
+  clearTimeout(announcing);
+  // What a live region holds when it appears is not read; what comes later is.
+  announcing = setTimeout(() => {
+    if (place.textContent !== text) place.textContent = text;
+  }, ANNOUNCE_MILLISECONDS);
 }
 
 /** Show a sentence for some seconds; it is read aloud too. */
 export function toast(text, seconds = 6) {
   const note = el("div", { class: "toast" }, text);
-  // Inside an open dialog the rest of the page is inert: the note must be there.
-  const dialogs = document.querySelectorAll("dialog[open]");
-  const host = dialogs.length ? dialogs[dialogs.length - 1] : null;
-  let place = document.getElementById("toasts");
-  if (host) {
-    place = host.querySelector(":scope > .toasts") ?? el("div", { class: "toasts", role: "status", "aria-live": "polite" });
-    host.append(place);
-  }
-  place?.append(note);
+  liveRegion("toasts", "toasts").append(note);
   setTimeout(() => note.remove(), seconds * 1000);
 }
 

@@ -1,6 +1,6 @@
 /** The gallery: a grid of photos, grouped as the model grouped them. */
 
-import { button, el, fill, icon } from "./dom.js";
+import { arrange, button, el, fill, icon } from "./dom.js";
 import { plural } from "./format.js";
 import { Thumbnails } from "./thumbnails.js";
 
@@ -30,6 +30,10 @@ export class Gallery {
     this.place = place;
     this.thumbnails = new Thumbnails((id, signal) => app.api.blob(`${app.path}/images/${id}/thumbnail?size=${THUMBNAIL_PIXELS}`, { signal }));
     this.order = [];
+    /** @type {Map<string, HTMLElement>} the cells shown, by photo */
+    this.cells = new Map();
+    /** @type {Map<string, Section>} */
+    this.sections = new Map();
     place.addEventListener("keydown", (event) => this.#move(event));
     place.addEventListener("click", (event) => {
       const photo = event.target.closest("[data-photo]");
@@ -46,15 +50,25 @@ export class Gallery {
   }
 
   show(images) {
-    const focused = document.activeElement?.closest?.("[data-photo]")?.dataset.photo;
-    const groups = grouped(images);
+    const focused = document.activeElement?.closest?.("[data-photo]");
+    const groups = images.length ? grouped(images) : [];
     this.order = groups.flatMap((group) => group.photos.map((photo) => photo.id));
-    this.thumbnails.forget(this.place.querySelectorAll("img"));
-    fill(this.place, ...(images.length ? groups.map((group) => this.#group(group)) : []));
+    this.#forgetAllBut(new Set(this.order));
+    arrange(this.place, groups.map((group) => this.#group(group)));
+    this.thumbnails.retry();
     const cells = this.#cells();
-    const start = cells.find((cell) => cell.dataset.photo === focused) ?? cells[0];
-    if (start) start.tabIndex = 0;
-    if (focused) start?.focus();
+    if (cells.length && !cells.some((cell) => cell.tabIndex === 0)) cells[0].tabIndex = 0;
+    // Its group may have changed, and it has gone there.
+    if (focused?.isConnected) focused.focus({ preventScroll: true });
+  }
+
+  /** Cells of photos that are shown already stay, with their picture; these go. */
+  #forgetAllBut(ids) {
+    for (const [id, cell] of this.cells) {
+      if (ids.has(id)) continue;
+      this.thumbnails.forget(cell.querySelectorAll("img"));
+      this.cells.delete(id);
+    }
   }
 
   /** Where the keyboard is after the viewer has been closed. */
@@ -68,15 +82,19 @@ export class Gallery {
   }
 
   #group({ title, note, photos }) {
-    return el(
-      "section",
-      { class: "group", "aria-label": title || "Photos" },
-      title && el("h2", {}, title, el("span", { class: "soft" }, plural(photos.length, "photo"), note && ` · ${note}`)),
-      el("ul", { class: "grid" }, ...photos.map((photo) => this.#cell(photo))),
-    );
+    if (!this.sections.has(title)) this.sections.set(title, new Section(title));
+    const section = this.sections.get(title);
+    section.count.textContent = plural(photos.length, "photo") + (note && ` · ${note}`);
+    arrange(section.list, photos.map((photo) => this.#cell(photo)));
+    return section.element;
   }
 
   #cell(photo) {
+    if (!this.cells.has(photo.id)) this.cells.set(photo.id, this.#newCell(photo));
+    return this.cells.get(photo.id);
+  }
+
+  #newCell(photo) {
     const image = el("img", { alt: "", decoding: "async", draggable: "false" });
     this.thumbnails.watch(image, photo.id);
     return el("li", {}, el("button", { type: "button", class: "cell", tabindex: -1, data: { photo: photo.id }, "aria-label": photo.filename, title: photo.filename }, image));
@@ -100,6 +118,15 @@ export class Gallery {
     if (!target) return;
     event.preventDefault();
     this.#focus(target);
+  }
+}
+
+/** One group: its heading and its list of cells. */
+class Section {
+  constructor(title) {
+    this.count = el("span", { class: "soft" });
+    this.list = el("ul", { class: "grid" });
+    this.element = el("section", { class: "group", "aria-label": title || "Photos" }, title && el("h2", {}, title, this.count), this.list);
   }
 }
 

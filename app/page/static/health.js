@@ -22,7 +22,7 @@ export class Health extends EventTarget {
     this.state = "unknown";
     this.dot = el("span", { class: "state", data: { state: "" } }, el("span", {}, "Connecting"));
     addEventListener("online", () => this.look());
-    addEventListener("offline", () => this.#become("offline"));
+    addEventListener("offline", () => this.look());
     document.addEventListener("visibilitychange", () => document.hidden || this.look());
     this.look();
   }
@@ -55,15 +55,15 @@ export class Health extends EventTarget {
   }
 }
 
+/** The service itself is asked, whatever the browser believes: it may run on this very machine, which has no network. */
 async function ask() {
-  if (!navigator.onLine) return "offline";
   const patience = new AbortController();
   // A request that is begun while the connection changes may never end: the clock decides, whatever becomes of it.
   const timer = setTimeout(() => patience.abort(), PATIENCE_MILLISECONDS);
   const ended = new Promise((resolve) => patience.signal.addEventListener("abort", () => resolve("away")));
   const state = await Promise.race([readiness(patience.signal), ended]);
   clearTimeout(timer);
-  return state;
+  return state === "away" && !navigator.onLine ? "offline" : state;
 }
 
 async function readiness(signal) {

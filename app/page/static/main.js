@@ -13,22 +13,31 @@ const health = new Health(document.getElementById("banner"));
 let app = null;
 
 function open(session) {
+  end();
   storeSession(session);
-  const api = new Api(session.token, () => leave("Your token is no longer valid: it has expired or was revoked. Sign in again."));
-  app?.stop();
-  document.body.toggleAttribute("data-read-only", Boolean(session.isReadOnly));
-  app = new App({ api, userId: session.userId, main, bar: actions, health, tray: document.getElementById("tray"), onLeave: leave });
+  const isReadOnly = Boolean(session.isReadOnly);
+  document.body.toggleAttribute("data-read-only", isReadOnly);
+  // What an ended session asked for may be answered late: that ends no other.
+  const leaveOwn = (message) => own === app && leave(message);
+  const api = new Api(session.token, () => leaveOwn("Your token is no longer valid: it has expired or was revoked. Sign in again."));
+  const own = new App({ api, userId: session.userId, isReadOnly, main, bar: actions, health, tray: document.getElementById("tray"), onLeave: leaveOwn });
+  app = own;
   app.start();
 }
 
-/** Back to the form; everything of the session is let go. */
-function leave(message = "") {
-  if (!app && !storedSession()) return;
+/** Everything of the session is let go. */
+function end() {
   forgetSession();
   app?.stop();
   app = null;
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   fill(actions);
+  fill(main);
+}
+
+/** Back to the form. */
+function leave(message = "") {
+  end();
   showSignIn(main, { message, onSession: open });
 }
 
@@ -38,8 +47,7 @@ async function begin() {
     const session = storedSession();
     return session ? open(session) : showSignIn(main, { onSession: open });
   }
-  app?.stop();
-  forgetSession();
+  end();
   try {
     await signIn(token, main, open);
   } catch (error) {

@@ -1,8 +1,10 @@
 /** Masks: asked for, made where they are missing, and turned into pixels. */
 
+import { ApiError } from "./api.js";
 import { follow } from "./events.js";
 
 const WAIT_SECONDS = 20;
+const NOT_MADE = "No mask of this photo has been made yet, and a token that may only read cannot ask for one.";
 
 /** Palette colours → class ids; the mask's PNG shows each class in its own colour. */
 export function idsByColor(classes) {
@@ -94,6 +96,7 @@ export class Masks {
       return await read();
     } catch (error) {
       if (error.code !== "mask_not_ready") throw error;
+      if (this.app.isReadOnly) throw error.extra.job ? error : new ApiError(error.status, error.code, NOT_MADE);
     }
     onWait?.();
     await this.#make(imageId, model, signal);

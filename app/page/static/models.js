@@ -7,6 +7,9 @@ import { Thumbnails } from "./thumbnails.js";
 
 const PHOTOS_SHOWN = 12;
 
+/** False for the base's weights with photos shown to them otherwise: figures of a verdict are then those of a training that was not kept. */
+export const isTrained = (report) => report.verdict?.code !== "appearance_only";
+
 /** Open the sheet on the version in use. */
 export function showModels(app) {
   const thumbnails = new Thumbnails((id, signal) => app.api.blob(`${app.path}/images/${id}/thumbnail?size=320`, { signal }));
@@ -67,7 +70,7 @@ function heading(app, model, act) {
     "div",
     { class: "stack" },
     verdict?.sentence && el("p", { class: "lead" }, sentence(verdict.sentence)),
-    el("p", { class: "soft small" }, [learned !== undefined && `Learned from ${learned} of ${photos} photos`, bytes(model.byte_size), `base ${model.base}`].filter(Boolean).join(" · ")),
+    el("p", { class: "soft small" }, [learned !== undefined && isTrained(model.report) && `Learned from ${learned} of ${photos} photos`, bytes(model.byte_size), `base ${model.base}`].filter(Boolean).join(" · ")),
     el("div", { class: "row" }, !model.active && button(`Use version ${model.version}`, activate, { kind: "primary small", "data-writes": "" }), button("Delete", remove, { kind: "danger small", symbol: "trash", "data-writes": "" })),
   );
 }

@@ -2,7 +2,7 @@
 
 import { button, el, fill, icon, problem } from "./dom.js";
 import { duration, percent, plural, sentence, stageName } from "./format.js";
-import { showModels } from "./models.js";
+import { isTrained, showModels } from "./models.js";
 
 const FEWEST_PHOTOS = 2;
 const STALE_SHARE = 0.2;
@@ -74,23 +74,23 @@ export class Panel {
   #modelCard(isQuiet) {
     const { activeModel: model, images, work } = this.app;
     const { verdict } = model.report;
-    const figures = verdict?.figures ?? {};
+    const trained = isTrained(model.report);
     const refusal = refusalSince(model, work.lastAdaptation);
     const newer = newerShare(model, images, refusal);
     return el(
       "section",
       { class: "card stack" },
-      el("div", { class: "row between" }, el("h2", {}, "Your model"), el("span", { class: "badge good" }, `Version ${model.version} in use`)),
+      el("div", { class: "row between" }, el("h2", {}, trained ? "Your model" : "Base, photos corrected"), el("span", { class: "badge good" }, `Version ${model.version} in use`)),
       verdict?.sentence && el("p", {}, sentence(verdict.sentence)),
       el(
         "dl",
         { class: "facts" },
-        fact("Photos learned from", model.report.photos_learned_from ?? model.report.photos),
+        trained && fact("Photos learned from", model.report.photos_learned_from ?? model.report.photos),
         fact("Pixels seen differently", changedShare(model.report)),
-        fact("Agrees with itself, mirrored", figures.consistency_after === undefined ? null : `${percent1(figures.consistency_before)} → ${percent1(figures.consistency_after)}`),
+        trained && mirrored(verdict?.figures),
       ),
       refusal && !isQuiet && el("p", { class: "hint" }, icon("warn"), el("span", {}, keptVersion(refusal, model.version))),
-      newer > 0 && !isQuiet && el("p", { class: "hint" }, icon("spark"), el("span", {}, `${percent(newer)} of your photos came after ${refusal ? "that" : "this model"}. Personalise again to include them.`)),
+      newer > 0 && !isQuiet && el("p", { class: "hint" }, icon("spark"), el("span", {}, `${percent(newer)} of your photos came after ${refusal ? "that" : trained ? "this model" : "this version"}. Personalise again to include them.`)),
       button("Before and after", () => showModels(this.app), { kind: "wide" }),
       !isQuiet && this.#start("Personalise again", false, newer >= STALE_SHARE ? "primary" : "quiet"),
     );
@@ -117,9 +117,16 @@ export function newerShare(model, images, refusal) {
 const keptVersion = (refusal, version) => sentence(refusal.error_reason ?? "Kept the base model, because the new one was not better.").replace(/^Kept the base model/, `Kept version ${version}`);
 
 /** Over the photos compared, a corrected appearance included; the guard's own figure leaves that out. */
-function changedShare({ photos_compared: compared, verdict }) {
+function changedShare(report) {
+  const compared = report.photos_compared;
   if (compared?.length) return percent(compared.reduce((sum, photo) => sum + photo.changed, 0) / compared.length);
-  return verdict?.figures?.changed_share === undefined ? null : percent(verdict.figures.changed_share);
+  const changed = report.verdict?.figures?.changed_share;
+  return changed === undefined || !isTrained(report) ? null : percent(changed);
+}
+
+function mirrored(figures) {
+  if (figures?.consistency_after === undefined) return null;
+  return fact("Agrees with itself, mirrored", `${percent1(figures.consistency_before)} → ${percent1(figures.consistency_after)}`);
 }
 
 const percent1 = (share) => `${(share * 100).toFixed(1)} %`;

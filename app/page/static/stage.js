@@ -68,6 +68,7 @@ export class Stage {
 
   /** A word over the picture: it is being segmented, or why it cannot be. */
   say(text, isProblem = false) {
+    if (this.note.textContent === text) return;
     this.note.classList.toggle("bad", isProblem);
     fill(this.note, text && el("span", {}, text));
   }

@@ -1,21 +1,26 @@
 /** The upload tray: how far it is, and what became of each file. */
 
-import { announce, button, el, fill, icon, iconButton } from "./dom.js";
+import { announce, arrange, button, el, fill, icon, iconButton } from "./dom.js";
 import { bytes, plural } from "./format.js";
 
 const WORDS = { waiting: "Waiting", sending: "Sending", stored: "Added", duplicate: "There already", rejected: "Not taken", failed: "Failed" };
 const SHOWN = 300;
 const ORDER = { failed: 0, rejected: 1, sending: 2, waiting: 3, duplicate: 4, stored: 5 };
 
+/** Its elements stay; only their texts change, so that clicks, focus and scrolling are not lost while photos are sent. */
 export class Tray {
   /** @param {HTMLElement} place @param {import("./upload.js").Upload} upload */
   constructor(place, upload) {
     this.place = place;
     this.upload = upload;
     this.isOpen = true;
+    this.isStopped = false;
     this.due = false;
     this.leftOut = 0;
     this.unreadable = 0;
+    /** @type {WeakMap<import("./upload.js").Sending, Line>} */
+    this.lines = new WeakMap();
+    this.#build();
     upload.addEventListener("change", () => this.#soon());
     upload.addEventListener("done", () => announce(this.#headline()));
   }
@@ -24,6 +29,26 @@ export class Tray {
   noteLeftOut(leftOut, unreadable) {
     this.leftOut += leftOut;
     this.unreadable += unreadable;
+  }
+
+  stop() {
+    this.isStopped = true;
+    this.place.hidden = true;
+    fill(this.place);
+  }
+
+  #build() {
+    this.title = el("h2");
+    this.toggleButton = button("", () => this.#toggle(), { kind: "quiet small" });
+    this.closeButton = iconButton("Close the upload list", "close", () => this.#close());
+    this.bar = el("div", { class: "progress", role: "progressbar", "aria-label": "Upload", "aria-valuemin": 0, "aria-valuemax": 100 }, el("i"));
+    this.retryLabel = el("span");
+    this.retry = el("div", { class: "row" }, button(this.retryLabel, () => this.upload.retry(), { kind: "primary small", symbol: "retry" }));
+    this.leftOutNote = el("p", { class: "soft small" });
+    this.unreadableNote = el("p", { class: "small" });
+    this.files = el("ul", { class: "files", tabindex: 0, "aria-label": "Files" });
+    this.rest = el("li", { class: "soft small" });
+    fill(this.place, el("section", { class: "card", "aria-label": "Upload" }, el("div", { class: "row head" }, this.title, this.toggleButton, this.closeButton), this.bar, this.retry, this.leftOutNote, this.unreadableNote, this.files));
   }
 
   /** Many events of one moment make one picture. */
@@ -38,10 +63,9 @@ export class Tray {
 
   #headline() {
     const { upload } = this;
-    const through = upload.count("stored", "duplicate");
     if (upload.isBusy) return `Adding photos: ${upload.items.length - upload.count("waiting", "sending")} of ${upload.items.length}`;
-    const bad = upload.count("rejected", "failed");
-    return `${plural(through, "photo")} added${bad ? `, ${bad} not` : ""}`;
+    const bad = upload.countPhotos("rejected") + upload.count("failed");
+    return `${plural(upload.countPhotos("stored", "duplicate"), "photo")} added${bad ? `, ${bad} not` : ""}`;
   }
 
   #close() {
@@ -52,31 +76,36 @@ export class Tray {
   }
 
   #show() {
+    if (this.isStopped) return;
     const { upload } = this;
     this.place.hidden = !upload.items.length && !this.leftOut && !this.unreadable;
     if (this.place.hidden) return;
-    const failed = upload.count("failed");
-    const hadFocus = this.place.contains(document.activeElement) ? document.activeElement.getAttribute("data-key") : null;
-    fill(
-      this.place,
-      el(
-        "section",
-        { class: "card", "aria-label": "Upload" },
-        el(
-          "div",
-          { class: "row head" },
-          el("h2", {}, this.#headline()),
-          button(this.isOpen ? "Hide files" : "Show files", () => this.#toggle(), { kind: "quiet small", "aria-expanded": String(this.isOpen), "data-key": "toggle" }),
-          !upload.isBusy && iconButton("Close the upload list", "close", () => this.#close(), { "data-key": "close" }),
-        ),
-        upload.isBusy && this.#bar(),
-        failed > 0 && !upload.isBusy && el("div", { class: "row" }, button(`Try ${plural(failed, "file")} again`, () => upload.retry(), { kind: "primary small", symbol: "retry", "data-key": "retry" })),
-        this.leftOut > 0 && el("p", { class: "soft small" }, `${plural(this.leftOut, "file")} of the folder ${this.leftOut === 1 ? "is no photo and was" : "are no photos and were"} left out.`),
-        this.unreadable > 0 && el("p", { class: "small" }, `${this.unreadable === 1 ? "1 file or folder" : `${this.unreadable.toLocaleString("en")} files or folders`} could not be read and ${this.unreadable === 1 ? "was" : "were"} left out.`),
-        this.isOpen && this.#list(),
-      ),
-    );
-    if (hadFocus) this.place.querySelector(`[data-key=${hadFocus}]`)?.focus();
+    this.#showHead(upload.isBusy, upload.share);
+    this.#showNotes(upload.isBusy, upload.count("failed"));
+    this.files.hidden = !this.isOpen;
+    if (this.isOpen) this.#list();
+    // A button that has done its work is gone: the focus stays in the tray.
+    if (this.place.contains(document.activeElement) && document.activeElement.closest("[hidden]")) this.toggleButton.focus();
+  }
+
+  #showHead(isBusy, share) {
+    setText(this.title, this.#headline());
+    setText(this.toggleButton, this.isOpen ? "Hide files" : "Show files");
+    this.toggleButton.setAttribute("aria-expanded", String(this.isOpen));
+    this.closeButton.hidden = isBusy;
+    this.bar.hidden = !isBusy;
+    this.bar.style.setProperty("--done", String(share));
+    this.bar.setAttribute("aria-valuenow", String(Math.round(share * 100)));
+  }
+
+  #showNotes(isBusy, failed) {
+    const { leftOut, unreadable } = this;
+    this.retry.hidden = isBusy || !failed;
+    setText(this.retryLabel, `Try ${plural(failed, "file")} again`);
+    this.leftOutNote.hidden = !leftOut;
+    setText(this.leftOutNote, `${plural(leftOut, "file")} of the folder ${leftOut === 1 ? "is no photo and was" : "are no photos and were"} left out.`);
+    this.unreadableNote.hidden = !unreadable;
+    setText(this.unreadableNote, `${unreadable === 1 ? "1 file or folder" : `${unreadable.toLocaleString("en")} files or folders`} could not be read and ${unreadable === 1 ? "was" : "were"} left out.`);
   }
 
   #toggle() {
@@ -84,26 +113,50 @@ export class Tray {
     this.#show();
   }
 
-  #bar() {
-    const done = this.upload.share;
-    return el("div", { class: "progress", role: "progressbar", "aria-label": "Upload", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(done * 100), vars: { "--done": done } }, el("i"));
-  }
-
   #list() {
     const items = [...this.upload.items].sort((one, other) => ORDER[one.status] - ORDER[other.status]);
+    const lines = items.slice(0, SHOWN).map((item) => this.#line(item));
     const rest = items.length - SHOWN;
-    return el("ul", { class: "files", tabindex: 0, "aria-label": "Files" }, ...items.slice(0, SHOWN).map(line), rest > 0 && el("li", { class: "soft small" }, `and ${plural(rest, "more file")}`));
+    setText(this.rest, `and ${plural(rest, "more file")}`);
+    arrange(this.files, rest > 0 ? [...lines, this.rest] : lines);
+  }
+
+  #line(item) {
+    if (!this.lines.has(item)) this.lines.set(item, new Line(item));
+    const line = this.lines.get(item);
+    line.update();
+    return line.element;
   }
 }
 
-function line(item) {
-  const share = item.file.size ? Math.round((100 * item.sent) / item.file.size) : 0;
-  const word = item.status === "sending" ? (share >= 100 ? "Checking" : `${share} %`) : WORDS[item.status];
-  return el(
-    "li",
-    { data: { status: item.status } },
-    el("span", { class: "name", title: item.path }, item.path),
-    el("span", { class: "word" }, item.status === "stored" && icon("check"), word, item.status === "waiting" && ` · ${bytes(item.file.size)}`),
-    item.reason && el("span", { class: "reason" }, item.reason),
-  );
+/** One file of the list. */
+class Line {
+  constructor(item) {
+    this.item = item;
+    this.check = icon("check");
+    this.word = el("span");
+    this.reason = el("span", { class: "reason" });
+    this.element = el("li", {}, el("span", { class: "name", title: item.path }, item.path), el("span", { class: "word" }, this.check, this.word), this.reason);
+  }
+
+  update() {
+    const { status, reason } = this.item;
+    this.element.dataset.status = status;
+    this.check.toggleAttribute("hidden", status !== "stored");
+    setText(this.word, this.#words());
+    setText(this.reason, reason);
+    this.reason.hidden = !reason;
+  }
+
+  #words() {
+    const { status, sent, file } = this.item;
+    const share = file.size ? Math.round((100 * sent) / file.size) : 0;
+    if (status === "sending") return share >= 100 ? "Checking" : `${share} %`;
+    return status === "waiting" ? `${WORDS.waiting} · ${bytes(file.size)}` : WORDS[status];
+  }
+}
+
+/** Text that is there already is not written again: what is selected stays selected. */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }

@@ -1,11 +1,18 @@
 /** Sends photos in small batches, a few at a time, and knows what became of each. */
 
-import { address, errorFromText, noAnswer, userPath } from "./api.js";
+import { ApiError, address, errorFromText, noAnswer, userPath } from "./api.js";
 
 const BATCH_FILES = 6;
 const BATCH_BYTES = 24_000_000;
 const LANES = 3;
 const TRIES = 3;
+const REASONS_SHOWN = 3;
+
+const ARCHIVE = /\.zip$/i;
+/** Where several came to different ends, the first of these names them all. */
+const ENDS = ["stored", "duplicate", "rejected"];
+const SUMMED = { stored: "added", duplicate: "there already", rejected: "not taken" };
+const NO_PHOTOS = { stored: 0, duplicate: 0, rejected: 0 };
 
 /** @typedef {"waiting" | "sending" | "stored" | "duplicate" | "rejected" | "failed"} FileStatus */
 
@@ -18,16 +25,19 @@ export class Sending {
     this.status = "waiting";
     this.sent = 0;
     this.reason = "";
+    this.isArchive = ARCHIVE.test(picked.file.name);
+    /** What became of the photos in it: one, but as many as a zip holds. */
+    this.photos = { ...NO_PHOTOS };
   }
 }
 
-/** Cut a list into batches of few files and few bytes. */
+/** Cut a list into batches of few files and few bytes; a zip is a batch of its own, because it is answered by what it holds. */
 export function batches(items, mostFiles = BATCH_FILES, mostBytes = BATCH_BYTES) {
   const made = [];
   let size = 0;
   for (const item of items) {
     const last = made.at(-1);
-    if (!last || last.length >= mostFiles || size + item.file.size > mostBytes) {
+    if (!last || item.isArchive || last[0].isArchive || last.length >= mostFiles || size + item.file.size > mostBytes) {
       made.push([item]);
       size = 0;
     } else last.push(item);
@@ -46,6 +56,17 @@ export class Upload extends EventTarget {
     this.items = [];
     this.waiting = [];
     this.lanes = 0;
+    this.isStopped = false;
+    /** @type {Set<XMLHttpRequest>} */
+    this.requests = new Set();
+  }
+
+  /** Nothing more is sent, and nothing more is said. */
+  stop() {
+    this.isStopped = true;
+    this.items = [];
+    this.waiting = [];
+    for (const request of this.requests) request.abort();
   }
 
   get isBusy() {
@@ -54,6 +75,11 @@ export class Upload extends EventTarget {
 
   count(...statuses) {
     return this.items.filter((item) => statuses.includes(item.status)).length;
+  }
+
+  /** Photos that came to one of these ends, those of a zip each by itself. */
+  countPhotos(...ends) {
+    return this.items.reduce((sum, item) => sum + ends.reduce((count, end) => count + item.photos[end], 0), 0);
   }
 
   /** Bytes that are through, as a share of all. */
@@ -92,6 +118,7 @@ export class Upload extends EventTarget {
     this.lanes += 1;
     for (let batch = this.waiting.shift(); batch; batch = this.waiting.shift()) await this.#deliver(batch);
     this.lanes -= 1;
+    if (this.isStopped) return;
     this.#changed();
     if (!this.lanes) this.dispatchEvent(new Event("done"));
   }
@@ -100,12 +127,13 @@ export class Upload extends EventTarget {
     for (const item of batch) item.status = "sending";
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const report = await this.#post(batch);
-        batch.forEach((item, index) => settle(item, report.results[index]));
+        this.#settle(batch, await this.#post(batch));
         break;
       } catch (error) {
+        if (this.isStopped) return;
         if (attempt < TRIES && mayPass(error)) {
           await new Promise((resolve) => setTimeout(resolve, 700 * 2 ** attempt));
+          if (this.isStopped) return;
           continue;
         }
         for (const item of batch) Object.assign(item, { status: "failed", reason: error.message });
@@ -115,20 +143,33 @@ export class Upload extends EventTarget {
     this.#changed();
   }
 
-  /** XMLHttpRequest, because fetch does not tell how much has been sent. */
+  #settle(batch, results) {
+    if (batch.length === 1) settle(batch[0], results);
+    else if (batch.length === results.length) batch.forEach((item, index) => settle(item, [results[index]]));
+    else {
+      // A zip by another name is among them: one by one they tell what became of each.
+      for (const item of batch) Object.assign(item, { status: "waiting", sent: 0 });
+      this.waiting.unshift(...batch.map((item) => [item]));
+    }
+  }
+
+  /** The service's results, one by one. XMLHttpRequest, because fetch does not tell how much has been sent. */
   #post(batch) {
     const body = new FormData();
     for (const item of batch) body.append("files", item.file, item.file.name);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
+      this.requests.add(request);
       request.open("POST", address(this.path));
       request.setRequestHeader("Authorization", `Bearer ${this.api.token}`);
       request.upload.onprogress = (event) => this.#share(batch, event.loaded);
-      request.onerror = () => reject(noAnswer());
+      request.onerror = request.onabort = () => reject(noAnswer());
       request.onload = () => {
-        if (request.status === 200) resolve(JSON.parse(request.responseText));
-        else reject(this.api.noted(errorFromText(request.status, request.responseText)));
+        const results = request.status === 200 && resultsOf(request.responseText);
+        if (results) resolve(results);
+        else reject(request.status === 200 ? notTheService() : this.api.noted(errorFromText(request.status, request.responseText)));
       };
+      request.onloadend = () => this.requests.delete(request);
       request.send(body);
     });
   }
@@ -148,10 +189,36 @@ export class Upload extends EventTarget {
   }
 }
 
-function settle(item, result) {
+/** @returns {any[] | null} null for what is no answer of the service */
+function resultsOf(text) {
+  try {
+    const { results } = JSON.parse(text);
+    return Array.isArray(results) ? results : null;
+  } catch {
+    return null;
+  }
+}
+
+const notTheService = () => new ApiError(200, "unknown", "What answered is not the service. Perhaps this network wants you to sign in first.");
+
+/** What became of a file: one result, or of a zip one for each entry. */
+function settle(item, results) {
   item.sent = item.file.size;
-  if (!result) Object.assign(item, { status: "failed", reason: "The service did not say what became of this file." });
-  else Object.assign(item, { status: result.status, reason: result.reason ?? "" });
+  item.photos = { ...NO_PHOTOS };
+  for (const { status } of results) item.photos[status] += 1;
+  if (!results.length) Object.assign(item, { status: "failed", reason: "The service did not say what became of this file." });
+  else if (results.length === 1) Object.assign(item, { status: results[0].status, reason: results[0].reason ?? "" });
+  else Object.assign(item, { status: ENDS.find((end) => item.photos[end]), reason: summary(item.photos, results) });
+}
+
+/** "2 added · 1 there already · 2 not taken: The file is empty. (2)" */
+export function summary(photos, results) {
+  const parts = ENDS.filter((end) => photos[end]).map((end) => `${photos[end].toLocaleString("en")} ${SUMMED[end]}`);
+  const reasons = new Map();
+  for (const { status, reason } of results) if (status === "rejected" && reason) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+  const said = [...reasons].slice(0, REASONS_SHOWN).map(([reason, count]) => (count > 1 ? `${reason} (${count})` : reason));
+  if (reasons.size > REASONS_SHOWN) said.push("…");
+  return parts.join(" · ") + (said.length ? `: ${said.join(" ")}` : "");
 }
 
 const mayPass = (error) => error.status === 0 || error.status === 503 || error.status === 429;

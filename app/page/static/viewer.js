@@ -8,6 +8,7 @@ import { differing, paintChanges, paintConfidence, paintLabels } from "./paint.j
 import { Stage } from "./stage.js";
 
 const PICTURE_PIXELS = 1600;
+const MASK_NAMES = { base: "Base mask", personal: "Personal mask" };
 const VIEWS = { classes: "Classes", changes: "Changes", confidence: "Confidence", photo: "Photo" };
 
 export class Viewer {
@@ -32,6 +33,12 @@ export class Viewer {
     if (!this.dialog.isConnected) document.body.append(this.dialog);
     if (!this.dialog.open) this.dialog.showModal();
     this.#show(imageId);
+  }
+
+  /** Its session has ended. */
+  stop() {
+    this.dialog.close();
+    this.dialog.remove();
   }
 
   #build() {
@@ -67,15 +74,17 @@ export class Viewer {
 
   #views() {
     const choose = (event) => {
-      this.view = event.target.value;
-      this.#applyView();
+      this.#applyView(event.target.value);
+      // What another view has painted would be taken for this one until its own pixels are there.
+      this.stage.clear();
       this.#paint();
     };
     const option = ([value, label]) => el("label", {}, el("input", { type: "radio", name: "view", value, checked: value === this.view, on: { change: choose } }), label);
     return (this.choices = el("div", { class: "pill-group", role: "radiogroup", "aria-label": "What to show" }, ...Object.entries(VIEWS).map(option)));
   }
 
-  #applyView() {
+  #applyView(view) {
+    this.view = view;
     this.stage.setView(this.view);
     this.sureness.hidden = this.view !== "confidence";
     this.strength.hidden = this.view === "photo";
@@ -98,7 +107,7 @@ export class Viewer {
     const { signal } = this.loading;
     const photo = this.app.photo(imageId);
     if (!photo) return this.dialog.close();
-    this.shown = { photo, masks: {} };
+    this.shown = { photo, masks: {}, isReady: false, trouble: "" };
     this.#head(photo);
     this.stage.showLoading(photo);
     this.legend.showLoading();
@@ -136,51 +145,80 @@ export class Viewer {
   }
 
   async #masks(photo, signal) {
-    const { masks } = this.app;
-    const { width, height } = this.shown.size;
-    const sides = this.#sides();
+    const sides = Object.entries(this.#sides());
     const onWait = () => !signal.aborted && this.stage.say(this.app.health.workersAreDown ? "Waiting for a worker to segment this photo …" : "Segmenting this photo …");
-    await Promise.all(
-      Object.entries(sides).map(async ([side, model]) => {
-        const document = await masks.document(photo.id, model, { signal, onWait });
-        const labels = await masks.labels(photo.id, model, width, height);
-        if (!signal.aborted) this.shown.masks[side] = { document, labels, model };
-      }),
-    );
+    const found = await Promise.allSettled(sides.map(([, model]) => this.#mask(photo, model, { signal, onWait })));
+    if (signal.aborted) return;
+    // One side is shown without the other; only where there is none there is nothing to show.
+    const missing = sides.flatMap(([side], index) => (found[index].status === "rejected" ? [{ side, error: found[index].reason }] : []));
+    if (missing.length === sides.length) throw missing[0].error;
     this.colors = await this.app.colors();
     if (signal.aborted) return;
-    this.stage.say("");
+    const masks = Object.fromEntries(sides.flatMap(([side], index) => (found[index].value ? [[side, found[index].value]] : [])));
+    Object.assign(this.shown, { masks, isReady: true, trouble: missing.map(({ side, error }) => `${MASK_NAMES[side]}: ${error.message}`).join(" ") });
     this.#describe();
     await this.#paint();
   }
 
+  async #mask(photo, model, options) {
+    const { width, height } = this.shown.size;
+    const document = await this.app.masks.document(photo.id, model, options);
+    const labels = await this.app.masks.labels(photo.id, model, width, height);
+    return { document, labels, model };
+  }
+
+  /** Both sides are there, one beside the other. */
+  get #isComparing() {
+    return Boolean(this.shown.masks.base && this.shown.masks.personal);
+  }
+
   #describe() {
     const { base, personal } = this.shown.masks;
-    this.stage.setComparing(Boolean(base && personal));
-    this.choices.querySelector("[value=changes]").disabled = !personal;
+    const changes = this.choices.querySelector("[value=changes]");
+    changes.disabled = !this.#isComparing;
+    if (changes.disabled && this.view === "changes") {
+      this.choices.querySelector("[value=classes]").checked = true;
+      this.#applyView("classes");
+    }
     this.legend.show(base?.document, personal?.document, this.colors);
-    this.changed.textContent = personal ? `Your model sees ${percent(differing(base.labels, personal.labels))} of this photo differently.` : "Segmented by the base model. Personalise to compare.";
-    const labels = { base: personal ? "Base mask" : "Mask", personal: "Personal mask" };
+    this.changed.textContent = this.#inWords();
+    const labels = personal || this.app.activeModel ? MASK_NAMES : { base: "Mask" };
     fill(this.downloads, el("div", { class: "row" }, ...["personal", "base"].filter((side) => this.shown.masks[side]).map((side) => button(labels[side], () => this.#download(side), { kind: "small", symbol: "download" }))));
   }
 
+  #inWords() {
+    const { base, personal } = this.shown.masks;
+    if (this.#isComparing) return `Your model sees ${percent(differing(base.labels, personal.labels))} of this photo differently.`;
+    if (personal) return "Segmented by your model.";
+    return this.app.activeModel || this.app.isReadOnly ? "Segmented by the base model." : "Segmented by the base model. Personalise to compare.";
+  }
+
   async #paint() {
-    const shown = this.shown;
-    if (!shown?.size || this.view === "photo") return;
-    const { width, height } = shown.size;
-    const view = this.view;
-    for (const side of Object.keys(shown.masks)) {
-      const rgba = await this.#layer(view, side, shown);
-      if (this.shown !== shown || this.view !== view) return;
-      this.stage.paint(side, rgba, width, height);
+    const { shown, view } = this;
+    if (!shown?.isReady) return;
+    const isLate = () => this.shown !== shown || this.view !== view;
+    try {
+      const layers = view === "photo" ? [] : await this.#layers(view, shown);
+      if (isLate()) return;
+      for (const [side, rgba] of layers) this.stage.paint(side, rgba, shown.size.width, shown.size.height);
+      this.stage.setComparing(this.#isComparing);
+      this.stage.say(shown.trouble, true);
+    } catch (error) {
+      if (isLate()) return;
+      this.stage.clear();
+      this.stage.say(error.message, true);
     }
+  }
+
+  #layers(view, shown) {
+    return Promise.all(Object.keys(shown.masks).map(async (side) => [side, await this.#layer(view, side, shown)]));
   }
 
   async #layer(view, side, { photo, masks, size }) {
     const { labels, model } = masks[side];
     const { only } = this.legend;
     if (view === "confidence") return paintConfidence(await this.app.masks.confidence(photo.id, model, size.width, size.height));
-    if (view === "changes" && masks.personal) return paintChanges(masks.base.labels, masks.personal.labels, this.colors, only);
+    if (view === "changes") return paintChanges(masks.base.labels, masks.personal.labels, this.colors, only);
     return paintLabels(labels, size.width, this.colors, only);
   }
 

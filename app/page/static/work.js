@@ -3,6 +3,7 @@
 import { announce, toast } from "./dom.js";
 import { hasEnded } from "./events.js";
 import { stageName } from "./format.js";
+import { isTrained } from "./models.js";
 
 export class Work extends EventTarget {
   /** @param {import("./app.js").App} app */
@@ -57,7 +58,7 @@ export class Work extends EventTarget {
   async #adapt(job) {
     const ended = await this.#run("adaptation", job);
     this.lastAdaptation = ended;
-    announce({ succeeded: "Your model is ready.", refused: this.app.activeModel ? "Your model stays as it is." : "The base model is kept.", cancelled: "Cancelled." }[ended.status] ?? "Personalising failed.");
+    announce({ succeeded: isTrained(ended.report ?? {}) ? "Your model is ready." : "The base model is used, with your photos corrected.", refused: this.app.activeModel ? "Your model stays as it is." : "The base model is kept.", cancelled: "Cancelled." }[ended.status] ?? "Personalising failed.");
     if (ended.status !== "succeeded" && ended.status !== "refused") return;
     await this.app.reloadModels();
     await this.segmentAll();

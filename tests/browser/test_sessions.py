@@ -1,0 +1,105 @@
+"""One session after another in the same tab: nothing of the first may act in the second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from app.client import Client, User
+from app.local import Deployment
+from app.page.opening import address_with
+from tests.browser.conftest import Run
+
+UNAUTHORIZED = {"code": "unauthorized", "detail": "The token was revoked."}
+
+
+@pytest.fixture
+def link(deployment: Deployment, service: Client, photos: list[Path]) -> str:
+    """The signed-in link of somebody else, who has one photo."""
+    other = service.create_user()
+    assert other.token is not None
+    with service.for_user(other) as own:
+        own.upload(photos[:1])
+    return address_with(deployment.base_url, other.token)
+
+
+def held(page: Page, path: str) -> list[Route]:
+    """Requests to this path wait here for their answer."""
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page.route(path, hold)
+    return waiting
+
+
+def test_a_late_refusal_leaves_the_next_session_alone(page: Page, deployment: Deployment, user: User, link: str) -> None:
+    assert user.token is not None
+    late = held(page, f"**/users/{user.id}/models")
+    with page.expect_request(f"**/users/{user.id}/models"):
+        page.goto(address_with(deployment.base_url, user.token))
+    page.goto(link)
+    expect(page.locator("[data-photo]")).to_have_count(1)
+    with page.expect_response(lambda response: response.status == 401):
+        late[0].fulfill(status=401, json=UNAUTHORIZED)
+    page.wait_for_timeout(300)
+    expect(page.locator("[data-photo]")).to_have_count(1)
+    assert page.evaluate("sessionStorage.length") == 1
+
+
+def test_an_upload_ends_with_its_session(signed_in: Page, user: User, link: str, photos: list[Path]) -> None:
+    page = signed_in
+    late = held(page, f"**/users/{user.id}/images")
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    page.locator("input[data-picker=photos]").set_input_files(photos[:1])
+    expect(page.get_by_role("progressbar", name="Upload")).to_be_visible()
+    with page.expect_event("requestfailed", lambda request: request.method == "POST", timeout=10_000):
+        page.goto(link)
+    expect(page.locator("[data-photo]")).to_have_count(1)
+    expect(page.locator("#tray")).to_be_hidden()
+    page.wait_for_timeout(2_000)  # a broken upload is tried again after 1.4 s
+    assert len(late) == 1
+
+
+def test_a_link_closes_the_viewer(signed_in: Page, client: Client, link: str, photos: list[Path]) -> None:
+    page = signed_in
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    client.upload(photos[:2])
+    page.reload()
+    page.locator("[data-photo]").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.goto(link)
+    expect(page.locator("[data-photo]")).to_have_count(1)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_next_session_has_a_tray_of_its_own(signed_in: Page, link: str, tmp_path: Path) -> None:
+    page = signed_in
+    (tmp_path / "notes.txt").write_text("no photo")
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    page.locator("input[data-picker=folder]").set_input_files(tmp_path)
+    expect(page.locator("#tray")).to_contain_text("1 file of the folder")
+    page.goto(link)
+    expect(page.locator("[data-photo]")).to_have_count(1)
+    expect(page.locator("#tray")).to_be_hidden()
+
+
+def test_what_a_stopped_app_reads_is_not_shown(run: Run) -> None:
+    body = """
+      const asked = [];
+      const api = { all: async () => [], get: async (path) => { asked.push(path); return { items: [] }; } };
+      const [main, bar, tray] = ["main", "div", "div"].map((tag) => document.createElement(tag));
+      const app = new m.App({ api, userId: "1", main, bar, health: new EventTarget(), tray, onLeave() {} });
+      await app.start();
+      const reading = app.reloadPhotos();
+      app.stop();
+      main.replaceChildren();
+      await reading;
+      const before = asked.length;
+      app.upload.dispatchEvent(new Event("done"));
+      return [main.children.length, asked.length - before];
+    """
+    assert run("app", body) == [0, 0]
