@@ -22,7 +22,7 @@ from app.errors import AppError
 from app.jobs import Due, queue_adaptation
 from app.quotas import service as quotas
 from app.settings import Settings
-from app.tables import ACTIVE_STATUSES, Image, Job, JobKind, RegisteredBase, User
+from app.tables import ACTIVE_STATUSES, AUTO_ADAPTED, Image, Job, JobKind, RegisteredBase, User
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ def _due_users(session: Session, settings: Settings) -> Sequence[tuple[str, date
     newest = _newest_photo()
     under_way = exists().where(Job.user_id == User.id, Job.kind == JobKind.ADAPTATION, Job.status.in_(ACTIVE_STATUSES))
     statement = select(User.id, newest).where(
-        User.auto_adapt,
+        AUTO_ADAPTED,
         User.erased_at.is_(None),
         newest <= utc_now() - timedelta(seconds=settings.auto_adapt_quiet_seconds),
         or_(User.auto_adapt_seen.is_(None), User.auto_adapt_seen < newest),

@@ -2,7 +2,8 @@
 
 A row remembers what a key made (an id, never a secret), in the transaction that made it: of two requests at the same
 moment the second meets the primary key, rolls everything back and finds the first one's row (`once`). A key belongs to
-one user, or to the service token that used it, and to one route; refused requests are not remembered.
+one user, or to the service token that used it, and to one route; refused requests are not remembered, and what was made and
+came to nothing can be forgotten.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, and_, delete, select
 from sqlalchemy.orm import Session
 
 from app.clock import utc_now
@@ -64,9 +65,7 @@ def recall(session: Session, settings: Settings, slot: Slot | None) -> dict[str,
         return None
     known = session.execute(
         select(IdempotencyKey.body_sha256, IdempotencyKey.response).where(
-            IdempotencyKey.owner == slot.owner,
-            IdempotencyKey.route == slot.route,
-            IdempotencyKey.key == slot.key,
+            _is_in(slot),
             IdempotencyKey.created_at > _forgotten_before(settings),
         )
     ).one_or_none()
@@ -90,9 +89,7 @@ def remember(session: Session, settings: Settings, slot: Slot | None, response: 
         return
     session.execute(
         delete(IdempotencyKey).where(
-            IdempotencyKey.owner == slot.owner,
-            IdempotencyKey.route == slot.route,
-            IdempotencyKey.key == slot.key,
+            _is_in(slot),
             IdempotencyKey.created_at <= _forgotten_before(settings),
         )
     )
@@ -109,10 +106,24 @@ def remember(session: Session, settings: Settings, slot: Slot | None, response: 
     session.flush()
 
 
+def forget(session: Session, slot: Slot, made: dict[str, Any]) -> bool:
+    """Let the key make something anew, `made` having been in vain; False where another request has seen to that meanwhile."""
+    row = session.get(IdempotencyKey, (slot.owner, slot.route, slot.key), with_for_update=True)
+    if row is None or row.response != made:
+        return False
+    session.delete(row)
+    session.flush()
+    return True
+
+
 def sweep(session: Session, settings: Settings) -> int:
     """Forget the keys that have expired; returns how many."""
     expired = delete(IdempotencyKey).where(IdempotencyKey.created_at <= _forgotten_before(settings))
     return len(session.execute(expired.returning(IdempotencyKey.key)).all())
+
+
+def _is_in(slot: Slot) -> ColumnElement[bool]:
+    return and_(IdempotencyKey.owner == slot.owner, IdempotencyKey.route == slot.route, IdempotencyKey.key == slot.key)
 
 
 def _forgotten_before(settings: Settings) -> datetime:

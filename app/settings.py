@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     unfinished_file_seconds: float = Field(
         3600.0, gt=0, description="Half-written files of killed processes are removed at this age; longer than any upload or write takes."
     )
+    storage_sweep_hours: float = Field(
+        6.0, gt=0, le=8760, description="How often one of the workers looks through the whole blob store for what no row speaks of."
+    )
     device: str = Field("auto", description="Where the workers compute: `auto`, `cpu`, `cuda`, `cuda:1`, …")
     worker_max_rss_bytes: int = Field(
         4096 * MEBIBYTE, gt=0, description="A worker that holds more memory than this after a job ends, to be started again."

@@ -110,12 +110,16 @@ class Table(DeclarativeBase):
 
 Id = String(36)
 
+# What partial indexes hold. Statements use these very texts: SQLite compares the words, and SQLAlchemy says `announced = 0` there.
+ENDED_UNTOLD = text("finished_at IS NOT NULL AND NOT announced")
+AUTO_ADAPTED = text("auto_adapt")
+
 
 class User(Table):
     """A person whose photos these are. `erased_at` is set while everything of theirs is being removed."""
 
     __tablename__ = "users"
-    __table_args__ = (Index("ix_users_auto_adapt", "id", sqlite_where=text("auto_adapt"), postgresql_where=text("auto_adapt")),)
+    __table_args__ = (Index("ix_users_auto_adapt", "id", sqlite_where=AUTO_ADAPTED, postgresql_where=AUTO_ADAPTED),)
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     external_id: Mapped[str | None] = mapped_column(String(255), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
@@ -229,13 +233,9 @@ class Job(Table):
         ),
         Index("ix_jobs_status_kind_id", "status", "kind", "id"),
         Index("ix_jobs_user_id_kind_id", "user_id", "kind", "id"),
+        Index("ix_jobs_user_id_kind_status", "user_id", "kind", "status"),
         Index("ix_jobs_user_id_kind_served_at", "user_id", "kind", "served_at"),
-        Index(
-            "ix_jobs_to_announce",
-            "id",
-            sqlite_where=text("finished_at IS NOT NULL AND NOT announced"),
-            postgresql_where=text("finished_at IS NOT NULL AND NOT announced"),
-        ),
+        Index("ix_jobs_to_announce", "id", sqlite_where=ENDED_UNTOLD, postgresql_where=ENDED_UNTOLD),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(Id, ForeignKey("users.id", ondelete="CASCADE"))
@@ -369,6 +369,14 @@ class Erasure(Table):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     attempted_at: Mapped[datetime] = mapped_column(default=utc_now)
     finished_at: Mapped[datetime | None]
+
+
+class Chore(Table):
+    """What every process would do now and then, and one of them is to do: when one began with it last."""
+
+    __tablename__ = "chores"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    begun_at: Mapped[datetime]
 
 
 class IdempotencyKey(Table):

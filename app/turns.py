@@ -21,7 +21,7 @@ from app.clock import utc_now
 from app.db import Database
 from app.jobs import claimable, expired
 from app.remembered import Remembered
-from app.tables import Job, JobKind, JobStatus
+from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 from app.tenancy import for_everyone
 
 _RECENT_SECONDS = 1.0
@@ -43,7 +43,7 @@ def next_job(session: Session, kind: JobKind) -> str | None:
     users = _line(session, kind, now)
     if not users:
         return None
-    of_user = select(Job.id).where(Job.user_id == min(users).user_id, Job.kind == kind, claimable(now))
+    of_user = select(Job.id).where(*_of_user(min(users).user_id, kind), *_takeable(now))
     return session.execute(of_user.order_by(_waits_since(), Job.id).limit(1)).scalar_one_or_none()
 
 
@@ -104,7 +104,7 @@ class Places:
 
     @cached_property
     def _own(self) -> list[tuple[datetime, str]]:
-        statement = select(_waits_since(), Job.id).where(*self._of_user, claimable(self._now))
+        statement = select(_waits_since(), Job.id).where(*self._of_user, *_takeable(self._now))
         return [(since, job_id) for since, job_id in self._session.execute(statement.order_by(_waits_since(), Job.id))]
 
     @cached_property
@@ -118,7 +118,16 @@ class Places:
 
     @property
     def _of_user(self) -> tuple[ColumnElement[bool], ...]:
-        return (Job.user_id == self._user_id, Job.kind == self._kind)
+        return _of_user(self._user_id, self._kind)
+
+
+def _of_user(user_id: str, kind: JobKind) -> tuple[ColumnElement[bool], ...]:
+    return (Job.user_id == user_id, Job.kind == kind)
+
+
+def _takeable(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    # The statuses follow from `claimable`, but not for SQLite, which would read all jobs that the user ever had.
+    return (Job.status.in_(ACTIVE_STATUSES), claimable(now))
 
 
 def _line(session: Session, kind: JobKind, now: datetime) -> Sequence[UserInLine]:

@@ -45,6 +45,7 @@ STORED = {
     "centres": torch.float16,
     "appearance": torch.float32,
 }
+MATRICES = frozenset({"bank", "centres"})
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,9 @@ def load_personal(data: bytes, base: Base) -> PersonalModel:
         raise ModelFileError(f"not a safetensors file: {error}") from error
     if {name: value.dtype for name, value in tensors.items()} != STORED:
         raise ModelFileError(f"tensors {sorted(tensors)} are not those of {FORMAT}")
+    for name, value in tensors.items():
+        if value.dim() != (2 if name in MATRICES else 1) or (value.is_floating_point() and not torch.isfinite(value).all()):
+            raise ModelFileError(f"{name} of shape {tuple(value.shape)} has another form or values that are not finite")
     segmenter = copy.deepcopy(base.segmenter)
     _apply(segmenter, tensors)
     bank = _read_bank(tensors, segmenter, base)
@@ -144,10 +148,14 @@ def load_personal(data: bytes, base: Base) -> PersonalModel:
 
 
 def _read_bank(tensors: dict[str, Tensor], segmenter: Segmenter, base: Base) -> ContextBank:
-    rows, scales, group = tensors["bank"], tensors["bank_scales"], tensors["bank_group"]
-    if rows.dim() != 2 or rows.shape[1] != segmenter.context.channels or not len(rows) == len(scales) == len(group):
+    rows, scales, group, centres = (tensors[name] for name in ("bank", "bank_scales", "bank_group", "centres"))
+    if rows.shape[1] != segmenter.context.channels or not len(rows) == len(scales) == len(group):
         raise ModelFileError(f"context bank of shape {tuple(rows.shape)} does not fit the base")
-    return ContextBank((rows.float() * scales.float()[:, None]).to(base.device), group.to(base.device), tensors["centres"].float().numpy())
+    if len(group) and not 0 <= int(group.min()) <= int(group.max()) < len(centres):
+        raise ModelFileError(f"context bank of groups {int(group.min())} to {int(group.max())}, where there are {len(centres)}")
+    if len(rows) and centres.shape[1] != segmenter.base.deep_channels:
+        raise ModelFileError(f"group centres of {centres.shape[1]} values, the base describes a photo by {segmenter.base.deep_channels}")
+    return ContextBank((rows.float() * scales.float()[:, None]).to(base.device), group.to(base.device), centres.float().numpy())
 
 
 def _read_appearance(values: Tensor, base_side: int) -> Appearance:
@@ -166,7 +174,7 @@ def _metadata(data: bytes) -> dict[str, str]:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
         return dict(json.loads(header["__metadata__"][METADATA]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFileError(f"not a safetensors file: {error}") from error
 
 

@@ -219,7 +219,7 @@ def _again(base: Base, photos: PhotoSource, config: PersonalizeConfig, clock: Cl
     copies = Copies(len(section.facts["chosen"]), base, config)
     chosen = _read_again(section.facts["chosen"], indices, copies, photos, left_out, clock)
     if len(chosen) < MIN_PHOTOS:
-        raise TooFewPhotos(left_out, len(chosen))
+        raise TooFewPhotos(left_out, sum(photos.ids[index] not in left_out for index in indices))
     groups, centres = section.tensors["groups"].numpy(), section.tensors["centres"].numpy()
     found = Look(indices, groups, centres, chosen, copies.pixels[: len(chosen)], left_out, section.facts["alike"])
     if len(chosen) < len(section.facts["chosen"]):

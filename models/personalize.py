@@ -95,7 +95,7 @@ def personalize(
     was_cut_short = len(labels.averaged) < len(seen.pixels)
     seen, shown = (found.first(len(labels.averaged)) for found in (seen, shown))
     if not labels.teach_something(learned_from(len(seen.pixels), config)):
-        sentence = "Kept the base model, because it sees nothing but background in these photos."
+        sentence = "Kept the base model, because it sees nothing but background in the photos to learn from."
         verdict = untrained(None) if was_cut_short else Verdict(False, "nothing_to_learn", sentence)
         return Personalization(None, verdict, seen.group_of(photos), report(verdict, seen, choice))
 

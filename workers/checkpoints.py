@@ -16,13 +16,14 @@ from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 from models import photo_ids_in
 from workers.erasure import owner_of
 from workers.lease import HeldJob
+from workers.patience import await_store, is_store_away
 from workers.workshop import Workshop
 
 log = structlog.get_logger(__name__)
 
 
 class JobCheckpoints:
-    """The `models.CheckpointStore` of one held job. A store or database that is away costs a checkpoint, never the job."""
+    """The `models.CheckpointStore` of one held job. Where the store or database is away one is not saved, and the job goes on."""
 
     def __init__(self, workshop: Workshop, held: HeldJob) -> None:
         self._workshop, self._storage, self._held = workshop, workshop.storage, held
@@ -58,12 +59,18 @@ class JobCheckpoints:
             log.warning("checkpoint.not_saved", job_id=self._held.job_id, error=str(error))
 
     def _read_newest(self) -> bytes | None:
-        try:
-            keys = self._storage.keys(self._prefix)
-            return self._storage.get_bytes(keys[-1]) if keys else None
-        except (OSError, BlobNotFound) as error:
-            log.warning("checkpoint.not_read", job_id=self._held.job_id, error=str(error))
-            return None
+        """None where there is none that can be read. A store that is away is waited for; raises its OSError where it stays away."""
+        for is_last in (False, True):
+            try:
+                keys = self._storage.keys(self._prefix)
+                return self._storage.get_bytes(keys[-1]) if keys else None
+            except (OSError, BlobNotFound) as error:
+                if not is_last and is_store_away(error):
+                    if not await_store(self._workshop, self._held):
+                        raise
+                    continue
+                log.warning("checkpoint.not_read", job_id=self._held.job_id, error=str(error))
+        return None
 
     def _is_still_ours(self) -> bool:
         """Whether the row is there and says that this lease holds: else the blob came too late, perhaps after an erasure."""

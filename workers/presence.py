@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app import jobs, queue
 from app.clock import is_settled, utc_now
-from app.sweeping.service import sweep_storage
+from app.sweeping.service import sweep_in_turn
 from app.tables import JobKind, RegisteredBase, Worker
 from models import BaseInfo, available_bases
 from models.bases.errors import BaseNotAvailable
@@ -92,10 +92,11 @@ def sweep(workshop: Workshop, broker: RedisBroker) -> int:
 
 
 def tidy(workshop: Workshop) -> None:
-    """Remove what killed processes left in the blob store: files half-written, and blobs that no row speaks of."""
+    """Remove what killed processes left in the blob store: files half-written, and, when it is its turn, blobs that no row speaks of."""
     if not is_settled():
         return  # just after the clock was set, what is being written looks old
-    sweep_storage(workshop.database, workshop.storage, unfinished_seconds=workshop.settings.unfinished_file_seconds)
+    every = timedelta(hours=workshop.settings.storage_sweep_hours)
+    sweep_in_turn(workshop.database, workshop.storage, every=every, unfinished_seconds=workshop.settings.unfinished_file_seconds)
 
 
 def start_background(workshop: Workshop, broker: RedisBroker, queues: Sequence[JobKind]) -> list[threading.Thread]:

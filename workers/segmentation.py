@@ -31,10 +31,13 @@ from workers.erasure import writing_for
 from workers.failures import Failure, UnknownModelVersion, log_failure
 from workers.gallery import Photo, read_photo
 from workers.lease import HeldJob
+from workers.patience import await_store, is_store_away
 from workers.workshop import Workshop
 
 BASE_VERSION = 0
 _STAGE = "segmenting"
+# So often a photo is tried while the store answers and yet does not give or take a blob of it.
+_TRIES_OF_A_PHOTO = 3
 
 Step = ParamSpec("Step")
 Result = TypeVar("Result")
@@ -143,6 +146,19 @@ def _tensor_bytes(module: torch.nn.Module) -> int:
 
 
 def _segment_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> None:
+    """The photo's mask, or why it has none. A blob store that is away is waited for; raises its OSError where it stays away."""
+    for tries in range(1, _TRIES_OF_A_PHOTO + 1):
+        try:
+            _try_one(workshop, held, plan, photo, base, personal)
+            return
+        except OSError as error:
+            if not is_store_away(error) or not await_store(workshop, held):
+                raise
+            if tries == _TRIES_OF_A_PHOTO:  # everything else of the store is there
+                _fail_one(workshop, held, photo, error)
+
+
+def _try_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> None:
     if _reuse_mask(workshop, held, plan, photo):
         workshop.metrics.count_image("reused")
         return
@@ -151,14 +167,20 @@ def _segment_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, phot
     except (Cancelled, LeaseLost):
         raise
     except Exception as error:
+        if is_store_away(error):
+            raise
         # One bad photo is its own failure; the others of the job go on.
-        failure = log_failure("photo.failed", error, image_id=photo.image_id)
-        with workshop.database.write() as session:
-            _close_item(session, held, photo, failure)
-        workshop.metrics.count_image("failed", failure.code)
+        _fail_one(workshop, held, photo, error)
         return
     _save_mask(workshop, held, plan, photo, mask)
     workshop.metrics.count_image("segmented")
+
+
+def _fail_one(workshop: Workshop, held: HeldJob, photo: Photo, error: Exception) -> None:
+    failure = log_failure("photo.failed", error, image_id=photo.image_id)
+    with workshop.database.write() as session:
+        _close_item(session, held, photo, failure)
+    workshop.metrics.count_image("failed", failure.code)
 
 
 def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo) -> bool:

@@ -23,6 +23,7 @@ from workers.failures import log_failure
 from workers.lease import HeldJob, hold
 from workers.memory import Recycler
 from workers.observed import observed
+from workers.patience import await_store, is_store_away
 from workers.segmentation import TurnIsOver, segment_photos
 from workers.workshop import Workshop
 
@@ -103,12 +104,22 @@ def _work_and_close(workshop: Workshop, held: HeldJob, work: Work) -> None:
     except LeaseLost:
         raise
     except Exception as error:
-        failure = log_failure("job.failed", error)
-        # A database that was away is no fault of the job's; the attempt counts, so that it ends in any case.
-        close = jobs.try_again if isinstance(error, DATABASE_AWAY) else jobs.fail
-        held.write(lambda session: close(session, held.lease, code=failure.code, reason=failure.reason))
+        _close_failed(workshop, held, error)
     else:
         log.info("job.ended")
+
+
+def _close_failed(workshop: Workshop, held: HeldJob, error: Exception) -> None:
+    """Failed; or queued again where the database or the blob store was away, which is no fault of the job's.
+
+    The attempt counts, so that it ends in any case.
+    """
+    failure = log_failure("job.failed", error)
+    if is_store_away(error) and not await_store(workshop, held) and held.should_stop():
+        held.end_early()
+        return
+    close = jobs.try_again if is_store_away(error) or isinstance(error, DATABASE_AWAY) else jobs.fail
+    held.write(lambda session: close(session, held.lease, code=failure.code, reason=failure.reason))
 
 
 def ring_dependents(workshop: Workshop, job_id: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -13,6 +15,7 @@ from ipaddress import ip_address
 import anyio
 import httpx
 import structlog
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook as Signer
 
@@ -26,6 +29,9 @@ from workers.workshop import Workshop
 _GONE = 410
 # How much longer than its timeout a message is kept from other senders.
 _GRACE_SECONDS = 60.0
+_MOST_UNDER_WAY = 16
+# How often it is looked for new work while nobody answers.
+_LOOK_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -44,43 +50,51 @@ class Answer:
 
 def send_due(workshop: Workshop) -> int:
     """Announce what has ended and send what is due, until nothing is; returns how many messages were taken."""
-    with workshop.database.read() as session:
-        idle = not outbox.has_work(session, utc_now())
-    if idle:
+    if not _has_work(workshop):
         return 0
+    with start_blocking_portal() as portal:
+        return _send_until_idle(workshop, portal)
+
+
+def _send_until_idle(workshop: Workshop, portal: BlockingPortal) -> int:
+    """Each answer is written as it comes; who has answered gets the next message while slow receivers are waited for."""
     sent = 0
-    while not workshop.stopping.is_set():
-        with workshop.database.write() as session:
-            # In every round: behind a slow receiver the rounds may go on for long, and others' jobs end meanwhile.
-            outbox.announce(session)
-            sending_seconds = workshop.settings.webhook_timeout_seconds + _GRACE_SECONDS
-            messages = outbox.take_due(session, utc_now(), sending_seconds=sending_seconds)
-        if not messages:
-            break
-        answers = anyio.run(_send_all, workshop.settings, messages)
-        with workshop.database.write() as session:
-            for message, answer in zip(messages, answers, strict=True):
-                _close(session, message, answer)
-        sent += len(messages)
-    return sent
+    under_way: dict[Future[Answer], Outgoing] = {}
+    while True:
+        answers = [(under_way.pop(future), future.result()) for future in list(under_way) if future.done()]
+        taken = _close_and_take(workshop, answers, _MOST_UNDER_WAY - len(under_way))
+        for message in taken:
+            under_way[portal.start_task_soon(send, workshop.settings, message)] = message
+        sent += len(taken)
+        if not under_way:
+            return sent
+        wait(under_way, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+
+
+def _has_work(workshop: Workshop) -> bool:
+    with workshop.database.read() as session:
+        return outbox.has_work(session, utc_now())
+
+
+def _close_and_take(workshop: Workshop, answers: Sequence[tuple[Outgoing, Answer]], room: int) -> list[Outgoing]:
+    """Write what came of these attempts, announce what has ended, take up to `room` messages."""
+    may_take = room > 0 and not workshop.stopping.is_set()
+    if not answers and not (may_take and _has_work(workshop)):
+        return []
+    with workshop.database.write() as session:
+        for message, answer in answers:
+            _close(session, message, answer)
+        if not may_take:
+            return []
+        outbox.announce(session)
+        sending_seconds = workshop.settings.webhook_timeout_seconds + _GRACE_SECONDS
+        return outbox.take_due(session, utc_now(), sending_seconds=sending_seconds, limit=room)
 
 
 def forget_old(workshop: Workshop) -> int:
     """Remove deliveries that are of no interest any more; returns how many."""
     with workshop.database.write() as session:
         return outbox.forget(session, utc_now() - timedelta(days=workshop.settings.webhook_keep_days))
-
-
-async def _send_all(settings: Settings, messages: list[Outgoing]) -> list[Answer]:
-    answers: dict[str, Answer] = {}
-
-    async def one(message: Outgoing) -> None:
-        answers[message.delivery_id] = await send(settings, message)
-
-    async with anyio.create_task_group() as group:
-        for message in messages:
-            group.start_soon(one, message)
-    return [answers[message.delivery_id] for message in messages]
 
 
 async def send(settings: Settings, message: Outgoing, *, verify: ssl.SSLContext | bool = True) -> Answer:

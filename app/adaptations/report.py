@@ -117,7 +117,9 @@ class AdaptationReport(_Described):
     seconds: float | None = None
     budget_reached: bool | None = None
     settings: dict[str, Any] | None = None
-    groups: list[PhotoGroup] | None = None
+    groups: list[PhotoGroup] | None = Field(
+        None, description="Every photo of the gallery in its group. Lists leave it out: read the adaptation itself."
+    )
     photos_seen: int | None = None
     photos_alike: int | None = Field(None, description="Of those seen, copies of a photo that is learned from.")
     photos_learned_from: int | None = None
@@ -135,6 +137,11 @@ class AdaptationReport(_Described):
     photos_compared: list[PhotoChange] | None = Field(
         None, max_length=48, description="Photos that the guard looked at, most changed first. Absent where nothing was trained."
     )
+
+
+def without_groups(report: dict[str, Any]) -> dict[str, Any]:
+    """The report as lists show it: the groups name every photo of the gallery, which for a large one is nearly all of the report."""
+    return {name: value for name, value in report.items() if name != "groups"}
 
 
 class _DescribedAs:

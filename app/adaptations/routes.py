@@ -39,7 +39,7 @@ def start_adaptation(
 def list_adaptations(
     user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE
 ) -> AdaptationPage:
-    """Newest first."""
+    """Newest first; their reports come without `groups`, which the adaptation itself has."""
     return service.page(wiring.database, user_id, cursor=cursor, limit=limit)
 
 

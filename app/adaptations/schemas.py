@@ -29,7 +29,7 @@ class AdaptationDocument(JobDocument):
 
 
 class AdaptationPage(BaseModel):
-    """One page of a user's adaptations, newest first."""
+    """One page of a user's adaptations, newest first; their reports come without `groups`."""
 
     items: list[AdaptationDocument]
     next_cursor: str | None

@@ -1,4 +1,4 @@
-"""`personalseg sweep`: what the workers do every few minutes, at once and with a word about it."""
+"""`personalseg sweep`: what one of the workers does every few hours, at once and with a word about it."""
 
 from __future__ import annotations
 

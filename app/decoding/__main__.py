@@ -16,7 +16,7 @@ from typing import IO, Any
 from PIL import Image
 
 from app.decoding.derived import overlay, pixels, thumbnail
-from app.decoding.errors import PhotoRejected
+from app.decoding.errors import FILE_SYSTEM_AWAY, PhotoRejected
 from app.decoding.facts import inspect_photo
 from app.decoding.limits import DecodingLimits, allow_processor_seconds, take_process_limits
 from app.decoding.pictures import prepare_pillow
@@ -57,6 +57,10 @@ def _answer(request: dict[str, Any], descriptors: list[int], limits: DecodingLim
             return {"rejected": rejection.code, "reason": rejection.reason}, ()
         except MemoryError:
             return {"rejected": "decoding_memory", "reason": "Decoding the picture takes more memory than the service gives one."}, ()
+        except OSError as error:
+            if error.errno not in FILE_SYSTEM_AWAY:
+                raise
+            return {"unread": True}, ()
 
 
 def _done(request: dict[str, Any], files: list[IO[bytes]], max_pixels: int) -> Answer:

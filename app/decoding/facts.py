@@ -9,6 +9,7 @@ from typing import IO, Any
 from PIL import ExifTags, Image
 
 from app.decoding.pictures import opened_photo, orientation_of, upright_size
+from app.decoding.raw import require_developed
 from app.decoding.signatures import HEAD_BYTES, claimed_format
 from app.decoding.wholeness import require_whole
 
@@ -51,6 +52,7 @@ def inspect_photo(stream: IO[bytes], max_pixels: int) -> PhotoFacts:
 
     In this order: format, pixels, structure to the file's end, and only then the pixels themselves.
     """
+    require_developed(stream)
     format = claimed_format(stream.read(HEAD_BYTES))
     stream.seek(0)
     with opened_photo(stream, max_pixels) as image:

@@ -38,7 +38,10 @@ class RawPixels:
 
 
 class DecoderPool:
-    """At most `processes` decoders; each is started when it is first needed, and again after a file has killed it."""
+    """At most `processes` decoders; each is started when it is first needed, and again after a file has killed it.
+
+    Where the bytes of a file cannot be had, its disk being in trouble or away, every method raises StorageUnavailable.
+    """
 
     def __init__(self, limits: DecodingLimits, processes: int = 1) -> None:
         self.limits = limits

@@ -15,6 +15,7 @@ from app.child_environment import python_path
 from app.decoding.errors import DecoderUnavailable, PhotoRejected
 from app.decoding.limits import DecodingLimits
 from app.decoding.wire import ConnectionEnded, receive_bytes, receive_message, send_message
+from app.errors import StorageUnavailable
 
 _START_SECONDS = 60.0
 
@@ -41,7 +42,10 @@ class DecoderProcess:
         return self._process.pid
 
     def ask(self, request: dict[str, Any], descriptors: Sequence[int], most_bytes: int) -> tuple[dict[str, Any], bytearray]:
-        """Its answer and the bytes after it; raises PhotoRejected, also where the file has killed it or takes too long."""
+        """Its answer and the bytes after it; raises PhotoRejected, also where the file has killed it or takes too long.
+
+        Raises StorageUnavailable where the file's bytes cannot be had.
+        """
         deadline = time.monotonic() + self._limits.seconds
         self.requests += 1
         try:
@@ -60,6 +64,8 @@ class DecoderProcess:
             raise self._told_end() from error
         if "rejected" in answer:
             raise PhotoRejected(str(answer["rejected"]), str(answer.get("reason", "")))
+        if "unread" in answer:
+            raise StorageUnavailable("The file system under the photo's file is in trouble.")
         return answer, data
 
     def end(self) -> None:

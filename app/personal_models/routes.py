@@ -18,7 +18,10 @@ Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 @router.get("", summary="List the versions")
 def list_models(user_id: CurrentUserId, wiring: WiringDep) -> ModelList:
-    """Every version with its report, newest first; at most one is active."""
+    """Every version with its report, newest first; at most one is active.
+
+    The reports come without `groups`, which the adaptation (`job_id`) has: they name every photo.
+    """
     return service.list_versions(wiring.database, user_id)
 
 

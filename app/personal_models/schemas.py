@@ -18,7 +18,9 @@ class ModelDocument(BaseModel):
     byte_size: int
     sha256: str
     job_id: str | None
-    report: Report = Field(description="That of the adaptation which made it: before and after, and the guard's verdict.")
+    report: Report = Field(
+        description="That of the adaptation which made it: before and after, and the guard's verdict. Without `groups` in the list."
+    )
     created_at: datetime
     stale: bool = Field(description="Photos came or went since it looked at the gallery.")
     newer_photos: int = Field(description="Photos that came since.")
@@ -27,6 +29,6 @@ class ModelDocument(BaseModel):
 
 
 class ModelList(BaseModel):
-    """A user's models, newest first."""
+    """A user's models, newest first; their reports come without `groups`."""
 
     items: list[ModelDocument]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from app import freshness, idempotency
+from app.adaptations.report import without_groups
 from app.db import Database, once
 from app.deps import Wiring
 from app.errors import NotFound
@@ -19,7 +22,7 @@ def list_versions(database: Database, user_id: str) -> ModelList:
     with database.read() as session:
         models = repository.versions(session, user_id)
         fresh = freshness.of_models(session, user_id, models)
-    return ModelList(items=[_document(model, of_it) for model, of_it in zip(models, fresh, strict=True)])
+    return ModelList(items=[_document(model, of_it, without_groups(model.report)) for model, of_it in zip(models, fresh, strict=True)])
 
 
 def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> ModelDocument:
@@ -66,10 +69,10 @@ def require(session: Session, user_id: str, version: int, *, to_drop: bool = Fal
 
 def document(session: Session, model: PersonalModel) -> ModelDocument:
     """The version as the API shows it."""
-    return _document(model, freshness.of_model(session, model.user_id, model))
+    return _document(model, freshness.of_model(session, model.user_id, model), model.report)
 
 
-def _document(model: PersonalModel, fresh: freshness.Freshness) -> ModelDocument:
+def _document(model: PersonalModel, fresh: freshness.Freshness, report: dict[str, Any]) -> ModelDocument:
     return ModelDocument(
         version=model.version,
         base=model.base,
@@ -77,7 +80,7 @@ def _document(model: PersonalModel, fresh: freshness.Freshness) -> ModelDocument
         byte_size=model.byte_size,
         sha256=model.sha256,
         job_id=model.job_id,
-        report=model.report,
+        report=report,
         created_at=model.created_at,
         stale=fresh.is_stale,
         newer_photos=fresh.newer,

@@ -129,7 +129,7 @@ def _remember(wiring: Wiring, slot: idempotency.Slot | None, user_id: str, mask:
 async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice, key: str | None) -> tuple[ModelChoice, str | None]:
     """Make the mask through the queue; returns the model that made it, and which base it is. Raises NotInTime, SegmentationFailed."""
     wish = _WISH.validate_python({"image_ids": [image_id], "adapt": "never", "model": model})
-    job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, key, route=f"{_ROUTE}_job"))
+    job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, key, route=f"{_ROUTE}_job", needs_mask=True))
     await wait_for_end(wiring.database, user_id, job_id, wiring.settings.segment_wait_seconds)
     document = await anyio.to_thread.run_sync(service.read, wiring.database, user_id, job_id)
     _require_mask(document)
@@ -142,8 +142,8 @@ def _require_mask(document: SegmentationDocument) -> None:
     if not document.has_ended:
         raise NotInTime("segmentation_not_in_time", "The mask is not ready yet; its job goes on.", extra=link)
     item = document.items[0] if document.items else None
-    if document.status == JobStatus.SUCCEEDED and item is not None and item.status == ItemStatus.DONE:
+    if document.status == JobStatus.SUCCEEDED and item is not None and item["status"] == ItemStatus.DONE:
         return
-    code = (item.error_code if item else None) or document.error_code or "segmentation_failed"
-    reason = (item.error_reason if item else None) or document.error_reason or f"The job was {document.status}."
+    code = (item["error_code"] if item else None) or document.error_code or "segmentation_failed"
+    reason = (item["error_reason"] if item else None) or document.error_reason or f"The job was {document.status}."
     raise SegmentationFailed(code, reason, extra=link)

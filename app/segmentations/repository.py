@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.orm import Session
 
-from app.tables import ACTIVE_STATUSES, Image, ItemStatus, Job, JobKind, SegmentationItem
+from app.tables import ACTIVE_STATUSES, Image, ItemStatus, Job, JobKind, JobStatus, Mask, SegmentationItem
 
 
 def add_items(session: Session, job: Job, image_ids: Sequence[str]) -> None:
@@ -19,15 +19,16 @@ def add_items(session: Session, job: Job, image_ids: Sequence[str]) -> None:
     session.execute(insert(SegmentationItem), rows)
 
 
-def items(session: Session, user_id: str, job_id: str) -> Sequence[tuple[SegmentationItem, str]]:
-    """The job's photos with their file names, in the order of the request."""
+def items(session: Session, user_id: str, job_id: str) -> Sequence[Row[str, str, str, str | None, str | None]]:
+    """(image id, file name, status, error code, error reason) of the job's photos, in the order of the request."""
+    item = SegmentationItem
     statement = (
-        select(SegmentationItem, Image.filename)
+        select(item.image_id, Image.filename, item.status, item.error_code, item.error_reason)
         .join(Image, SegmentationItem.image_id == Image.id)
         .where(SegmentationItem.job_id == job_id, Image.user_id == user_id)
         .order_by(SegmentationItem.position)
     )
-    return [(item, filename) for item, filename in session.execute(statement)]
+    return session.execute(statement).all()
 
 
 def item_counts(session: Session, user_id: str, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -48,6 +49,21 @@ def unfinished(session: Session, user_id: str) -> int:
     """How many of the user's segmentations have not ended."""
     statement = select(func.count()).where(Job.user_id == user_id, Job.kind == JobKind.SEGMENTATION, Job.status.in_(ACTIVE_STATUSES))
     return session.execute(statement).scalar_one()
+
+
+def has_ended_in_vain(session: Session, user_id: str, job_id: str) -> bool:
+    """Whether nothing more will happen to the segmentation, and there is no mask of it: it failed, was cancelled, or its masks are gone."""
+    of_job = select(Job.status).where(Job.user_id == user_id, Job.id == job_id)
+    if session.execute(of_job).scalar_one_or_none() in ACTIVE_STATUSES:
+        return False
+    made = (
+        select(Mask.id)
+        .join(SegmentationItem, SegmentationItem.image_id == Mask.image_id)
+        .join(Job, Job.id == SegmentationItem.job_id)
+        .where(Job.user_id == user_id, Job.id == job_id, Job.status == JobStatus.SUCCEEDED, SegmentationItem.status == ItemStatus.DONE)
+        .where(Mask.user_id == user_id, Mask.model_version == Job.model_version, Mask.base == Job.base)
+    )
+    return session.execute(made.limit(1)).first() is None
 
 
 def pending_jobs_of(session: Session, user_id: str, image_id: str) -> Sequence[Job]:

@@ -18,9 +18,16 @@ from app.model_choice import ModelChoice
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.segmentations import one_photo, service
-from app.segmentations.schemas import NewSegmentation, SegmentationDocument, SegmentationPage
+from app.segmentations.schemas import NewSegmentation, SegmentationDocument, SegmentationPage, SegmentationSummary
 
 router = APIRouter(prefix="/v1/users/{user_id}", tags=["segmentations"], responses=problem_responses(401, 404, 422))
+
+Items = Annotated[
+    bool,
+    Query(
+        description="`false`: a `SegmentationSummary`, without the photos. For polling a job of many: its answer does not grow with them."
+    ),
+]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PHOTO_BODY: dict[str, Any] = {
@@ -69,9 +76,12 @@ def list_segmentations(
 
 
 @router.get("/segmentations/{job_id}", summary="Read a segmentation")
-def get_segmentation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response) -> SegmentationDocument:
-    """The job as it stands, with one entry per photo."""
-    document = service.read(wiring.database, user_id, str(job_id))
+def get_segmentation(
+    user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response, items: Items = True
+) -> SegmentationDocument | SegmentationSummary:
+    """The job as it stands, with one entry per photo, or, with `items=false`, its photos counted instead of listed."""
+    read = service.read if items else service.summary
+    document = read(wiring.database, user_id, str(job_id))
     response.headers.update(job_headers(document))
     return document
 

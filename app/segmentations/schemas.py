@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from app.catalog.schemas import BaseName
 from app.job_documents import JobDocument
@@ -26,7 +27,7 @@ class NewSegmentation(BaseModel):
     wait: float = Field(0, ge=0, allow_inf_nan=False, description="Seconds to wait for the end before answering.")
 
 
-class SegmentationItemDocument(BaseModel):
+class SegmentationItemDocument(TypedDict):
     """One photo of a segmentation."""
 
     image_id: str
@@ -34,7 +35,7 @@ class SegmentationItemDocument(BaseModel):
     status: ItemStatus
     error_code: str | None
     error_reason: str | None
-    mask_url: str | None = Field(description="Where the mask is, once it is done.")
+    mask_url: Annotated[str | None, Field(description="Where the mask is, once it is done.")]
 
 
 class ItemCounts(BaseModel):

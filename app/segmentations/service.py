@@ -27,12 +27,11 @@ from app.segmentations import repository
 from app.segmentations.schemas import (
     NewSegmentation,
     SegmentationDocument,
-    SegmentationItemDocument,
     SegmentationPage,
     SegmentationSummary,
 )
 from app.settings import Settings
-from app.tables import ItemStatus, Job, JobKind, SegmentationItem
+from app.tables import ItemStatus, Job, JobKind
 
 _ROUTE = "segmentations"
 _COME_BACK_SECONDS = 10
@@ -45,14 +44,15 @@ class _Queued:
     is_new: bool
 
 
-def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None, *, route: str = _ROUTE) -> str:
+def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None, *, route: str = _ROUTE, needs_mask: bool = False) -> str:
     """Queue a segmentation, and before it an adaptation where `adapt` asks for one; returns the job's id.
 
+    `needs_mask`: an earlier job of this key that has ended without a mask is forgotten, and another made.
     Raises GalleryEmpty, GalleryTooSmall (`adapt: always`), NotFound for a photo or a model version, TooManyRequests, Unprocessable.
     """
     slot = idempotency.slot(user_id, route, key, wish)
     # Another request can be faster with the key, or with the adaptation.
-    queued = once(lambda: _start(wiring, user_id, wish, slot))
+    queued = once(lambda: _start(wiring, user_id, wish, slot, needs_mask=needs_mask))
     if queued.adaptation_id is not None:
         queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, queued.adaptation_id)
     elif queued.is_new:
@@ -60,12 +60,15 @@ def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None, 
     return queued.job_id
 
 
-def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency.Slot | None) -> _Queued:
+def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency.Slot | None, *, needs_mask: bool) -> _Queued:
     settings = wiring.settings
     if wish.wait > settings.max_wait_seconds:
         raise Unprocessable("wait_too_long", f"wait is at most {settings.max_wait_seconds:g} seconds.")
     with wiring.database.write() as session:
         earlier = idempotency.recall(session, settings, slot)
+        if slot and earlier and needs_mask and repository.has_ended_in_vain(session, user_id, earlier["job_id"]):
+            idempotency.forget(session, slot, earlier)
+            earlier = idempotency.recall(session, settings, slot)
         if earlier is not None:
             return _Queued(earlier["job_id"], None, is_new=False)
         _require_few_unfinished(session, settings, user_id)
@@ -151,13 +154,12 @@ def read(database: Database, user_id: str, job_id: str) -> SegmentationDocument:
     """The segmentation as it stands; raises NotFound."""
     with database.read() as session:
         job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
-        rows = repository.items(session, user_id, job_id)
-        items = [_item_document(job, item, filename) for item, filename in rows]
-        counts = Counter(item.status.value for item in items)
+        items = _items(session, job)
+        counts = Counter(item["status"] for item in items)
         return SegmentationDocument.model_validate({**_fields(session, job, counts), "items": items})
 
 
-def summary(database: Database, user_id: str, job_id: str, lines: turns.RecentLines) -> SegmentationSummary:
+def summary(database: Database, user_id: str, job_id: str, lines: turns.RecentLines | None = None) -> SegmentationSummary:
     """The segmentation as it stands, its photos counted instead of listed, `lines` as of `turns.Places`; raises NotFound."""
     with database.read() as session:
         job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
@@ -197,16 +199,23 @@ def _model_name(version: int | None) -> Literal["base"] | int | None:
     return "base" if version == 0 else version
 
 
-def _item_document(job: Job, item: SegmentationItem, filename: str) -> SegmentationItemDocument:
-    is_done = item.status == ItemStatus.DONE and job.model_version is not None
+def _items(session: Session, job: Job) -> list[dict[str, Any]]:
+    """Plain fields of `SegmentationItemDocument`: a job has thousands, and whoever polls it has them made each time."""
+    before, after = _around_image_id(job)
+    return [
+        {
+            "image_id": image_id,
+            "filename": filename,
+            "status": status,
+            "error_code": code,
+            "error_reason": reason,
+            "mask_url": f"{before}{image_id}{after}" if status == ItemStatus.DONE and job.model_version is not None else None,
+        }
+        for image_id, filename, status, code, reason in repository.items(session, job.user_id, job.id)
+    ]
+
+
+def _around_image_id(job: Job) -> tuple[str, str]:
+    """The two ends of a mask's URL. A version has one base; the base's masks can be of several, and a later job can have made another."""
     name = _model_name(job.model_version)
-    # A version has one base; the base's masks can be of several, and a later job can have made another.
-    mask_url = f"/v1/users/{job.user_id}/images/{item.image_id}/mask?model={name}" + (f"&base={job.base}" if name == "base" else "")
-    return SegmentationItemDocument(
-        image_id=item.image_id,
-        filename=filename,
-        status=ItemStatus(item.status),
-        error_code=item.error_code,
-        error_reason=item.error_reason,
-        mask_url=mask_url if is_done else None,
-    )
+    return f"/v1/users/{job.user_id}/images/", f"/mask?model={name}" + (f"&base={job.base}" if name == "base" else "")

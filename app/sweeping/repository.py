@@ -1,12 +1,20 @@
-"""Which blobs of a user some row speaks of: all of a kind, and whether one is among them, which costs no more with more rows."""
+"""Which blobs of a user some row speaks of: all of a kind, and whether one is among them, which costs no more with more rows.
+
+And whose turn it is to look.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Select, exists, or_, select
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.storage import checkpoint_key, photo_key
-from app.tables import ACTIVE_STATUSES, Image, Job, JobKind, Mask, PersonalModel, User
+from app.tables import ACTIVE_STATUSES, Chore, Image, Job, JobKind, Mask, PersonalModel, User
+
+# The rows are changed in the database only.
+_DIRECT = {"synchronize_session": False}
 
 
 def has_user(session: Session, user_id: str) -> bool | None:
@@ -78,3 +86,23 @@ def _checkpoints(user_id: str, job_id: str, last_token: int) -> set[str]:
 def _owner_of(key: str) -> str:
     """The photo or the job below whose id a blob lies: `users/{user_id}/{room}/{id}/…`."""
     return "".join(key.split("/")[3:4])
+
+
+def take_turn(session: Session, chore: str, now: datetime, every: timedelta) -> bool:
+    """Whether nobody has had this turn for so long; then it is the caller's. Raises IntegrityError where another takes the very first."""
+    # A time in the future: the clock has been set back.
+    is_due = or_(Chore.begun_at <= now - every, Chore.begun_at > now + every)
+    mine = update(Chore).where(Chore.name == chore, is_due).values(begun_at=now).returning(Chore.name)
+    if session.execute(mine, execution_options=_DIRECT).first() is not None:
+        return True
+    if session.execute(select(Chore.name).where(Chore.name == chore)).first() is not None:
+        return False
+    session.add(Chore(name=chore, begun_at=now))
+    session.flush()
+    return True
+
+
+def give_turn_back(session: Session, chore: str, taken_at: datetime, every: timedelta) -> None:
+    """Let another take the turn at once, unless one has since."""
+    untouched = update(Chore).where(Chore.name == chore, Chore.begun_at == taken_at)
+    session.execute(untouched.values(begun_at=taken_at - every), execution_options=_DIRECT)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -11,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.storage import Storage, user_prefix
-from app.sweeping import repository
+from app.sweeping import repository, turn
 from app.sweeping.discarding import aside_prefix, discard, settle_rest
 
 # A blob is written before its row: what is younger may belong to an upload or a job that goes on.
@@ -71,6 +73,22 @@ def sweep_storage(
     return swept
 
 
+def sweep_in_turn(database: Database, storage: Storage, *, every: timedelta, unfinished_seconds: float) -> None:
+    """What every worker does now and then: half-written files always, `sweep_storage` where no process has begun with it for so long."""
+    with turn.taken(database, every) as is_ours:
+        if is_ours:
+            sweep_storage(database, storage, unfinished_seconds=unfinished_seconds)
+        else:
+            _sweep_unfinished(database, storage, unfinished_seconds)
+
+
+def _sweep_unfinished(database: Database, storage: Storage, older_than_seconds: float) -> None:
+    if _is_known(database, "") is None:
+        return  # as `sweep_storage`, without a look at the store
+    if removed := storage.sweep_unfinished(older_than_seconds):
+        log.info("storage.swept", unfinished=removed)
+
+
 def _is_known(database: Database, user_id: str) -> bool | None:
     with database.read() as session:
         return repository.has_user(session, user_id)
@@ -96,19 +114,28 @@ def _sweep_stranger(database: Database, storage: Storage, user_id: str, older_th
 
 
 def _sweep_user(database: Database, storage: Storage, user_id: str, older_than_seconds: float) -> int:
+    # Blobs first, rows second: whatever was stored between the two has its row already.
+    found = _by_folder(user_id, storage.keys(user_prefix(user_id)))
     removed = 0
     for room in ROOMS:
-        removed += _sweep_room(database, storage, user_id, room, older_than_seconds)
+        removed += _sweep_room(database, storage, user_id, room, found.get(f"{user_prefix(user_id)}/{room}", ()), older_than_seconds)
     is_wanted = partial(_is_wanted, database, user_id)
-    for aside in storage.keys(aside_prefix(user_id)):
+    for aside in found.get(aside_prefix(user_id), ()):
         if _is_old(storage, aside, older_than_seconds):
             removed += settle_rest(storage, user_id, aside, is_wanted)
     return removed
 
 
-def _sweep_room(database: Database, storage: Storage, user_id: str, room: str, older_than_seconds: float) -> int:
-    # Blobs first, rows second: whatever was stored between the two has its row already.
-    found = storage.keys(f"{user_prefix(user_id)}/{room}")
+def _by_folder(user_id: str, keys: Iterable[str]) -> Mapping[str, Sequence[str]]:
+    """The keys by the folder directly below the user's that each lies in."""
+    folders = defaultdict(list)
+    for key in keys:
+        name = key.removeprefix(f"{user_prefix(user_id)}/").split("/", 1)[0]
+        folders[f"{user_prefix(user_id)}/{name}"].append(key)
+    return folders
+
+
+def _sweep_room(database: Database, storage: Storage, user_id: str, room: str, found: Sequence[str], older_than_seconds: float) -> int:
     if not found:
         return 0
     with database.read() as session:

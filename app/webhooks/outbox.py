@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.tables import DeliveryStatus, Job, Webhook, WebhookDelivery
+from app.tables import ENDED_UNTOLD, DeliveryStatus, Job, Webhook, WebhookDelivery
 
 _SERVICE = "service"
 MAX_ATTEMPTS = 10
@@ -53,7 +53,7 @@ def has_work(session: Session, now: datetime) -> bool:
 def announce(session: Session) -> int:
     """Put the end of jobs that nobody was told of into the outbox; returns how many jobs."""
     untold = _untold().limit(_AT_ONCE)
-    mine = update(Job).where(Job.id.in_(untold), ~Job.announced).values(announced=True).returning(Job.id)
+    mine = update(Job).where(Job.id.in_(untold), ENDED_UNTOLD).values(announced=True).returning(Job.id)
     job_ids = session.scalars(mine, execution_options=_DIRECT).all()
     ended = session.scalars(select(Job).where(Job.id.in_(job_ids)).order_by(Job.id)).all()
     hooks = _hooks_of(session, {job.user_id for job in ended})
@@ -65,7 +65,7 @@ def announce(session: Session) -> int:
 def take_due(session: Session, now: datetime, *, sending_seconds: float, limit: int = 16) -> list[Outgoing]:
     """The messages to be sent now, at most one per webhook; nobody else gets them for `sending_seconds`.
 
-    A webhook with a message under way in another process gets none: a slow receiver holds up one process, not all.
+    A webhook with a message under way, here or in another process, gets none: a slow receiver holds up only its own.
     """
     is_due = _is_due(now)
     oldest = select(func.min(WebhookDelivery.id)).where(*is_due).group_by(WebhookDelivery.webhook_id)
@@ -125,18 +125,19 @@ def forget(session: Session, before: datetime) -> int:
 
 
 def _untold() -> Select[str]:
-    return select(Job.id).where(Job.finished_at.is_not(None), ~Job.announced).order_by(Job.id)
+    return select(Job.id).where(ENDED_UNTOLD).order_by(Job.id)
 
 
 def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (WebhookDelivery.status == DeliveryStatus.PENDING, WebhookDelivery.next_attempt_at <= now, ~_is_being_sent_to(now))
+    return (WebhookDelivery.status == DeliveryStatus.PENDING, WebhookDelivery.next_attempt_at <= now, _nothing_under_way(now))
 
 
-def _is_being_sent_to(now: datetime) -> ColumnElement[bool]:
+def _nothing_under_way(now: datetime) -> ColumnElement[bool]:
+    """Whether the delivery's webhook is being sent nothing. The list is made once a statement, not once a delivery."""
     other = aliased(WebhookDelivery)
     # Taken, and no word yet of how it went: `take_due` clears the error, `failed` writes one.
     is_under_way = (other.status == DeliveryStatus.PENDING, other.next_attempt_at > now, other.attempts > 0, other.error.is_(None))
-    return exists().where(other.webhook_id == WebhookDelivery.webhook_id, *is_under_way).correlate(WebhookDelivery)
+    return WebhookDelivery.webhook_id.not_in(select(other.webhook_id).where(*is_under_way))
 
 
 def _hooks_of(session: Session, user_ids: set[str]) -> Sequence[Webhook]:

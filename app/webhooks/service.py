@@ -69,14 +69,15 @@ def checked_url(settings: Settings, text: str) -> str:
     """The URL as it will be called; raises Unprocessable. Where a name leads is looked at before every delivery."""
     try:
         url = httpx.URL(text)
+        host = url.host  # reading it decodes `xn--…`
     except (httpx.InvalidURL, UnicodeError) as error:
         raise Unprocessable("webhook_bad_url", f"This is no URL: {error}") from error
     schemes = ("https", "http") if settings.webhook_allow_private else ("https",)
-    if url.scheme not in schemes or not url.host:
+    if url.scheme not in schemes or not host:
         raise Unprocessable("webhook_bad_url", f"A webhook's URL begins with {' or '.join(f'{name}://' for name in schemes)} and a host.")
     if url.userinfo or url.fragment or not 0 < (url.port or 1) < 65536:
         raise Unprocessable("webhook_bad_url", "A webhook's URL holds no user, password or fragment, and a port that there is.")
-    if is_address(url.host) and not is_public(url.host) and not settings.webhook_allow_private:
+    if is_address(host) and not is_public(host) and not settings.webhook_allow_private:
         raise Unprocessable("webhook_address_not_public", "A webhook goes to a public address.")
     if len(str(url)) > LONGEST_URL:
         raise Unprocessable("webhook_bad_url", f"A webhook's URL has at most {LONGEST_URL} characters, percent-encoded.")

@@ -205,8 +205,29 @@ def test_a_report_is_served_as_it_was_stored(alice: Caller, api: FastAPI, report
     job_id = alice("POST", "adaptations").json()["id"]
     hand_worker.adapt(api, job_id, report=report)
     assert alice("GET", f"adaptations/{job_id}").json()["report"] == report
-    assert alice("GET", "adaptations").json()["items"][0]["report"] == report
-    assert alice("GET", "models").json()["items"][0]["report"] == report
+    listed = {name: value for name, value in report.items() if name != "groups"}
+    assert alice("GET", "adaptations").json()["items"][0]["report"] == listed
+    assert alice("GET", "models").json()["items"][0]["report"] == listed
+    assert alice("POST", "models/1/activate").json()["report"] == report
+
+
+def test_lists_do_not_name_every_photo_of_a_gallery(alice: Caller, api: FastAPI) -> None:
+    image_ids = alice.upload_photos(3)
+    report = {"photos": 3, "groups": [{"index": 0, "photos": image_ids, "size": 3}]}
+    job_id = alice("POST", "adaptations").json()["id"]
+    hand_worker.adapt(api, job_id, report=report)
+    for path in ("adaptations", "models"):
+        answer = alice("GET", path)
+        assert answer.json()["items"][0]["report"] == {"photos": 3}
+        assert not any(image_id in answer.text for image_id in image_ids)
+    assert alice("GET", f"adaptations/{job_id}").json()["report"] == report
+    assert alice("GET", "adaptations").json()["items"][0]["report"] == {"photos": 3}, "what is shown changes nothing that is held"
+
+
+def test_a_running_adaptation_is_listed_without_a_report(alice: Caller) -> None:
+    alice.upload_photos(2)
+    alice("POST", "adaptations")
+    assert alice("GET", "adaptations").json()["items"][0]["report"] is None
 
 
 def test_the_document_describes_the_report(api: FastAPI) -> None:

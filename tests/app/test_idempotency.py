@@ -201,6 +201,61 @@ def test_segmenting_one_photo_with_a_key(alice: Caller, api: FastAPI) -> None:
     assert count(api, Image) == 3
 
 
+def test_one_photo_whose_job_came_to_nothing_is_segmented_anew(alice: Caller, api: FastAPI) -> None:
+    (image_id,) = (entry["image_id"] for entry in alice.upload([("a.jpg", jpeg(seed=5))]))
+
+    def send() -> httpx.Response:
+        return alice("POST", "segment", content=jpeg(seed=5), headers={**KEY, "Content-Type": "image/jpeg"})
+
+    def job_that_goes_on() -> str:
+        answers = at_once(3, send)
+        assert {answer.status_code for answer in answers} == {504}, "each joined the same job"
+        (url,) = {answer.json()["job"] for answer in answers}
+        return str(url.rsplit("/", 1)[1])
+
+    failed = job_that_goes_on()
+    hand_worker.segment(api, failed, failing=image_id)
+    cancelled = job_that_goes_on()
+    assert cancelled != failed and count(api, Job) == 2
+    alice("POST", f"segmentations/{cancelled}/cancel")
+    done = job_that_goes_on()
+    assert count(api, Job) == 3
+    hand_worker.segment(api, done)
+    assert [send().status_code, send().status_code] == [200, 200] and count(api, Job) == 3
+
+
+def test_one_photo_whose_mask_went_before_it_was_told_is_segmented_anew(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(2)
+    hand_worker.adapt(api, alice("POST", "adaptations").json()["id"])
+    photo = {"content": jpeg(seed=5), "headers": {**KEY, "Content-Type": "image/jpeg"}}
+    first = alice("POST", "segment", **photo).json()["job"]
+    hand_worker.segment(api, first.rsplit("/", 1)[1])
+    assert alice("DELETE", "models/1").status_code == 204
+    again = alice("POST", "segment", **photo)
+    assert again.status_code == 504 and again.json()["job"] != first
+    hand_worker.segment(api, again.json()["job"].rsplit("/", 1)[1])
+    assert alice("POST", "segment", **photo).headers["x-model-version"] == "0"
+
+
+def test_a_forgotten_key_that_was_used_again_is_left_alone(alice: Caller, api: FastAPI, settings: Settings) -> None:
+    slot = idempotency.slot(alice.user_id, "route", "once", "body")
+    assert slot is not None
+    with api.state.wiring.database.write() as session:
+        idempotency.remember(session, settings, slot, {"job_id": "new"}, user_id=alice.user_id)
+        assert not idempotency.forget(session, slot, {"job_id": "old"})
+        assert idempotency.recall(session, settings, slot) == {"job_id": "new"}
+        assert idempotency.forget(session, slot, {"job_id": "new"})
+        assert idempotency.recall(session, settings, slot) is None
+        assert not idempotency.forget(session, slot, {"job_id": "new"})
+
+
+def test_a_segmentation_that_failed_is_still_what_its_key_made(alice: Caller, api: FastAPI) -> None:
+    (image_id,) = alice.upload_photos(1)
+    first = alice("POST", "segmentations", json={"adapt": "never"}, headers=KEY).json()["id"]
+    hand_worker.segment(api, first, failing=image_id)
+    assert alice("POST", "segmentations", json={"adapt": "never"}, headers=KEY).json()["id"] == first
+
+
 def test_keys_expire_and_are_swept(alice: Caller, api: FastAPI, settings: Settings) -> None:
     alice.upload_photos(2)
     first = alice("POST", "adaptations", headers=KEY).json()["id"]

@@ -83,7 +83,7 @@ def test_everything_of_another_user_stays_as_it_was(
     segmentation(bob)
     before = everything_of(places, bob.user_id)
     assert {job["status"] for job in before["jobs"]} >= {"succeeded", "cancelled", "running", "queued"}  # type: ignore[attr-defined]
-    assert {name for name, held in before.items() if not held} <= {"bases", "workers", "erasures", "idempotency_keys"}
+    assert {name for name, held in before.items() if not held} <= {"bases", "workers", "erasures", "idempotency_keys", "chores"}
     action(alice, places, cancelled)
     assert everything_of(places, bob.user_id) == before
 

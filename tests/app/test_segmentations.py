@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 from fastapi import FastAPI
 from PIL import Image
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from app import job_documents, jobs
 from app.segmentations import repository
 from app.storage import user_prefix
 from app.tables import Image as Photo
-from app.tables import Job, Mask, PersonalModel
+from app.tables import Job, Mask, PersonalModel, SegmentationItem
 from tests.app import hand_worker
 from tests.app.conftest import Caller
 from tests.app.photos import encoded, jpeg, jpeg_with_exif, picture
@@ -50,6 +50,46 @@ def test_a_segmentation_has_one_entry_per_photo_in_the_order_asked(alice: Caller
     assert job["items"][1]["error_code"] == "out_of_memory" and job["items"][1]["mask_url"] is None
     assert alice("GET", job["items"][0]["mask_url"]).status_code == 200
     assert second not in str(job)
+
+
+def test_a_job_can_be_polled_without_its_photos(alice: Caller, api: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = alice.upload_photos(2)
+    job_id = alice("POST", "segmentations", json={"adapt": "never"}).json()["id"]
+    queued = alice("GET", f"segmentations/{job_id}", params={"items": False})
+    assert (queued.json()["queue_position"], queued.headers["retry-after"]) == (1, "2")
+    hand_worker.segment(api, job_id, failing=first)
+    whole = alice("GET", f"segmentations/{job_id}")
+    assert len(whole.json()["items"]) == 2 and alice("GET", f"segmentations/{job_id}?items=true").json() == whole.json()
+
+    monkeypatch.setattr(repository, "items", lambda *_: pytest.fail("the photos were read"))
+    counted = alice("GET", f"segmentations/{job_id}?items=false")
+    assert counted.json() == {name: value for name, value in whole.json().items() if name != "items"}
+    assert counted.json()["item_counts"] == {"pending": 0, "done": 1, "failed": 1}
+    assert counted.headers["location"] == whole.headers["location"]
+    assert alice("GET", f"segmentations/{job_id}?items=some").json()["code"] == "validation_failed"
+
+
+def test_the_document_tells_both_answers_of_a_polled_job(api: FastAPI) -> None:
+    operation = api.openapi()["paths"]["/v1/users/{user_id}/segmentations/{job_id}"]["get"]
+    shown = operation["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
+    assert [option["$ref"].rsplit("/", 1)[1] for option in shown] == ["SegmentationDocument", "SegmentationSummary"]
+    assert ("items", True) in {(parameter["name"], parameter["schema"].get("default")) for parameter in operation["parameters"]}
+
+
+def test_no_object_is_made_of_each_photo_of_a_job(alice: Caller) -> None:
+    alice.upload_photos(2)
+    job = alice("POST", "segmentations", json={"adapt": "never"}).json()
+    made: list[object] = []
+
+    def note(row: object, _context: object) -> None:
+        made.append(row)
+
+    event.listen(SegmentationItem, "load", note)
+    try:
+        assert len(alice("GET", f"segmentations/{job['id']}").json()["items"]) == 2
+    finally:
+        event.remove(SegmentationItem, "load", note)
+    assert made == []
 
 
 def test_who_lets_too_many_wait_is_asked_to_come_back(alice: Caller, bob: Caller, api: FastAPI) -> None:

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import delete, event
 
-from app.storage import Storage, confidence_key, labels_key, model_key, photo_key
+from app.storage import Storage, confidence_key, labels_key, model_key, photo_key, user_prefix
 from app.sweeping import photos
 from app.sweeping.discarding import aside_prefix
 from app.sweeping.service import ROOMS, Swept, sweep_storage
@@ -89,6 +89,14 @@ def test_the_rows_of_all_photos_are_read_once_however_many_blobs_go(api: FastAPI
     event.listen(api.state.wiring.database.engine, "before_cursor_execute", note)
     assert sweep(api) == Swept(0, 8, 0)
     assert len(of_all_photos) == 1
+
+
+def test_the_blobs_of_a_user_are_listed_once(api: FastAPI, storage: Storage, alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice.upload_photos(2)
+    listed, keys = [], storage.keys
+    monkeypatch.setattr(storage, "keys", lambda prefix: (listed.append(prefix), keys(prefix))[1])
+    sweep(api)
+    assert [prefix for prefix in listed if prefix.startswith("users/")] == [user_prefix(alice.user_id)]
 
 
 def test_one_blob_is_asked_for_as_all_are(api: FastAPI, alice: Caller, bob: Caller) -> None:
@@ -252,7 +260,7 @@ def test_a_restore_that_begins_while_what_was_set_aside_is_settled_costs_none(
     keys = storage.keys
 
     def lose_users_and_list(prefix: str) -> list[str]:
-        if prefix == aside_prefix(alice.user_id):
+        if prefix == user_prefix(alice.user_id):
             with api.state.wiring.database.write() as session:
                 session.execute(delete(User) if loses_all else delete(User).where(User.id == alice.user_id))
         return keys(prefix)

@@ -78,6 +78,8 @@ def test_the_secret_is_shown_when_it_is_made_and_when_it_is_changed(alice: Calle
         ("https://example.org/#part", "webhook_bad_url"),
         ("https://example.org:999999/", "webhook_bad_url"),
         ("https://example.org/" + "ü" * 1000, "webhook_bad_url"),
+        ("https://xn--/", "webhook_bad_url"),
+        ("https://xn--a-ecp.ru/hook", "webhook_bad_url"),
         ("https://127.0.0.1/", "webhook_address_not_public"),
         ("https://10.1.2.3/", "webhook_address_not_public"),
         ("https://169.254.169.254/latest", "webhook_address_not_public"),

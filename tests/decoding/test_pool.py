@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -17,8 +18,10 @@ from PIL import Image
 
 from app.decoding.errors import DecoderUnavailable, PhotoRejected
 from app.decoding.limits import DecodingLimits
+from app.decoding.pictures import opened_photo
 from app.decoding.pool import DecoderPool
 from app.decoding.process import DecoderProcess
+from app.errors import StorageUnavailable
 from tests.app.photos import encoded, jpeg, picture
 
 SMALL = DecodingLimits(max_pixels=100_000_000, seconds=60.0, memory_bytes=400 * 1024**2)
@@ -141,3 +144,27 @@ def test_closing_ends_every_process_also_the_one_at_work(pool: DecoderPool) -> N
     pool.close()
     work.join()
     assert len(children()) <= before
+
+
+def test_a_file_that_cannot_be_read_is_not_damaged(pool: DecoderPool) -> None:
+    with Path("/proc/self/mem").open("rb", buffering=0) as unreadable, pytest.raises(StorageUnavailable):  # whose first byte is EIO
+        pool.pixels(unreadable)
+    assert code_of(pool, jpeg()) is None, "the decoder lives"
+
+
+class BreakingDisk(io.BytesIO):
+    """A file whose disk can break."""
+
+    is_broken = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.is_broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+def test_a_disk_that_breaks_in_the_middle_of_a_photo_is_not_the_photos_fault() -> None:
+    photo = BreakingDisk(jpeg())
+    with pytest.raises(OSError, match="Input/output"), opened_photo(photo, 10_000_000) as image:
+        photo.is_broken = True
+        image.load()

@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -127,16 +128,31 @@ def test_missing_values_are_refused(tiny: models.Base, stored: bytes, name: str)
         ("bank_group", lambda group: group[:-1].clone()),
         ("delta", lambda delta: delta.float()),
         ("vectors", lambda vectors: vectors.float()),
+        ("bank_scales", lambda scales: scales[:, None]),
+        ("bank_scales", lambda scales: scales * math.nan),
+        ("bank_group", lambda group: group[:, None]),
+        ("bank_group", lambda group: group + 1),
+        ("bank_group", lambda group: group - 1),
+        ("centres", lambda centres: centres[:, :-1].contiguous()),
+        ("centres", lambda centres: centres[:0]),
+        ("centres", lambda centres: centres * math.inf),
+        ("scales", lambda scales: scales * math.nan),
+        ("vectors", lambda vectors: vectors * math.inf),
+        ("delta", lambda delta: delta[None]),
     ],
-    ids=["narrow bank", "flat bank", "fewer scales", "fewer groups", "delta of floats", "vectors of floats"],
 )
 def test_tensors_of_another_shape_or_type_are_refused(
     tiny: models.Base, stored: bytes, name: str, change: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
     tensors = load(stored)
     tensors[name] = change(tensors[name])
-    with pytest.raises(models.ModelFileError, match=r"context bank|are not those of"):
+    with pytest.raises(models.ModelFileError, match=r"context bank|are not those of|another form|group centres"):
         models.load_personal(save(tensors, metadata=metadata_of(stored)), tiny)
+
+
+def test_metadata_nested_beyond_measure_is_refused(tiny: models.Base, stored: bytes) -> None:
+    with pytest.raises(models.ModelFileError):
+        models.load_personal(save(load(stored), metadata={"personalseg": "[" * 100_000}), tiny)
 
 
 def test_a_tensor_too_many_is_refused(tiny: models.Base, stored: bytes) -> None:

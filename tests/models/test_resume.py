@@ -343,3 +343,18 @@ def test_what_was_learned_with_a_photo_that_was_deleted_since_is_forgotten(tiny:
     assert "labelling" in {progress.stage for progress in seen}
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions)
+
+
+def test_copies_that_are_left_after_a_deletion_are_told_as_copies(tiny: models.Base, small: Album, saved_every_step: None) -> None:
+    photos, store = (*small.photos[:1] * 3, small.photos[1]), Memory()
+
+    def die(progress: models.Progress) -> None:
+        if progress.stage != "looking":
+            raise Died
+
+    with pytest.raises(Died):
+        models.personalize(tiny, Album(photos), QUICK, checkpoints=store, on_progress=die)
+    result = models.personalize(tiny, Losing(photos, {3}), QUICK, checkpoints=store)
+    assert result.verdict.code == "too_few_photos"
+    assert result.verdict.sentence == models.personalize(tiny, Losing(photos, {3}), QUICK).verdict.sentence
+    assert "the 3 photos looked at show one and the same picture" in result.verdict.sentence

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,14 +19,18 @@ import anyio
 import pytest
 import trustme
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from app import jobs
 from app.settings import Settings
 from app.tables import DeliveryStatus, Job, User, Webhook, WebhookDelivery
+from app.webhooks import outbox
 from app.webhooks.outbox import Outgoing
 from tests.workers.conftest import add_photo, add_segmentation, photograph
+from tests.workers.test_process import until as while_it_runs
+from tests.workers.test_process import worker_process
 from workers import webhooks
 from workers.webhooks import forget_old, send, send_due
 from workers.workshop import Workshop
@@ -199,6 +205,161 @@ def test_a_receiver_that_hangs_holds_up_nobody_else(open_workshop: Workshop, use
         hung.set()
     assert order.count("hangs") == len(backlog)
     assert "answers" in order[:4]
+
+
+@dataclass
+class Doorman:
+    """Lets the receiver answer when it is told to; counts who waits with it."""
+
+    most_at_once: int = 0
+    inside: int = 0
+    permits: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, handler: BaseHTTPRequestHandler) -> None:
+        with self.lock:
+            self.inside += 1
+            self.most_at_once = max(self.most_at_once, self.inside)
+        self.permits.acquire(timeout=60)
+        with self.lock:
+            self.inside -= 1
+        say(handler, 204)
+
+
+@contextmanager
+def sending(workshop: Workshop) -> Iterator[threading.Thread]:
+    """`send_due` in a thread of its own, to its end."""
+    thread = threading.Thread(target=send_due, args=(workshop,))
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join(60)
+    assert not thread.is_alive()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def add_neighbour(workshop: Workshop, port: int, ended_jobs: int = 1) -> str:
+    """Another user with a webhook, who is to be told of so many ends."""
+    with workshop.database.write() as session:
+        neighbour = User()
+        session.add(neighbour)
+    add_webhook(workshop, neighbour.id, f"http://127.0.0.1:{port}/{neighbour.id}")
+    for _ in range(ended_jobs):
+        end_another(workshop, neighbour.id)
+    return neighbour.id
+
+
+def deliveries(workshop: Workshop, status: DeliveryStatus, user_id: str | None = None) -> int:
+    """How many deliveries stand so that somebody has begun to send."""
+    with workshop.database.read() as session:
+        rows = session.scalars(select(WebhookDelivery).where(WebhookDelivery.status == status, WebhookDelivery.attempts > 0)).all()
+    return sum(user_id in (None, row.user_id) for row in rows)
+
+
+def are_told(workshop: Workshop, user_id: str, count: int) -> bool:
+    return deliveries(workshop, DeliveryStatus.DELIVERED, user_id) == count
+
+
+@pytest.fixture
+def patient(open_workshop: Workshop) -> Workshop:
+    """A deployment that waits for receivers for longer than a test does."""
+    return replace(open_workshop, settings=open_workshop.settings.model_copy(update={"webhook_timeout_seconds": 60.0}))
+
+
+def test_who_answers_is_told_everything_while_another_hangs(patient: Workshop, user_id: str, ended_job: str, receiver: Receiver) -> None:
+    """Each answer is written as it comes, and one message at a time goes to one webhook."""
+    hangs, answers = Doorman(), Doorman()
+    receiver.answer = hangs
+    add_webhook(patient, user_id, f"http://127.0.0.1:{receiver.port}/")
+    end_another(patient, user_id)
+    with Receiver(answers) as other:
+        neighbour = add_neighbour(patient, other.port, ended_jobs=4)
+        with sending(patient):
+            until(lambda: hangs.inside == 1)
+            for told in range(1, 5):
+                until(lambda: answers.inside == 1)
+                answers.permits.release()
+                until(partial(are_told, patient, neighbour, told))
+            assert hangs.inside == 1 and are_told(patient, user_id, 0)
+            # What ends meanwhile is told, too, though nobody answers.
+            end_another(patient, neighbour)
+            until(lambda: answers.inside == 1)
+            hangs.permits.release(2)
+            answers.permits.release()
+    assert are_told(patient, user_id, 2) and are_told(patient, neighbour, 5)
+    assert (hangs.most_at_once, answers.most_at_once) == (1, 1)
+
+
+def test_a_bounded_number_is_waited_for_at_once(patient: Workshop, receiver: Receiver) -> None:
+    hangs = Doorman()
+    receiver.answer = hangs
+    for _ in range(18):
+        add_neighbour(patient, receiver.port)
+    with sending(patient):
+        until(lambda: hangs.inside == 16)
+        assert deliveries(patient, DeliveryStatus.PENDING) == 16
+        hangs.permits.release()
+        until(lambda: deliveries(patient, DeliveryStatus.DELIVERED) == 1)
+        assert deliveries(patient, DeliveryStatus.PENDING) == 16
+        hangs.permits.release(17)
+    assert deliveries(patient, DeliveryStatus.DELIVERED) == 18
+    assert hangs.most_at_once <= 16
+
+
+def test_who_is_to_stop_takes_nothing_more_and_writes_what_is_answered(
+    patient: Workshop, user_id: str, ended_job: str, receiver: Receiver
+) -> None:
+    hangs = Doorman()
+    receiver.answer = hangs
+    add_webhook(patient, user_id, f"http://127.0.0.1:{receiver.port}/")
+    end_another(patient, user_id)
+    with sending(patient):
+        until(lambda: hangs.inside == 1)
+        patient.stopping.set()
+        hangs.permits.release(2)
+    assert deliveries(patient, DeliveryStatus.DELIVERED) == 1 and len(receiver.received) == 1
+
+
+def test_a_worker_ends_though_a_receiver_hangs(patient: Workshop, user_id: str, ended_job: str, receiver: Receiver) -> None:
+    """What it has not answered is sent again by another worker, later."""
+    hangs = Doorman()
+    receiver.answer = hangs
+    add_webhook(patient, user_id, f"http://127.0.0.1:{receiver.port}/")
+    with worker_process(patient, webhook_allow_private=True, webhook_timeout_seconds=600) as process:
+        while_it_runs(lambda: hangs.inside == 1, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(45) == 0
+    hangs.permits.release()
+    assert the_delivery(patient).status == DeliveryStatus.PENDING
+
+
+def test_a_database_that_is_away_leaves_messages_to_be_sent_again(
+    patient: Workshop, user_id: str, ended_job: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error comes out as it is, for the loop around to log, though another receiver is being waited for."""
+
+    def away(*_arguments: object, **_options: object) -> None:
+        raise OperationalError("UPDATE", None, Exception("server closed the connection"))
+
+    hangs = Doorman()
+    add_webhook(patient, user_id, f"http://127.0.0.1:{receiver.port}/")
+    with Receiver(hangs) as other:
+        add_neighbour(patient, other.port)
+        with monkeypatch.context() as patched, pytest.raises(OperationalError):
+            patched.setattr(outbox, "delivered", away)
+            send_due(patient)
+        hangs.permits.release(2)
+        assert deliveries(patient, DeliveryStatus.PENDING) == 2
+        make_due(patient)
+        assert send_due(patient) == 2
+    assert deliveries(patient, DeliveryStatus.DELIVERED) == 2
 
 
 def test_a_redirect_is_not_followed(open_workshop: Workshop, receiver: Receiver) -> None:
