@@ -5,8 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from benchmarks.recipes import PSS, GalleryRecipe, Kind
+
 FOLDERS = ("JPEGImages", "SegmentationClass")
 LISTS = ("val_all.txt",)
+
+
+def album_of(recipe: GalleryRecipe, pss: Path | None) -> str | None:
+    """`album_digest` of the recipe's user in the data set `pss`; None for every other gallery."""
+    return album_digest(pss / recipe.subject.removeprefix(PSS)) if pss is not None and recipe.kind is Kind.PSS else None
 
 
 def album_digest(root: Path) -> str:

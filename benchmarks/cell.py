@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.album import album_digest
+from benchmarks.album import album_of
 from benchmarks.cells import CellSpec, CellStore, cell_key, normalised
 from benchmarks.galleries import UserGallery, open_gallery
-from benchmarks.recipes import PSS, Kind
+from benchmarks.recipes import Kind
 from benchmarks.scoring import BATCH, Scores, compare, masks_by_segment, masks_of, score, small_photos
 from benchmarks.sheets import save_sheet
 from benchmarks.survey.guarded import Guarded
@@ -130,7 +130,7 @@ def run_cell(spec: CellSpec, data: Path, pss: Path | None, store: CellStore) -> 
 
 def _require_album(spec: CellSpec, pss: Path | None) -> None:
     """Raises RuntimeError where the photos or masks are not those that the cell is named after."""
-    if spec.album is not None and pss is not None and album_digest(pss / spec.gallery.subject.removeprefix(PSS)) != spec.album:
+    if spec.album is not None and album_of(spec.gallery, pss) != spec.album:
         raise RuntimeError(f"the files of {spec.gallery.subject} have changed since the run began: run again")
 
 

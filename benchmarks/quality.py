@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.album import album_digest
+from benchmarks.album import album_of
 from benchmarks.cells import RESULTS, SOURCE, CellSpec, CellStore
 from benchmarks.galleries import open_gallery
 from benchmarks.pss import users
@@ -49,7 +49,7 @@ def plan(methods: list[str], recipes: list[GalleryRecipe], seeds: int | None, ps
     specs: list[CellSpec] = []
     settings = common.pop("settings", {})
     for recipe in recipes:
-        album = album_digest(pss / recipe.subject.removeprefix(PSS)) if pss is not None and recipe.kind is Kind.PSS else None
+        album = album_of(recipe, pss)
         specs.append(CellSpec(BASE, recipe, album=album, **common).of_base())
         for name in methods:
             entry = METHODS[name]

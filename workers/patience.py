@@ -6,7 +6,7 @@ from time import monotonic as _now
 
 import structlog
 
-from app.decoding.errors import FILE_SYSTEM_AWAY
+from app.decoding.errors import is_file_system_away
 from app.errors import StorageUnavailable
 from app.storage import Storage
 from app.tenancy import for_everyone
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 def is_store_away(error: BaseException) -> bool:
     """Whether the store did not answer, an object store or the disk or share under a folder: it passes, and is no fault of the job's."""
-    return isinstance(error, StorageUnavailable) or (isinstance(error, OSError) and error.errno in FILE_SYSTEM_AWAY)
+    return isinstance(error, StorageUnavailable) or is_file_system_away(error)
 
 
 def await_store(workshop: Workshop, held: HeldJob) -> bool:

@@ -51,6 +51,12 @@ def require_folder(folder: Path, as_json: bool) -> None:
         stop(f"{folder} cannot be a folder to write into: {error.strerror or error}.", code="bad_folder", as_json=as_json)
 
 
+def require_somebody_to_ask(as_json: bool) -> None:
+    """Before a question that `--yes` answers: with `--json` nobody is asked, so it stops."""
+    if as_json:
+        stop("Say --yes: with --json nobody is asked.", code="not_confirmed", as_json=True)
+
+
 @contextmanager
 def failures(as_json: bool = False) -> Iterator[None]:
     """What the client raises becomes one sentence and an exit code."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.client.documents import MaskFormat
+from app.client.files import sha256_of
 
 LIST_NAME = ".personalseg-masks.json"
 _NAMED = 3
@@ -40,31 +41,25 @@ class MaskFolder:
         """The file, whole or not at all; raises WouldOverwrite, OSError."""
         self.require_free([name])
         path = self._out / name
-        half = path.with_name(f".{name}.part")
-        half.write_bytes(content)
-        half.replace(path)
+        _put(path, content)
         self._written[name] = {"sha256": hashlib.sha256(content).hexdigest(), "format": self._format}
         return path
 
     def close(self) -> None:
         """Write the list; also after a run that was broken off."""
-        half = self._out / f"{LIST_NAME}.part"
-        half.write_text(json.dumps(self._written, indent=0, sort_keys=True), "utf-8")
-        half.replace(self._out / LIST_NAME)
+        _put(self._out / LIST_NAME, json.dumps(self._written, indent=0, sort_keys=True).encode())
 
     def _is_ours(self, name: str) -> bool:
         path, known = self._out / name, self._written.get(name)
         if not path.exists() and not path.is_symlink():
             return True
-        return known is not None and known.get("format") == self._format and known.get("sha256") == _sha256(path)
+        return known is not None and known.get("format") == self._format and known.get("sha256") == sha256_of(path)
 
 
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+def _put(path: Path, content: bytes) -> None:
+    half = path.with_name(f".{path.name}.part")
+    half.write_bytes(content)
+    half.replace(path)
 
 
 def _read(path: Path) -> dict[str, dict[str, str]]:

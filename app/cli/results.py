@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.console import AsJson, failures, print_json, require_folder, stop
+from app.cli.console import AsJson, failures, print_json, require_folder, require_somebody_to_ask
 from app.client import Client, ExportFormat
 
 models = typer.Typer(help="The versions of your personal model.", no_args_is_help=True)
@@ -74,8 +74,7 @@ def delete_model(
       personalseg models delete 3 --yes
     """
     if not sure:
-        if as_json:
-            stop("Say --yes: with --json nobody is asked.", code="not_confirmed", as_json=True)
+        require_somebody_to_ask(as_json)
         typer.confirm(f"Delete personal model {version} for good?", abort=True, err=True)
     with failures(as_json), Client.logged_in() as client:
         client.delete_model(version)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,7 @@ from rich.table import Table
 from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, stop
 from app.cli.progress import counting
 from app.client import AsyncClient, ClientError, UploadResult
-from app.client.files import batches, photo_paths
+from app.client.files import batches, photo_paths, sha256_of
 from app.text import printable
 
 _SHOWN_REJECTED = 20
@@ -125,15 +124,8 @@ def _note(result: UploadResult, ledger: Ledger, advance: Callable[[int], None]) 
 
 
 def _not_known(paths: list[Path], known: set[str]) -> list[Path]:
-    return [path for path in paths if _sha256(path) not in known]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""  # the upload will say that it cannot be read
+    # One that cannot be read is none of them: the upload will say so.
+    return [path for path in paths if sha256_of(path) not in known]
 
 
 def _report(ledger: Ledger, as_json: bool) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from app.client.documents import UploadResult
-from app.text import name_as_text
 
 BATCH_FILES = 16
 BATCH_BYTES = 64 * 1024 * 1024
@@ -28,15 +28,18 @@ def photo_paths(source: str | Path | Iterable[str | Path]) -> Iterator[Path]:
     if not isinstance(source, str | Path):
         yield from map(Path, source)
     elif Path(source).is_dir():
-        yield from _photos_below(Path(source))
+        yield from photos_below(Path(source))
     else:
         yield Path(source)
 
 
-def _photos_below(folder: Path) -> Iterator[Path]:
+def photos_below(folder: Path, *, leave_out: Path | None = None) -> Iterator[Path]:
+    """The photos of a folder, as `photo_paths`; nothing of the folder `leave_out` (resolved). Last come folders that cannot be listed."""
     closed: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if leave_out is not None:
+            folders[:] = [name for name in folders if Path(parent, name).resolve() != leave_out]
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
                 yield Path(parent, name)
@@ -73,7 +76,16 @@ def byte_size(path: Path) -> int:
 
 def sent_name(path: Path) -> str:
     """The file's name as text; bytes that are no UTF-8, which Linux allows in names, become U+FFFD."""
-    return name_as_text(path.name)
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
+def sha256_of(path: Path) -> str:
+    """64 hex digits of the file's content; "" where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def is_readable(path: Path) -> bool:

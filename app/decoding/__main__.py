@@ -16,7 +16,7 @@ from typing import IO, Any
 from PIL import Image
 
 from app.decoding.derived import overlay, pixels, thumbnail
-from app.decoding.errors import FILE_SYSTEM_AWAY, PhotoRejected
+from app.decoding.errors import PhotoRejected, is_file_system_away
 from app.decoding.facts import inspect_photo
 from app.decoding.limits import DecodingLimits, allow_processor_seconds, take_process_limits
 from app.decoding.pictures import prepare_pillow
@@ -58,7 +58,7 @@ def _answer(request: dict[str, Any], descriptors: list[int], limits: DecodingLim
         except MemoryError:
             return {"rejected": "decoding_memory", "reason": "Decoding the picture takes more memory than the service gives one."}, ()
         except OSError as error:
-            if error.errno not in FILE_SYSTEM_AWAY:
+            if not is_file_system_away(error):
                 raise
             return {"unread": True}, ()
 

@@ -3,15 +3,19 @@
 PhotoRejected         this file is not taken: a stable code, and a sentence for a person
 DecoderUnavailable    no decoder can be started here (the machine's fault, not the file's)
 
-A file whose bytes cannot be had, because the file system under it is in trouble or away, is told by an OSError of FILE_SYSTEM_AWAY.
+A file whose bytes cannot be had, because the file system under it is in trouble or away, is told by an OSError: `is_file_system_away`.
 """
 
 from __future__ import annotations
 
 import errno
 
-FILE_SYSTEM_AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN)
-"""What reading or writing a file answers with while its disk, or the machine that shares it, is in trouble."""
+_FILE_SYSTEM_AWAY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN)
+
+
+def is_file_system_away(error: BaseException) -> bool:
+    """Whether reading or writing a file failed because its disk, or the machine that shares it, is in trouble."""
+    return isinstance(error, OSError) and error.errno in _FILE_SYSTEM_AWAY
 
 
 class PhotoRejected(Exception):

@@ -15,7 +15,7 @@ import pillow_heif
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from app.decoding.colour import flat_mode, to_srgb
-from app.decoding.errors import FILE_SYSTEM_AWAY, PhotoRejected, damaged
+from app.decoding.errors import PhotoRejected, damaged, is_file_system_away
 from app.decoding.signatures import HEAD_BYTES, TAKEN_FORMATS, claimed_format
 
 _STRIP_PIXELS = 4_000_000
@@ -45,7 +45,7 @@ def prepare_pillow() -> None:
 def opened_photo(stream: IO[bytes], max_pixels: int) -> Iterator[Image.Image]:
     """The file's first picture, its header read and its pixels counted, nothing decoded; raises PhotoRejected.
 
-    Whatever a decoder raises inside the block leaves as PhotoRejected too; but an OSError of FILE_SYSTEM_AWAY is no fault of the file's.
+    Whatever a decoder raises inside the block leaves as PhotoRejected too; but `is_file_system_away` is no fault of the file's.
     """
     prepare_pillow()
     format = claimed_format(stream.read(HEAD_BYTES))
@@ -62,7 +62,7 @@ def opened_photo(stream: IO[bytes], max_pixels: int) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise damaged() from error
     except Exception as error:  # the parsers of hostile files raise whatever they like
-        if isinstance(error, OSError) and error.errno in FILE_SYSTEM_AWAY:
+        if is_file_system_away(error):
             raise
         raise _told(error) from error
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from app.client.files import PHOTO_SUFFIXES
+from app.client.files import photos_below
 from app.demo.errors import DemoError
 from app.demo.result import MADE_BY, MADE_BY_PERSONALIZE
-from app.text import name_as_text
+from app.text import printable
 
 LITTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that an operating system leaves in any folder."""
@@ -35,33 +35,22 @@ def find_photos(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
     if not folder.is_dir():
         raise DemoError(f"{folder} is not a folder: give a folder of photos.")
     unwanted = leave_out.resolve() if leave_out is not None else None
-    found = sorted(_walk(folder, unwanted))
+    found = sorted(photos_below(folder, leave_out=unwanted))
+    if folder in found:
+        raise DemoError(f"{folder} cannot be read: allow it, or give another folder.")
     if not found:
         raise DemoError(f"No photo was found in {folder}: give a folder that holds JPEG, PNG, WebP, HEIC or TIFF files.")
     return found
-
-
-def _walk(folder: Path, unwanted: Path | None) -> Iterator[Path]:
-    closed: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
-        here = Path(parent)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != unwanted]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
-                yield here / name
-    if folder in closed:
-        raise DemoError(f"{folder} cannot be read: allow it, or give another folder.")
-    yield from closed
 
 
 def mask_names(photos: Sequence[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
     """The relative path of each photo's mask: `trip/a.jpg` → `trip/a.png`.
 
     Photos of one folder that share their stem (`a.jpg` and `a.png`) keep their full names (`a.jpg.png`, `a.png.png`),
-    so that none overwrites another; upper and lower case count as the same, as they do on many file systems. Bytes of a
-    name that are no UTF-8 become U+FFFD; what is then still the same is numbered.
+    so that none overwrites another; upper and lower case count as the same, as they do on many file systems. What no
+    text holds becomes U+FFFD (`printable`); what is then still the same is numbered.
     """
-    texts = {photo: PurePosixPath(name_as_text(str(photo))) for photo in photos}
+    texts = {photo: PurePosixPath(printable(str(photo))) for photo in photos}
     names = {photo: text.with_name(f"{text.stem}.png") for photo, text in texts.items()}
     while True:
         uses = Counter(str(name).casefold() for name in names.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 import tracemalloc
 from datetime import timedelta
 
@@ -21,6 +20,7 @@ from app.tables import IdempotencyKey, Image, Job, Token, User
 from tests.app import hand_worker
 from tests.app.conftest import Caller, make_user
 from tests.app.photos import jpeg
+from tests.at_once import at_once
 
 BOTH_DATABASES = True
 KEY = {"Idempotency-Key": "once"}
@@ -29,24 +29,6 @@ KEY = {"Idempotency-Key": "once"}
 def count(api: FastAPI, table: type) -> int:
     with api.state.wiring.database.read() as session:
         return len(session.scalars(select(table)).all())
-
-
-def at_once(times: int, send: object) -> list[httpx.Response]:
-    """The same request from several threads at the same moment."""
-    start = threading.Barrier(times)
-    answers: list[httpx.Response] = []
-
-    def one() -> None:
-        start.wait()
-        answers.append(send())  # type: ignore[operator]
-
-    threads = [threading.Thread(target=one) for _ in range(times)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(answers) == times
-    return answers
 
 
 def is_conflict(answer: httpx.Response) -> bool:

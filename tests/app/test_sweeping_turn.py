@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -16,6 +14,7 @@ from app.storage import Storage, open_storage, photo_key
 from app.sweeping import turn
 from app.sweeping.service import sweep_in_turn
 from app.tables import Chore, User
+from tests.at_once import at_once
 
 BOTH_DATABASES = True
 SIX_HOURS = timedelta(hours=6)
@@ -43,24 +42,6 @@ def let_pass(database: Database, time: timedelta) -> None:
     with database.write() as session:
         (begun_at,) = session.scalars(select(Chore.begun_at)).all()
         session.execute(update(Chore).values(begun_at=begun_at - time))
-
-
-def at_once(times: int, ask: Callable[[], bool]) -> list[bool]:
-    """What so many threads are told that ask together."""
-    told: list[bool] = []
-    start = threading.Barrier(times)
-
-    def one() -> None:
-        start.wait()
-        told.append(ask())
-
-    threads = [threading.Thread(target=one) for _ in range(times)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(told) == times
-    return told
 
 
 def test_of_many_processes_one_has_the_turn(database: Database) -> None:

@@ -14,10 +14,11 @@ from PIL import Image as Pillow
 
 from app.settings import Settings
 from app.storage import photo_key
-from app.tables import Image, Job, JobKind, SegmentationItem, User
+from app.tables import Image, Job, JobKind, JobStatus, SegmentationItem, User
 from tests.app.photos import encoded
 from tests.models.conftest import at_half_the_side
 from workers.cache import BaseCache
+from workers.tasks import Work, run
 from workers.workshop import Workshop, open_workshop
 
 BASE = "espnetv2_tiny"
@@ -115,3 +116,14 @@ def job_of(workshop: Workshop, job_id: str) -> Job:
     """The job's row as it is now."""
     with workshop.database.read() as session:
         return session.get_one(Job, job_id)
+
+
+def require_three_attempts(workshop: Workshop, job_id: str, work: Work, code: str) -> None:
+    """A job whose work meets what passes is queued twice again, and then ends with this code."""
+    for attempt in (1, 2):
+        run(workshop, job_id, work)
+        job = job_of(workshop, job_id)
+        assert (job.status, job.attempt, job.error_code) == (JobStatus.QUEUED, attempt, None)
+    run(workshop, job_id, work)
+    job = job_of(workshop, job_id)
+    assert (job.status, job.attempt, job.error_code) == (JobStatus.FAILED, 3, code)

@@ -11,10 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from app import jobs
 from app.tables import JobStatus
-from tests.workers.conftest import add_adaptation, job_of
+from tests.workers.conftest import add_adaptation, job_of, require_three_attempts
 from tests.workers.test_lease import hold_job, within
 from workers.lease import HeldJob
-from workers.tasks import run
 from workers.workshop import Workshop
 
 
@@ -114,10 +113,4 @@ def test_a_job_that_met_an_absent_database_is_tried_again(workshop: Workshop, jo
     def work(_workshop: Workshop, _held: object) -> None:
         raise OperationalError("SELECT 1", {}, Exception("the server closed the connection unexpectedly"))
 
-    for attempt in (1, 2):
-        run(workshop, job_id, work)
-        job = job_of(workshop, job_id)
-        assert (job.status, job.attempt, job.error_code) == (JobStatus.QUEUED, attempt, None)
-    run(workshop, job_id, work)
-    job = job_of(workshop, job_id)
-    assert (job.status, job.attempt, job.error_code) == (JobStatus.FAILED, 3, "database_error")
+    require_three_attempts(workshop, job_id, work, "database_error")

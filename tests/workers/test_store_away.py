@@ -18,7 +18,7 @@ from app.errors import StorageUnavailable
 from app.operations import repository as operations
 from app.storage import Storage, photo_key
 from app.tables import Image, ItemStatus, Job, JobKind, JobStatus, User
-from tests.workers.conftest import add_adaptation, add_photo, add_segmentation, job_of, photograph
+from tests.workers.conftest import add_adaptation, add_photo, add_segmentation, job_of, photograph, require_three_attempts
 from tests.workers.test_checkpoints import Method, kept, method  # noqa: F401 - a fixture
 from tests.workers.test_jobs_done import items_of
 from tests.workers.test_lease import hold_job
@@ -136,13 +136,7 @@ def test_a_job_that_met_an_absent_store_is_tried_again(workshop: Workshop, user_
         raise error
 
     job_id = add_adaptation(workshop, user_id)
-    for attempt in (1, 2):
-        run(workshop, job_id, work)
-        job = job_of(workshop, job_id)
-        assert (job.status, job.attempt, job.error_code) == (JobStatus.QUEUED, attempt, None)
-    run(workshop, job_id, work)
-    job = job_of(workshop, job_id)
-    assert (job.status, job.attempt, job.error_code) == (JobStatus.FAILED, 3, "storage_error")
+    require_three_attempts(workshop, job_id, work, "storage_error")
 
 
 def test_a_full_store_fails_the_job_at_once(workshop: Workshop, user_id: str) -> None:
@@ -168,12 +162,9 @@ def test_an_adaptation_that_nobody_asked_for_is_not_forgotten(workshop: Workshop
     assert (job_of(workshop, job_id).status, kind) == (JobStatus.QUEUED, JobKind.ADAPTATION)
 
 
-def test_an_adaptation_that_met_an_absent_store_goes_on_from_its_checkpoint(
-    workshop: Workshop,
-    user_id: str,
-    images: list[str],
-    method: Method,  # noqa: F811
-) -> None:
+def left_with_a_checkpoint(workshop: Workshop, user_id: str, method: Method) -> str:  # noqa: F811
+    """An adaptation that met an absent store after its training, and is queued again."""
+
     def away() -> None:
         raise AWAY[0]
 
@@ -181,6 +172,16 @@ def test_an_adaptation_that_met_an_absent_store_goes_on_from_its_checkpoint(
     method.at = {"checking": away}
     run(workshop, job_id, adapt_gallery)
     assert job_of(workshop, job_id).status == JobStatus.QUEUED and len(kept(workshop, user_id, job_id)) == 1
+    return job_id
+
+
+def test_an_adaptation_that_met_an_absent_store_goes_on_from_its_checkpoint(
+    workshop: Workshop,
+    user_id: str,
+    images: list[str],
+    method: Method,  # noqa: F811
+) -> None:
+    job_id = left_with_a_checkpoint(workshop, user_id, method)
     run(workshop, job_id, adapt_gallery)
     job = job_of(workshop, job_id)
     assert job.status in (JobStatus.SUCCEEDED, JobStatus.REFUSED) and job.report is not None
@@ -196,13 +197,7 @@ def test_a_checkpoint_is_waited_for_and_one_on_a_bad_sector_given_up(
     is_bad: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def away() -> None:
-        raise AWAY[0]
-
-    job_id = add_adaptation(workshop, user_id)
-    method.at = {"checking": away}
-    run(workshop, job_id, adapt_gallery)
-    assert len(kept(workshop, user_id, job_id)) == 1
+    job_id = left_with_a_checkpoint(workshop, user_id, method)
     real, tried = workshop.storage.get_bytes, []
 
     def get_bytes(key: str) -> bytes:

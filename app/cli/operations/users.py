@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.console import AsJson, stop
+from app.cli.console import AsJson, require_somebody_to_ask, stop
 from app.cli.operations.console import operating, show, show_list
 
 users = typer.Typer(help="Users: list, show, erase. Acts on the database of the settings.", no_args_is_help=True)
@@ -60,8 +60,7 @@ def erase_user(
     with operating(as_json=as_json) as operator:
         found = service.show_user(operator, user)
         if not yes:
-            if as_json:
-                stop("Say --yes: with --json nobody is asked.", code="not_confirmed", as_json=True)
+            require_somebody_to_ask(as_json)
             typed = typer.prompt(f"This erases {found['images']} photos and everything made of them. Type the user's id to go on", err=True)
             if typed != found["id"]:
                 stop("That is not the user's id; nothing was erased.", code="not_confirmed")
