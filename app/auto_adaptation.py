@@ -2,7 +2,8 @@
 
 The rows are the truth, and no upload has to remember anything: a user is due when their newest photo is older than the
 quiet time (so an upload of a thousand photos makes one adaptation, not a thousand) and newer than the photo of which
-somebody took care last (`users.auto_adapt_seen`).
+somebody took care last (`users.auto_adapt_seen`); or when their last adaptation ended because the blob store or the
+database stayed away, which says nothing of the photos.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ScalarSelect, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -22,7 +23,12 @@ from app.errors import AppError
 from app.jobs import Due, queue_adaptation
 from app.quotas import service as quotas
 from app.settings import Settings
-from app.tables import ACTIVE_STATUSES, AUTO_ADAPTED, Image, Job, JobKind, RegisteredBase, User
+from app.tables import ACTIVE_STATUSES, AUTO_ADAPTED, Image, Job, JobKind, JobStatus, RegisteredBase, User
+
+_PASSES = ("storage_error", "storage_full", "database_error")
+"""Codes of failed jobs (`workers.failures`) that are the service's trouble, not the gallery's."""
+_AFTER_TROUBLE = timedelta(minutes=15)
+"""How long a user waits whose adaptation ended so: its own attempts have waited for some minutes already."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,10 +60,16 @@ def _due_users(session: Session, settings: Settings) -> Sequence[tuple[str, date
         AUTO_ADAPTED,
         User.erased_at.is_(None),
         newest <= utc_now() - timedelta(seconds=settings.auto_adapt_quiet_seconds),
-        or_(User.auto_adapt_seen.is_(None), User.auto_adapt_seen < newest),
+        _nobody_took_care(newest),
         ~under_way,
     )
     return [(user_id, at) for user_id, at in session.execute(statement)]
+
+
+def _nobody_took_care(newest: datetime | ScalarSelect[datetime]) -> ColumnElement[bool]:
+    last = select(func.max(Job.id)).where(Job.user_id == User.id, Job.kind == JobKind.ADAPTATION).correlate(User).scalar_subquery()
+    ended = (Job.id == last, Job.status == JobStatus.FAILED, Job.error_code.in_(_PASSES), Job.finished_at <= utc_now() - _AFTER_TROUBLE)
+    return or_(User.auto_adapt_seen.is_(None), User.auto_adapt_seen < newest, exists().where(*ended))
 
 
 def _newest_photo() -> ScalarSelect[datetime]:
@@ -65,9 +77,8 @@ def _newest_photo() -> ScalarSelect[datetime]:
 
 
 def _take_care(session: Session, settings: Settings, user_id: str, newest: datetime) -> Job | None:
-    # Of several sweepers one changes the row; the others find it changed.
-    untouched = or_(User.auto_adapt_seen.is_(None), User.auto_adapt_seen < newest)
-    mine = update(User).where(User.id == user_id, User.auto_adapt, untouched).values(auto_adapt_seen=newest).returning(User.id)
+    # Of several sweepers one changes the row; the others find it changed, or the new job there already.
+    mine = update(User).where(User.id == user_id, User.auto_adapt, _nobody_took_care(newest)).values(auto_adapt_seen=newest).returning(User.id)
     if session.execute(mine, execution_options={"synchronize_session": False}).scalar_one_or_none() is None:
         return None
     photos = session.execute(select(func.count()).where(Image.user_id == user_id)).scalar_one()

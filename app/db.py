@@ -160,7 +160,8 @@ def current_revision(url: str) -> str | None:
 
 def upgrade(url: str, revision: str = "head") -> None:
     """Bring the database to `revision`; creates it when it is empty. Raises SchemaTooNew for an unknown one."""
-    with _migrating(url) as (connection, config):
+    config = alembic_config()
+    with migrating(url) as connection:
         _refuse_unknown(revision_of(connection))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
@@ -168,21 +169,46 @@ def upgrade(url: str, revision: str = "head") -> None:
 
 def downgrade(url: str, revision: str) -> None:
     """Take the database back to `revision`, or to nothing with `base`."""
-    with _migrating(url) as (connection, config):
+    config = alembic_config()
+    with migrating(url) as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)
 
 
 @contextmanager
-def _migrating(url: str) -> Iterator[tuple[Connection, Config]]:
+def migrating(url: str) -> Iterator[Connection]:
+    """A connection in the one transaction of a migration, alone with the database.
+
+    SQLite changes a table by making it anew (Alembic's batch mode). Dropping the old one would delete, or set to null, what refers to
+    it: foreign keys are not enforced meanwhile, but checked at the end. Raises IntegrityError where one refers to nothing then.
+    """
     engine = make_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _let_tables_be_made_anew)
     try:
         with engine.execution_options(**{_WRITES: True}).begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-            yield connection, alembic_config()
+            yield connection
+            if connection.dialect.name == "sqlite":
+                _require_foreign_keys(connection)
     finally:
         engine.dispose()
+
+
+def _let_tables_be_made_anew(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = OFF")  # has no effect inside a transaction
+    cursor.close()
+
+
+def _require_foreign_keys(connection: Connection) -> None:
+    check = "PRAGMA foreign_key_check"
+    broken = connection.exec_driver_sql(check).all()
+    if broken:
+        table, _row, parent, _number = broken[0]
+        reason = f"after the migration {len(broken)} rows would refer to nothing, the first one from {table} to {parent}; nothing was changed"
+        raise IntegrityError(check, None, RuntimeError(reason))
 
 
 def revision_of(connection: Connection) -> str | None:

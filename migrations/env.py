@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from app.db import Database
+from app.db import migrating
 from app.settings import Settings
 from app.tables import Table
 
@@ -27,5 +27,5 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with Database(Settings().database_url).engine.begin() as own:
+    with migrating(Settings().database_url) as own:
         run(own)

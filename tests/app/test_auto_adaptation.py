@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select, update
 
-from app import auto_adaptation
+from app import auto_adaptation, jobs
 from app.clock import utc_now
 from app.jobs import Due
 from app.settings import Settings
@@ -119,8 +119,6 @@ def test_photos_that_come_during_the_run_are_adapted_to_after_it(alice: Caller, 
         session.execute(update(Job).values(started_at=began))
         session.execute(update(Image).where(Image.created_at > began).values(created_at=utc_now() - timedelta(seconds=70)))
     assert look(api) == []  # one at a time
-    from app import jobs
-
     with api.state.wiring.database.write() as session:
         jobs.refuse(session, lease, code="x", reason="y")
     assert len(look(api)) == 1
@@ -132,6 +130,36 @@ def test_a_refused_adaptation_is_not_tried_again_with_the_same_photos(alice: Cal
     quiet(api)
     (due,) = look(api)
     hand_worker.refuse(api, due.job_id)
+    assert look(api) == []
+
+
+@pytest.mark.parametrize(("code", "again"), [("storage_error", 1), ("database_error", 1), ("internal_error", 0), ("worker_lost", 0)])
+def test_what_ended_because_the_store_was_away_is_made_up_for(alice: Caller, api: FastAPI, code: str, again: int) -> None:
+    switch_on(alice)
+    alice.upload_photos(3)
+    quiet(api)
+    (due,) = look(api)
+    lease = hand_worker.claim(api, due.job_id)
+    with api.state.wiring.database.write() as session:
+        jobs.fail(session, lease, code=code, reason="The blob store could not be read.")
+    assert look(api) == []  # not every few seconds
+    with api.state.wiring.database.write() as session:
+        session.execute(update(Job).values(finished_at=utc_now() - timedelta(minutes=16)))
+    assert (len(look(api)), len(look(api))) == (again, 0)
+    assert len(jobs_of(alice)) == 1 + again
+
+
+def test_an_old_outage_is_forgotten_once_an_adaptation_went_well(alice: Caller, api: FastAPI) -> None:
+    switch_on(alice)
+    alice.upload_photos(3)
+    quiet(api)
+    (due,) = look(api)
+    lease = hand_worker.claim(api, due.job_id)
+    with api.state.wiring.database.write() as session:
+        jobs.fail(session, lease, code="storage_error", reason="The blob store could not be read.")
+    hand_worker.refuse(api, alice("POST", "adaptations").json()["id"])
+    with api.state.wiring.database.write() as session:
+        session.execute(update(Job).values(finished_at=utc_now() - timedelta(hours=1)))
     assert look(api) == []
 
 

@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 from alembic import command
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from app import db
 from app.db import Database
 from app.errors import SchemaTooNew
-from app.tables import Image, Table, User
+from app.tables import Image, Table, Token, User
 
 BOTH_DATABASES = True
 
 
 def test_the_migrations_make_what_the_tables_say(database_url: str) -> None:
-    with db._migrating(database_url) as (connection, config):
+    config = db.alembic_config()
+    with db.migrating(database_url) as connection:
         config.attributes["connection"] = connection
         command.check(config)  # raises when a new migration would be needed
 
@@ -37,6 +40,34 @@ def test_downgrading_removes_every_table_and_upgrading_brings_them_back(database
     assert db.current_revision(database_url) is None
     db.upgrade(database_url)
     assert tables() == set(Table.metadata.tables)
+
+
+def test_a_table_that_is_made_anew_keeps_what_refers_to_it(database: Database) -> None:
+    with database.write() as session:
+        user = User(external_id="kept")
+        session.add(user)
+        session.flush()
+        session.add(Token(user_id=user.id, kind="user", token_hash="hash", prefix="pseg_usr_"))
+    with db.migrating(database.url) as connection:
+        operations = Operations(MigrationContext.configure(connection, opts={"render_as_batch": True}))
+        with operations.batch_alter_table("users", recreate="always" if connection.dialect.name == "sqlite" else "auto") as users:
+            users.add_column(sqlalchemy.Column("nickname", sqlalchemy.String(8)))
+    with database.read() as session:
+        assert session.query(Token.token_hash).scalar() == "hash"
+    with pytest.raises(IntegrityError), database.write() as session:  # enforced again
+        session.add(Token(user_id="nobody", kind="user", token_hash="other", prefix="pseg_usr_"))
+
+
+def test_a_migration_that_leaves_rows_referring_to_nothing_changes_nothing(database: Database) -> None:
+    with database.write() as session:
+        user = User(external_id="kept")
+        session.add(user)
+        session.flush()
+        session.add(Token(user_id=user.id, kind="user", token_hash="hash", prefix="pseg_usr_"))
+    with pytest.raises(IntegrityError), db.migrating(database.url) as connection:
+        connection.exec_driver_sql("UPDATE tokens SET user_id = 'nobody'")
+    with database.read() as session:
+        assert session.query(Token.user_id).scalar() == session.query(User.id).scalar()
 
 
 def test_upgrading_twice_is_harmless_and_keeps_the_rows(database: Database) -> None:
