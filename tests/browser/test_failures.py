@@ -106,6 +106,15 @@ def test_the_gallery_that_cannot_be_read_offers_another_try(page: Page, client: 
     expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
 
 
+def test_a_page_of_html_in_the_services_place_is_said_to_be_one(page: Page, deployment: Deployment, user) -> None:
+    page.route("**/images?*", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>Welcome to the hotel</h1>"))
+    page.goto(f"{deployment.base_url}/#token={user.token}")
+    expect(page.get_by_text("Something else answered in the service's place")).to_be_visible()
+    page.unroute("**/images?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+
+
 def test_failed_uploads_are_sent_again(signed_in: Page, client: Client, photos: list[Path], upload: Upload, check: Check) -> None:
     page = signed_in
     page.route("**/images", lambda route: route.abort("connectionreset"))

@@ -3,7 +3,7 @@
 const ROOT = new URL("../", import.meta.url);
 const PAGE = 1000;
 
-/** What went wrong; `code` is the service's stable one, or `no_answer` / `offline`. */
+/** What went wrong; `code` is the service's stable one, or `no_answer` / `offline` / `not_the_service`. */
 export class ApiError extends Error {
   constructor(status, code, detail, extra = {}) {
     super(detail);
@@ -30,6 +30,22 @@ export function errorFromText(status, text) {
 
 export const noAnswer = () =>
   navigator.onLine ? new ApiError(0, "no_answer", "The service does not answer. Try again in a moment.") : new ApiError(0, "offline", "You are offline.");
+
+/** The JSON of a response of 2xx; a page of HTML comes from whatever stands between here and the service. */
+async function documentOf(response, signal) {
+  let text;
+  try {
+    text = await response.text();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw noAnswer();
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new ApiError(response.status, "not_the_service", "Something else answered in the service's place: a proxy, or the sign-in page of this network.");
+  }
+}
 
 export const address = (path) => new URL(path.replace(/^\//, ""), ROOT);
 
@@ -65,8 +81,8 @@ export class Api {
     return error;
   }
 
-  get = async (path, options) => (await this.send("GET", path, options)).json();
-  post = async (path, json, options) => (await this.send("POST", path, { json, ...options })).json();
+  get = async (path, options) => documentOf(await this.send("GET", path, options), options?.signal);
+  post = async (path, json, options) => documentOf(await this.send("POST", path, { json, ...options }), options?.signal);
   remove = (path) => this.send("DELETE", path);
   blob = async (path, options) => (await this.send("GET", path, options)).blob();
 
