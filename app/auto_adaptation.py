@@ -78,7 +78,8 @@ def _newest_photo() -> ScalarSelect[datetime]:
 
 def _take_care(session: Session, settings: Settings, user_id: str, newest: datetime) -> Job | None:
     # Of several sweepers one changes the row; the others find it changed, or the new job there already.
-    mine = update(User).where(User.id == user_id, User.auto_adapt, _nobody_took_care(newest)).values(auto_adapt_seen=newest).returning(User.id)
+    due = (User.id == user_id, User.auto_adapt, _nobody_took_care(newest))
+    mine = update(User).where(*due).values(auto_adapt_seen=newest).returning(User.id)
     if session.execute(mine, execution_options={"synchronize_session": False}).scalar_one_or_none() is None:
         return None
     photos = session.execute(select(func.count()).where(Image.user_id == user_id)).scalar_one()

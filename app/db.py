@@ -207,7 +207,7 @@ def _require_foreign_keys(connection: Connection) -> None:
     broken = connection.exec_driver_sql(check).all()
     if broken:
         table, _row, parent, _number = broken[0]
-        reason = f"after the migration {len(broken)} rows would refer to nothing, the first one from {table} to {parent}; nothing was changed"
+        reason = f"{len(broken)} rows would refer to nothing, the first from {table} to {parent}: the migration was taken back"
         raise IntegrityError(check, None, RuntimeError(reason))
 
 

@@ -81,6 +81,10 @@ class MaskNotReady(NotFound):
         super().__init__("mask_not_ready", detail, extra={"job": job_url})
 
 
+class MaskLost(NotFound):
+    """The mask's row is there, and its file is gone or damaged; `code` says which."""
+
+
 class Conflict(AppError):
     """The state of the resource does not allow the request."""
 

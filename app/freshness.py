@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Row, Select, func, select, type_coerce
+from sqlalchemy import JSON, Row, Select, exists, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from app.settings import Settings
@@ -16,6 +16,8 @@ from app.tables import Image, Job, JobKind, JobStatus, PersonalModel
 
 # The stage in which an adaptation reads which photos there are; every attempt begins with it.
 _READING_STAGE = "loading"
+# The code (`workers.failures`) of a job whose personal model's file is gone, damaged, or of another version of the service.
+_MODEL_FILE_INVALID = "model_file_invalid"
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,13 @@ def _against(model: PersonalModel, photos: int, newer: int) -> Freshness:
 def needs_adaptation(session: Session, settings: Settings, user_id: str) -> bool:
     """Whether `adapt: auto` should adapt: no model yet, or a large share of the gallery is newer than the last look at it.
 
-    A refused adaptation has looked, too: the same photos would be refused again. So has, where an earlier model was put back in
-    use, the later one: otherwise the next request would undo that.
+    Also where a worker found its file gone or damaged, once. A refused adaptation has looked, too: the same photos would be refused
+    again. So has, where an earlier model was put back in use, the later one: otherwise the next request would undo that.
     """
     model = session.execute(select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.active)).scalar_one_or_none()
     outcomes = [JobStatus.REFUSED] if model is None else [JobStatus.REFUSED, JobStatus.SUCCEEDED]
+    if model is not None and _is_lost(session, user_id, model):
+        return True
     newest = _adaptations(user_id).where(Job.status.in_(outcomes)).order_by(Job.id.desc()).limit(1)
     made = session.execute(newest).one_or_none()
     looks = [
@@ -77,6 +81,23 @@ def needs_adaptation(session: Session, settings: Settings, user_id: str) -> bool
     if seen_at is None:
         return True
     return _count(session, user_id, seen_at) >= settings.stale_gallery_share * max(1, _count(session, user_id, None))
+
+
+def _is_lost(session: Session, user_id: str, model: PersonalModel) -> bool:
+    """Whether a worker could not read the model's file, and no adaptation has ended since (of which a refused one makes no other)."""
+    of_user = Job.user_id == user_id
+    unread = select(func.max(Job.finished_at)).where(
+        of_user,
+        Job.kind == JobKind.SEGMENTATION,
+        Job.status == JobStatus.FAILED,
+        Job.error_code == _MODEL_FILE_INVALID,
+        Job.model_version == model.version,
+    )
+    at = session.execute(unread).scalar_one()
+    if at is None:
+        return False
+    ended = exists().where(of_user, Job.kind == JobKind.ADAPTATION, Job.finished_at > at)
+    return not session.execute(select(ended)).scalar_one()
 
 
 def _gallery_read_at(adaptation: Row[Any]) -> datetime | None:

@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import base_choice, jobs
-from app.errors import LeaseLost
+from app.decoding.signatures import is_whole_png
+from app.errors import BlobNotFound, LeaseLost
 from app.storage import confidence_key, labels_key, photo_key
 from app.tables import Image, ItemStatus, Job, Mask, PersonalModel, SegmentationItem
 from models import Base, load_personal, segment
@@ -132,7 +133,10 @@ def _choose_model(session: Session, job: Job) -> StoredModel | None:
 
 def _load_model(workshop: Workshop, plan: SegmentationPlan, stored: StoredModel, base: Base) -> LoadedModel:
     def load() -> tuple[LoadedModel, int]:
-        data = workshop.storage.get_bytes(stored.blob_key)
+        try:
+            data = workshop.storage.get_bytes(stored.blob_key)
+        except BlobNotFound as error:
+            raise ModelFileError(f"the file of version {stored.version} is no longer there") from error
         if hashlib.sha256(data).hexdigest() != stored.sha256:
             raise ModelFileError(f"the file of version {stored.version} is not the one that was stored")
         model = load_personal(data, base)
@@ -193,10 +197,17 @@ def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo
     with workshop.database.read() as session:
         keys = session.execute(same).one_or_none()
     # After a restore, say, a row can be without its files: then the mask is made anew.
-    if keys is None or not all(workshop.storage.exists(key) for key in keys):
+    if keys is None or not all(_is_whole(workshop, key) for key in keys):
         return False
     held.write(lambda session: _close_done(session, held, plan, photo))
     return True
+
+
+def _is_whole(workshop: Workshop, key: str) -> bool:
+    try:
+        return is_whole_png(workshop.storage.get_bytes(key))
+    except BlobNotFound:
+        return False
 
 
 def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> Mask:
@@ -255,6 +266,8 @@ def _remove_blobs(workshop: Workshop, mask: Mask) -> None:
 
 
 def _insert_mask(session: Session, held: HeldJob, plan: SegmentationPlan, photo: Photo, mask: Mask) -> None:
+    # The photo first: whoever deletes it locks it before the items and masks that go with it.
+    session.execute(select(Image.id).where(Image.id == photo.image_id).with_for_update(read=True, key_share=True))
     _close_done(session, held, plan, photo)
     # Another job of this user can have made the same mask meanwhile; the blobs are under the same keys.
     session.execute(

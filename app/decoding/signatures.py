@@ -9,12 +9,14 @@ from app.decoding.errors import PhotoRejected
 HEAD_BYTES = 1024
 TAKEN_FORMATS = "JPEG, PNG, WebP, HEIC and TIFF"
 ZIP_MAGIC = b"PK\x03\x04"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 _HEIF_BRAND = rb"(?:hei[cxms]|hev[cxms]|mif1|msf1)"
 # Pillow's names of the formats, which are all that it may try to read a file as.
 _TAKEN = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
-    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "PNG": re.compile(re.escape(_PNG_MAGIC)),
     "WEBP": re.compile(rb"RIFF....WEBP", re.DOTALL),
     "TIFF": re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
     "HEIF": re.compile(rb"....ftyp" + _HEIF_BRAND, re.DOTALL),
@@ -31,6 +33,11 @@ _FOREIGN = {
     "DDS": re.compile(rb"DDS "),
     "QOI": re.compile(rb"qoif"),
 }
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Whether a PNG that we wrote is there from its first byte to its last: what a file system loses is a file's end, or all of it."""
+    return data.startswith(_PNG_MAGIC) and data.endswith(_PNG_END)
 
 
 def claimed_format(head: bytes) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 from PIL import Image as Picture
 
-from app.exports.gathering import BACKGROUND, Entry, Gathered, label_values
+from app.exports.gathering import BACKGROUND, Entry, Gathered
 from app.masks.rle import encode_classes
 
 _LONGEST_SUFFIX = 10
 
-ReadLabels = Callable[[Entry], bytes | None]
+ReadLabels = Callable[[Entry], Picture.Image | None]
 
 
 def annotations_json(gathered: Gathered, written: str, read: ReadLabels) -> Iterator[bytes]:
@@ -29,11 +29,11 @@ def annotations_json(gathered: Gathered, written: str, read: ReadLabels) -> Iter
     yield json.dumps(head, ensure_ascii=False).removesuffix("}").encode() + b', "annotations": ['
     annotation_id, images = 0, []
     for number, entry in numbered(gathered):
-        labels = read(entry)
-        if labels is None:
+        values = read(entry)
+        if values is None:
             continue
         images.append(image_of(number, entry))
-        for annotation in _annotations(number, label_values(labels)):
+        for annotation in _annotations(number, values):
             annotation_id += 1
             comma = b"" if annotation_id == 1 else b",\n"
             yield comma + json.dumps({"id": annotation_id, **annotation}).encode()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from PIL import Image as Picture
 from sqlalchemy.orm import Session
 
 from app.catalog import repository as catalog_repository
@@ -86,9 +84,3 @@ def _classes(bases: Iterable[RegisteredBase]) -> list[ExportClass]:
         red, green, blue = entry["color"]
         found.setdefault(int(entry["id"]), ExportClass(int(entry["id"]), str(entry["name"]), (red, green, blue)))
     return [found[class_id] for class_id in sorted(found)]
-
-
-def label_values(png: bytes) -> Picture.Image:
-    """The mask's class ids as a one-byte-per-pixel picture."""
-    with Picture.open(io.BytesIO(png)) as labels:
-        return Picture.frombytes("L", labels.size, labels.tobytes())

@@ -16,7 +16,7 @@ from PIL import Image as Picture
 
 from app.exports.brush_rle import encode_classes
 from app.exports.coco import ReadLabels, file_name
-from app.exports.gathering import BACKGROUND, Entry, Gathered, label_values
+from app.exports.gathering import BACKGROUND, Entry, Gathered
 
 FROM_NAME, TO_NAME = "brush", "image"
 LOCAL_FILES = "/data/local-files/?d=photos/"
@@ -28,9 +28,9 @@ def tasks_json(gathered: Gathered, read: ReadLabels) -> Iterator[bytes]:
     written = False
     yield b"["
     for entry in gathered.entries:
-        labels = read(entry) if entry.mask is not None else None
-        if labels is not None:
-            yield (b",\n" if written else b"\n") + json.dumps(_task(entry, label_values(labels), names), ensure_ascii=False).encode()
+        values = read(entry) if entry.mask is not None else None
+        if values is not None:
+            yield (b",\n" if written else b"\n") + json.dumps(_task(entry, values, names), ensure_ascii=False).encode()
             written = True
     yield b"\n]\n"
 

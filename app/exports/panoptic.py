@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image as Picture
 
 from app.exports.coco import ReadLabels, areas_of, box_of, image_of, numbered
-from app.exports.gathering import BACKGROUND, Gathered, label_values
+from app.exports.gathering import BACKGROUND, Gathered
 
 FOLDER = "panoptic"
 
@@ -23,10 +23,9 @@ def files(gathered: Gathered, written: str, read: ReadLabels) -> Iterator[tuple[
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, entry in numbered(gathered):
-        labels = read(entry)
-        if labels is None:
+        values = read(entry)
+        if values is None:
             continue
-        values = label_values(labels)
         name = f"{entry.stem}.png"
         images.append(image_of(number, entry))
         annotations.append({"image_id": number, "file_name": name, "segments_info": _segments(values)})

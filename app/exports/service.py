@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
+from PIL import Image as Picture
 from zipstream import ZIP_DEFLATED, ZIP_STORED, ZipStream
 
 from app.clock import utc_now
 from app.deps import Wiring
-from app.errors import BlobNotFound, Conflict, GalleryEmpty
+from app.errors import Conflict, GalleryEmpty, MaskLost
 from app.exports import coco, labelstudio, panoptic, voc
 from app.exports.gathering import Entry, Gathered, LeftOut, gather
+from app.masks.service import label_values, stored_png
 from app.model_choice import ModelChoice
+
+Read = TypeVar("Read")
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +73,7 @@ class _Export:
 
     def coco(self) -> Iterator[bytes]:
         """`annotations.json`, then what was left out."""
-        read = partial(self._read, max_pixels=self._wiring.settings.max_rle_pixels)
+        read = partial(self._values, max_pixels=self._wiring.settings.max_rle_pixels)
         pieces = coco.annotations_json(self._gathered, utc_now().isoformat(timespec="seconds"), read)
         yield from self._add("annotations.json", pieces)
         yield from self._end()
@@ -79,7 +83,7 @@ class _Export:
         yield from self._add("class_names.txt", voc.class_names(self._gathered.classes).encode())
         yield from self._add("labelmap.txt", voc.label_map(self._gathered.classes).encode())
         listed, photos = [], []
-        for name, content, entry in voc.mask_files(self._gathered, self._read):
+        for name, content, entry in voc.mask_files(self._gathered, self._png):
             yield from self._add(name, content, compress_type=ZIP_STORED)  # a PNG is compressed already
             listed.append(entry.stem)
             photos.append({"mask": name, "filename": entry.image.filename, "image_id": entry.image.id, "sha256": entry.image.sha256})
@@ -89,13 +93,13 @@ class _Export:
 
     def coco_panoptic(self) -> Iterator[bytes]:
         """A picture of ids a photo, `panoptic.json`, then what was left out."""
-        for name, content in panoptic.files(self._gathered, utc_now().isoformat(timespec="seconds"), self._read):
+        for name, content in panoptic.files(self._gathered, utc_now().isoformat(timespec="seconds"), self._values):
             yield from self._add(name, content)
         yield from self._end()
 
     def labelstudio(self) -> Iterator[bytes]:
         """`tasks.json`, `label_config.xml`, then what was left out."""
-        read = partial(self._read, max_pixels=self._wiring.settings.max_rle_pixels)
+        read = partial(self._values, max_pixels=self._wiring.settings.max_rle_pixels)
         yield from self._add("tasks.json", labelstudio.tasks_json(self._gathered, read))
         yield from self._add("label_config.xml", labelstudio.label_config(self._gathered).encode())
         yield from self._end()
@@ -104,7 +108,7 @@ class _Export:
         """A grey picture a photo (255 = certain), their list, then what was left out."""
         listed = []
         for entry in self._gathered.entries:
-            content = self._read(entry, kind="confidence") if entry.mask is not None else None
+            content = self._png(entry, kind="confidence") if entry.mask is not None else None
             if content is not None:
                 name = f"confidence/{entry.stem}.png"
                 yield from self._add(name, content, compress_type=ZIP_STORED)
@@ -123,22 +127,29 @@ class _Export:
             yield from self._add("left_out.json", _json(self._left_out))
         yield from self._zip.finalize()
 
-    def _read(self, entry: Entry, *, max_pixels: int | None = None, kind: Literal["labels", "confidence"] = "labels") -> bytes | None:
-        try:
-            return self._blob(entry, max_pixels, kind)
-        except LeftOut as reason:
-            self._note(entry, reason)
-            return None
+    def _values(self, entry: Entry, *, max_pixels: int | None = None) -> Picture.Image | None:
+        """The mask's class ids; None, and noted, where there are none to be had."""
+        return self._or_left_out(entry, lambda: label_values(self._stored(entry, "labels", max_pixels)))
 
-    def _blob(self, entry: Entry, max_pixels: int | None, kind: Literal["labels", "confidence"]) -> bytes:
+    def _png(self, entry: Entry, *, kind: Literal["labels", "confidence"] = "labels") -> bytes | None:
+        """The stored file as it is; None, and noted, where it is gone."""
+        return self._or_left_out(entry, lambda: self._stored(entry, kind))
+
+    def _stored(self, entry: Entry, kind: Literal["labels", "confidence"], max_pixels: int | None = None) -> bytes:
         assert entry.mask is not None
         if max_pixels is not None and entry.image.width * entry.image.height > max_pixels:
             raise LeftOut("too_many_pixels", f"Run lengths are given up to {max_pixels} pixels; the VOC export holds this mask.")
+        return stored_png(self._wiring.storage, entry.mask.labels_key if kind == "labels" else entry.mask.confidence_key)
+
+    def _or_left_out(self, entry: Entry, read: Callable[[], Read]) -> Read | None:
         try:
-            return self._wiring.storage.get_bytes(entry.mask.labels_key if kind == "labels" else entry.mask.confidence_key)
-        except BlobNotFound as error:
-            log.warning("export.mask_missing", image_id=entry.image.id)
-            raise LeftOut("mask_missing", "The mask's file is no longer there. Segment the photo again.") from error
+            return read()
+        except LeftOut as reason:
+            self._note(entry, reason)
+        except MaskLost as lost:
+            log.warning("export.mask_lost", image_id=entry.image.id, code=lost.code)
+            self._note(entry, LeftOut(lost.code, lost.detail))
+        return None
 
     def _note(self, entry: Entry, reason: LeftOut) -> None:
         self._left_out.append({"filename": entry.image.filename, "image_id": entry.image.id, "code": reason.code, "reason": reason.reason})

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from app.exports.coco import ReadLabels
 from app.exports.gathering import Entry, ExportClass, Gathered
 
 MASK_FOLDER = "SegmentationClass"
 
 
-def mask_files(gathered: Gathered, read: ReadLabels) -> Iterator[tuple[str, bytes, Entry]]:
+def mask_files(gathered: Gathered, read: Callable[[Entry], bytes | None]) -> Iterator[tuple[str, bytes, Entry]]:
     """Name, bytes and photo of each mask."""
     for entry in gathered.entries:
         labels = read(entry) if entry.mask is not None else None

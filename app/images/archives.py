@@ -72,7 +72,10 @@ def _require_small_directory(archive: IO[bytes], bounds: ArchiveBounds) -> None:
         _, _, _, _, entries, directory_bytes, _, _ = _END.unpack_from(tail, at) if at >= 0 else _END.unpack(b"")
         if at >= _LOCATOR.size and tail[at - _LOCATOR.size : at].startswith(_LOCATOR_MAGIC):
             _, _, offset, _ = _LOCATOR.unpack_from(tail, at - _LOCATOR.size)
-            archive.seek(min(offset, size))
+            just_before = size - len(tail) + at - _LOCATOR.size - _END64.size
+            if offset != just_before:  # of two records some versions of Python read the one, some the other
+                raise _bad_archive()
+            archive.seek(offset)
             magic, *_, entries, directory_bytes, _ = _END64.unpack(archive.read(_END64.size))
             if magic != _END64_MAGIC:
                 raise _bad_archive()

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.decoding.errors import PhotoRejected
+from app.decoding.signatures import is_whole_png
 from app.deps import Wiring
-from app.errors import BlobNotFound, MaskNotReady, NotFound, Unprocessable
+from app.errors import BlobNotFound, MaskLost, MaskNotReady, NotFound, Unprocessable
 from app.images.service import photo_unreadable
 from app.images.service import require as require_image
 from app.job_documents import job_url
@@ -66,17 +67,17 @@ def stored_as(mask: Mask, wanted: MaskFormat) -> str | None:
 
 def labels_png(storage: Storage, mask: Mask) -> bytes:
     """The palette PNG: class ids as pixel values, at the photo's own upright size."""
-    return _blob(storage, mask.labels_key)
+    return stored_png(storage, mask.labels_key)
 
 
 def confidence_png(storage: Storage, mask: Mask) -> bytes:
     """The 8-bit grey PNG; 255 = certain."""
-    return _blob(storage, mask.confidence_key)
+    return stored_png(storage, mask.confidence_key)
 
 
 def overlay_png(wiring: Wiring, image: Image, mask: Mask) -> bytes:
     """The photo with its classes laid over it; the background shows the photo alone."""
-    labels = _blob(wiring.storage, mask.labels_key)
+    labels = stored_png(wiring.storage, mask.labels_key)
     try:
         with wiring.storage.open(photo_key(image.user_id, image.sha256)) as photo:
             return wiring.decoder.overlay(photo, io.BytesIO(labels))
@@ -104,7 +105,8 @@ def rle_document(storage: Storage, image: Image, mask: Mask, *, max_pixels: int)
     if image.width * image.height > max_pixels:
         raise Unprocessable("format_not_supported", f"`rle` is given up to {max_pixels} pixels; use `png`.")
     classes = _classes(mask)
-    counts = encode_classes(_values(_labels(storage, mask)), [entry.id for entry in classes])
+    values = label_values(stored_png(storage, mask.labels_key))
+    counts = encode_classes(values, [entry.id for entry in classes])
     segments = [
         RleSegment(
             category_id=entry.id,
@@ -120,19 +122,26 @@ def _classes(mask: Mask) -> list[MaskClass]:
     return [MaskClass.model_validate(entry) for entry in mask.classes]
 
 
-def _labels(storage: Storage, mask: Mask) -> Picture.Image:
-    picture = Picture.open(io.BytesIO(_blob(storage, mask.labels_key)))
-    picture.load()
-    return picture
-
-
-def _values(labels: Picture.Image) -> Picture.Image:
-    # A palette picture's bytes are the class ids; seen as grey they can be looked up in a table.
-    return Picture.frombytes("L", labels.size, labels.tobytes())
-
-
-def _blob(storage: Storage, key: str) -> bytes:
+def label_values(png: bytes) -> Picture.Image:
+    """The mask's class ids as a picture of one byte a pixel; raises MaskLost for a damaged file."""
     try:
-        return storage.get_bytes(key)
+        with Picture.open(io.BytesIO(png)) as labels:
+            # A palette picture's bytes are the class ids; seen as grey they can be looked up in a table.
+            return Picture.frombytes("L", labels.size, labels.tobytes())
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow says of broken chunks
+        raise _damaged() from error
+
+
+def stored_png(storage: Storage, key: str) -> bytes:
+    """The labels or the confidence as they are stored; raises MaskLost where the file is gone or cut off."""
+    try:
+        data = storage.get_bytes(key)
     except BlobNotFound as error:
-        raise NotFound("mask_missing", "The mask's file is no longer there. Segment the photo again.") from error
+        raise MaskLost("mask_missing", "The mask's file is no longer there. Segment the photo again.") from error
+    if not is_whole_png(data):
+        raise _damaged()
+    return data
+
+
+def _damaged() -> MaskLost:
+    return MaskLost("mask_damaged", "The mask's file is damaged. Segment the photo again.")

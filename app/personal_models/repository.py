@@ -19,7 +19,9 @@ def versions(session: Session, user_id: str) -> Sequence[PersonalModel]:
 def get(session: Session, user_id: str, version: int, *, to_drop: bool = False) -> PersonalModel | None:
     """One version; `to_drop`: its row locked, once nobody else holds it."""
     statement = select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == version)
-    return session.execute(statement.with_for_update() if to_drop else statement).scalar_one_or_none()
+    if to_drop:
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    return session.execute(statement).scalar_one_or_none()
 
 
 def active(session: Session, user_id: str) -> PersonalModel | None:

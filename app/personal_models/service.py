@@ -33,17 +33,16 @@ def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> Mod
         with wiring.database.write() as session:
             model = require(session, user_id, version)
             if idempotency.recall(session, wiring.settings, slot) is None:
-                _activate(session, user_id, model)
+                _activate(session, user_id, version)
                 idempotency.remember(session, wiring.settings, slot, {"version": version}, user_id=user_id)
             return document(session, model)
 
     return once(attempt)
 
 
-def _activate(session: Session, user_id: str, model: PersonalModel) -> None:
+def _activate(session: Session, user_id: str, version: int) -> None:
     repository.deactivate_all(session, user_id)
-    session.refresh(model)
-    model.active = True
+    require(session, user_id, version, to_drop=True).active = True  # it may have been dropped meanwhile
     session.flush()
 
 

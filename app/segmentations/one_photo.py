@@ -17,6 +17,7 @@ from app.deps import Wiring
 from app.errors import (
     AppError,
     BadRequest,
+    MaskLost,
     MaskNotReady,
     NotInTime,
     PayloadTooLarge,
@@ -40,7 +41,7 @@ _ERROR_OF_REJECTION: dict[str, type[AppError]] = {
     "file_too_large": PayloadTooLarge,
     "unsupported_format": UnsupportedMediaType,
 }
-_ROUTE = "segment"
+_ROUTE, _JOB_ROUTE = "segment", "segment_job"
 _WISH: TypeAdapter[NewSegmentation] = TypeAdapter(NewSegmentation)
 
 
@@ -48,16 +49,19 @@ async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelCh
     """The mask of the photo in the body, in the format that is wanted; see the route for the errors."""
     received = await _received(request, wiring.settings.max_upload_file_bytes)
     slot = idempotency.slot(user_id, _ROUTE, key, received.sha256, str(model), wanted)
+    # By the photo's content: deleted and sent again, it has another id.
+    job_slot = idempotency.slot(user_id, _JOB_ROUTE, key, received.sha256, str(model))
     # A key that has answered before answers with the same mask, whichever model is in use by now.
     choice, base = await anyio.to_thread.run_sync(_wanted, wiring, user_id, slot, received, model)
     image_id = await anyio.to_thread.run_sync(_stored, wiring, user_id, received, limiter=wiring.decoding)
     try:
-        image, mask = await anyio.to_thread.run_sync(partial(masks.find, wiring.database, user_id, image_id, choice, base=base))
-    except MaskNotReady:
-        choice, base = await _made(wiring, user_id, image_id, choice, key)
-        image, mask = await anyio.to_thread.run_sync(partial(masks.find, wiring.database, user_id, image_id, choice, base=base))
+        mask, response = await _rendered(wiring, user_id, image_id, choice, base, wanted)
+    except (MaskNotReady, MaskLost) as error:
+        if isinstance(error, MaskLost):
+            job_slot = None  # the job that this key made did its work: another one is wanted
+        choice, base = await _made(wiring, user_id, image_id, choice, job_slot)
+        mask, response = await _rendered(wiring, user_id, image_id, choice, base, wanted)
     await anyio.to_thread.run_sync(_remember, wiring, slot, user_id, mask)
-    response = await anyio.to_thread.run_sync(render, wiring, image, mask, wanted, limiter=wiring.decoding)
     model_name = mask.model_version or f"base&base={mask.base}"
     response.headers["X-Model-Version"] = str(mask.model_version)
     response.headers["X-Image-Id"] = image_id
@@ -126,10 +130,19 @@ def _remember(wiring: Wiring, slot: idempotency.Slot | None, user_id: str, mask:
         once(attempt)
 
 
-async def _made(wiring: Wiring, user_id: str, image_id: str, model: ModelChoice, key: str | None) -> tuple[ModelChoice, str | None]:
+async def _rendered(
+    wiring: Wiring, user_id: str, image_id: str, choice: ModelChoice, base: str | None, wanted: MaskFormat
+) -> tuple[Mask, Response]:
+    image, mask = await anyio.to_thread.run_sync(partial(masks.find, wiring.database, user_id, image_id, choice, base=base))
+    return mask, await anyio.to_thread.run_sync(render, wiring, image, mask, wanted, limiter=wiring.decoding)
+
+
+async def _made(
+    wiring: Wiring, user_id: str, image_id: str, model: ModelChoice, slot: idempotency.Slot | None
+) -> tuple[ModelChoice, str | None]:
     """Make the mask through the queue; returns the model that made it, and which base it is. Raises NotInTime, SegmentationFailed."""
     wish = _WISH.validate_python({"image_ids": [image_id], "adapt": "never", "model": model})
-    job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, key, route=f"{_ROUTE}_job", needs_mask=True))
+    job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, slot, needs_mask=True))
     await wait_for_end(wiring.database, user_id, job_id, wiring.settings.segment_wait_seconds)
     document = await anyio.to_thread.run_sync(service.read, wiring.database, user_id, job_id)
     _require_mask(document)

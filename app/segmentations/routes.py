@@ -59,7 +59,7 @@ async def start_segmentation(
     `model: personal` takes the model in use when the work starts; without one (the adaptation was refused, or failed)
     the base is taken, and `model_used` says so.
     """
-    job_id = await anyio.to_thread.run_sync(service.start, wiring, user_id, wish, idempotency_key)
+    job_id = await anyio.to_thread.run_sync(service.start, wiring, user_id, wish, service.slot_of(user_id, wish, idempotency_key))
     await wait_for_end(wiring.database, user_id, job_id, wish.wait)
     document = await anyio.to_thread.run_sync(service.read, wiring.database, user_id, job_id)
     response.status_code = 200 if document.has_ended else 202

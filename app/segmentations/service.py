@@ -44,13 +44,17 @@ class _Queued:
     is_new: bool
 
 
-def start(wiring: Wiring, user_id: str, wish: NewSegmentation, key: str | None, *, route: str = _ROUTE, needs_mask: bool = False) -> str:
+def slot_of(user_id: str, wish: NewSegmentation, key: str | None) -> idempotency.Slot | None:
+    """Where this request's key is remembered."""
+    return idempotency.slot(user_id, _ROUTE, key, wish)
+
+
+def start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency.Slot | None, *, needs_mask: bool = False) -> str:
     """Queue a segmentation, and before it an adaptation where `adapt` asks for one; returns the job's id.
 
-    `needs_mask`: an earlier job of this key that has ended without a mask is forgotten, and another made.
+    `needs_mask`: an earlier job of this slot that has ended without a mask is forgotten, and another made.
     Raises GalleryEmpty, GalleryTooSmall (`adapt: always`), NotFound for a photo or a model version, TooManyRequests, Unprocessable.
     """
-    slot = idempotency.slot(user_id, route, key, wish)
     # Another request can be faster with the key, or with the adaptation.
     queued = once(lambda: _start(wiring, user_id, wish, slot, needs_mask=needs_mask))
     if queued.adaptation_id is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from app import jobs
 from app.storage import confidence_key, labels_key, model_key
@@ -83,6 +83,7 @@ def segment(api: FastAPI, job_id: str, *, failing: str | None = None) -> None:
             wiring.storage.put_bytes(labels, mask_png(image.width, image.height, label=LABEL, background_rows=1))
             wiring.storage.put_bytes(confidence, mask_png(image.width, image.height, label=0))
             share = 1 / image.height
+            session.execute(delete(Mask).where(Mask.image_id == image.id, Mask.model_version == version, Mask.base == job.base))
             session.add(
                 Mask(
                     user_id=job.user_id,

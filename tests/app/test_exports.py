@@ -7,6 +7,7 @@ import json
 import sys
 import unicodedata
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from xml.etree import ElementTree
@@ -182,16 +183,39 @@ def test_the_model_in_use_comes_before_the_base(api: FastAPI, segmented: Caller)
     assert segmented("GET", "export", params={"model": 7}).json()["code"] == "model_not_found"
 
 
-def test_a_lost_mask_is_named_and_spoils_no_other(api: FastAPI, segmented: Caller) -> None:
+def damaged_inside(png: bytes) -> bytes:
+    """The first and the last bytes are as they were."""
+    return png[:40] + bytes(len(png) - 80) + png[-40:]
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "formats"),
+    [
+        (None, "mask_missing", ("coco", "coco-panoptic", "voc", "labelstudio")),
+        (lambda png: b"", "mask_damaged", ("coco", "coco-panoptic", "voc", "labelstudio")),
+        (lambda png: png[:-1], "mask_damaged", ("coco", "coco-panoptic", "voc", "labelstudio")),
+        (damaged_inside, "mask_damaged", ("coco", "coco-panoptic", "labelstudio")),  # VOC gives the files as they are
+    ],
+)
+def test_a_lost_mask_is_named_and_spoils_no_other(
+    api: FastAPI, segmented: Caller, damage: Callable[[bytes], bytes] | None, code: str, formats: Sequence[str]
+) -> None:
     lost = segmented("GET", "images").json()["items"][0]["id"]
-    api.state.wiring.storage.delete(labels_key(segmented.user_id, lost, BASE, 0))
+    storage, key = api.state.wiring.storage, labels_key(segmented.user_id, lost, BASE, 0)
+    if damage is None:
+        storage.delete(key)
+    else:
+        storage.put_bytes(key, damage(storage.get_bytes(key)))
+    answer = segmented("GET", f"images/{lost}/mask", params={"format": "rle"})
+    assert (answer.status_code, answer.json()["code"]) == (404, code)
     archives = {}
-    for format in ("coco", "coco-panoptic", "voc", "labelstudio"):
+    for format in formats:
         archive = export(segmented, format=format)
         (left_out,) = json.loads(archive.read("left_out.json"))
-        assert (left_out["image_id"], left_out["code"]) == (lost, "mask_missing")
+        assert (left_out["image_id"], left_out["code"]) == (lost, code)
         archives[format] = archive
-    assert "SegmentationClass/img_1-2.png" in archives["voc"].namelist()
+    if "voc" in formats:
+        assert "SegmentationClass/img_1-2.png" in archives["voc"].namelist()
     assert len(json.loads(archives["labelstudio"].read("tasks.json"))) == 1
     for format, name in (("coco-panoptic", "panoptic.json"), ("coco", "annotations.json")):
         document = json.loads(archives[format].read(name))

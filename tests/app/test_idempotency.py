@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -204,6 +205,17 @@ def test_one_photo_whose_job_came_to_nothing_is_segmented_anew(alice: Caller, ap
     assert count(api, Job) == 3
     hand_worker.segment(api, done)
     assert [send().status_code, send().status_code] == [200, 200] and count(api, Job) == 3
+
+
+def test_one_photo_deleted_and_sent_again_with_its_key_is_segmented_anew(alice: Caller, api: FastAPI) -> None:
+    photo: dict[str, Any] = {"content": jpeg(seed=5), "headers": {**KEY, "Content-Type": "image/jpeg"}}
+    hand_worker.segment(api, alice("POST", "segment", **photo).json()["job"].rsplit("/", 1)[1])
+    answer = alice("POST", "segment", **photo)
+    alice("DELETE", f"images/{answer.headers['x-image-id']}")
+    again = alice("POST", "segment", **photo)
+    assert (again.status_code, again.json()["code"]) == (504, "segmentation_not_in_time")
+    hand_worker.segment(api, again.json()["job"].rsplit("/", 1)[1])
+    assert alice("POST", "segment", **photo).status_code == 200
 
 
 def test_one_photo_whose_mask_went_before_it_was_told_is_segmented_anew(alice: Caller, api: FastAPI) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import threading
 import time
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from fastapi import FastAPI
 from PIL import Image
 from sqlalchemy import event, select, update
+from sqlalchemy.orm import Session
 
 from app import job_documents, jobs
+from app.personal_models import repository as model_repository
+from app.personal_models import service as model_service
 from app.segmentations import repository
 from app.storage import user_prefix
 from app.tables import Image as Photo
@@ -170,6 +174,26 @@ def test_auto_does_not_repeat_a_refused_adaptation(alice: Caller, api: FastAPI) 
     assert alice("GET", f"segmentations/{first['id']}").json()["model_used"] == "base"
     assert alice("POST", "segmentations", json={}).json()["depends_on"] is None
     assert alice("POST", "segmentations", json={"adapt": "always"}).json()["depends_on"] is not None
+
+
+def test_auto_adapts_once_where_the_models_file_is_lost(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(4)
+    adapted(alice, api)
+
+    def next_job() -> dict[str, Any]:
+        job: dict[str, Any] = alice("POST", "segmentations", json={}).json()
+        return job
+
+    first = next_job()
+    assert first["depends_on"] is None
+    lease = hand_worker.claim(api, first["id"])
+    with api.state.wiring.database.write() as session:
+        jobs.pin_model_version(session, lease, 1)
+        jobs.fail(session, lease, code="model_file_invalid", reason="Its file is gone.")
+    second = next_job()
+    assert second["depends_on"] is not None
+    hand_worker.refuse(api, second["depends_on"])
+    assert next_job()["depends_on"] is None, "the same photos would be refused again"
 
 
 @pytest.mark.parametrize("wish", [{"model": "base"}, {"adapt": "never"}])
@@ -380,6 +404,26 @@ def test_models_are_listed_rolled_back_and_dropped(alice: Caller, api: FastAPI) 
     assert alice("DELETE", "models/x").json()["code"] == "malformed_id"
 
 
+def test_a_version_dropped_while_it_is_put_in_use_is_not_found(alice: Caller, api: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice.upload_photos(2)
+    assert [adapted(alice, api), adapted(alice, api)] == [1, 2]
+    deactivate_all = model_repository.deactivate_all
+
+    def drop_then_deactivate(session: Session, user_id: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(model_repository, "deactivate_all", deactivate_all)
+            if session.get_bind().dialect.name == "sqlite":  # where nobody else can write meanwhile
+                model_repository.delete_with_masks(session, user_id, model_service.require(session, user_id, 1))
+            else:
+                assert alice("DELETE", "models/1").status_code == 204
+        deactivate_all(session, user_id)
+
+    monkeypatch.setattr(model_repository, "deactivate_all", drop_then_deactivate)
+    answer = alice("POST", "models/1/activate")
+    assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
+    assert alice("GET").json()["active_model_version"] == 2
+
+
 @pytest.mark.parametrize("form", ["raw", "multipart"])
 def test_one_photo_is_answered_with_its_mask(alice: Caller, api: FastAPI, form: str) -> None:
     api.state.wiring.settings.__dict__["segment_wait_seconds"] = 60.0
@@ -395,6 +439,25 @@ def test_one_photo_is_answered_with_its_mask(alice: Caller, api: FastAPI, form: 
     again = alice("POST", "segment", **body)  # no worker is there: the mask is found
     assert again.content == answer.content
     assert len(alice("GET", "images").json()["items"]) == 1
+
+
+@pytest.mark.parametrize("key", [None, "a key"])
+@pytest.mark.parametrize("left", [None, b""])
+def test_one_photo_whose_masks_file_is_lost_is_segmented_again(alice: Caller, api: FastAPI, key: str | None, left: bytes | None) -> None:
+    api.state.wiring.settings.__dict__["segment_wait_seconds"] = 60.0
+    headers = {"content-type": "image/jpeg"} | ({} if key is None else {"Idempotency-Key": key})
+    answers = []
+    for _ in range(2):
+        worker = work_when_asked(api)
+        answers.append(alice("POST", "segment", content=jpeg(seed=77), headers=headers))
+        worker.join()
+        with api.state.wiring.database.read() as session:
+            lost = session.scalars(select(Mask.labels_key)).one()
+        api.state.wiring.storage.delete(lost)
+        if left is not None:
+            api.state.wiring.storage.put_bytes(lost, left)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].content == answers[1].content
 
 
 def test_past_its_bound_the_one_photo_route_names_the_job(alice: Caller) -> None:

@@ -8,10 +8,12 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Callable
+from unittest.mock import patch
 
 import pytest
 from fastapi import FastAPI
 
+from app.decoding.errors import PhotoRejected
 from app.images.archives import ArchiveBounds, unpacked
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
@@ -153,6 +155,19 @@ def test_a_zip64_directory_is_counted_before_it_is_read() -> None:
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     with pytest.raises(Exception, match="more than the 50 files"):
         next(unpacked(io.BytesIO(b"PK\3\4" + end64 + locator + end), ArchiveBounds(50, 10**6, 10**7)))
+
+
+def test_the_directory_that_is_counted_is_the_one_that_is_read() -> None:
+    """A zip64 directory is found in two ways: by its offset, and right before its locator."""
+    record: Callable[[int], bytes] = lambda count: struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, 47 * count, 4)  # noqa: E731
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    for read_by_offset, read_in_place in ((1, 10_000), (10_000, 1)):
+        body = b"PK\3\4" + record(read_by_offset) + entry * 10_000 + record(read_in_place)
+        locator = struct.pack("<4sLQL", b"PK\6\7", 0, 4, 1)
+        end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+        with patch("zipfile.ZipFile", side_effect=AssertionError("read")), pytest.raises(PhotoRejected) as refused:
+            next(unpacked(io.BytesIO(body + locator + end), ArchiveBounds(50, 10**6, 10**7)))
+        assert refused.value.code == "bad_archive"
 
 
 def test_without_end_the_refusals_stop(bounded: Caller) -> None:

@@ -6,19 +6,23 @@ import hashlib
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app import jobs
 from app.clock import utc_now
+from app.images import service as photos
 from app.jobs import Lease
 from app.operations import repository as operations
 from app.personal_models import service as personal_models
 from app.storage import confidence_key, labels_key, model_key
-from app.tables import ItemStatus, Job, JobStatus, Mask, PersonalModel, SegmentationItem
+from app.tables import Image, ItemStatus, Job, JobStatus, Mask, PersonalModel, SegmentationItem
 from models import PersonalizeConfig, personalize, save_personal
 from tests.workers.conftest import BASE, add_photo, add_segmentation, job_of, photograph
 from tests.workers.test_jobs_done import masks_of
@@ -76,17 +80,55 @@ def mask_files(workshop: Workshop, user_id: str) -> list[str]:
     return workshop.storage.keys(f"users/{user_id}/masks")
 
 
+@pytest.mark.parametrize("left", [None, b"", b"\x89PNG\r\n\x1a\n and no end"])
 @pytest.mark.parametrize("lost", [labels_key, confidence_key])
-def test_a_mask_whose_file_is_lost_is_made_again(workshop: Workshop, user_id: str, images: list[str], lost: object) -> None:
+def test_a_mask_whose_file_is_lost_is_made_again(
+    workshop: Workshop, user_id: str, images: list[str], lost: object, left: bytes | None
+) -> None:
     run(workshop, add_segmentation(workshop, user_id, images), segment_photos)
     key = lost(user_id, images[0], BASE, 0)  # type: ignore[operator]
     before = workshop.storage.get_bytes(key)
     workshop.storage.delete(key)
+    if left is not None:
+        workshop.storage.put_bytes(key, left)
     again = add_segmentation(workshop, user_id, images)
     run(workshop, again, segment_photos)
     assert job_of(workshop, again).status == JobStatus.SUCCEEDED
     assert workshop.storage.get_bytes(key) == before
     assert len(masks_of(workshop, user_id)) == len(images)
+
+
+def test_a_photo_deleted_while_its_mask_is_saved_takes_the_mask_along(
+    workshop: Workshop, user_id: str, images: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_done = segmentation._close_done
+    deleters: list[threading.Thread] = []
+
+    def close_done_slowly(session: Session, *arguments: Any) -> None:
+        close_done(session, *arguments)
+        if not deleters:
+            delete = partial(photos.delete, workshop.database, workshop.storage, user_id, images[0])
+            deleters.append(threading.Thread(target=delete))
+            deleters[0].start()
+            deleters[0].join(0.5)  # on PostgreSQL it holds what it can get by now
+
+    monkeypatch.setattr(segmentation, "_close_done", close_done_slowly)
+    job_id = add_segmentation(workshop, user_id, images)
+    run(workshop, job_id, segment_photos)
+    deleters[0].join()
+    assert job_of(workshop, job_id).attempt == 1, "no deadlock ended it"
+    assert [mask.image_id for mask in masks_of(workshop, user_id)] == images[1:]
+    with workshop.database.read() as session:
+        assert session.scalars(select(Image.id)).all() == images[1:]
+
+
+def test_a_version_whose_file_is_gone_says_so(workshop: Workshop, user_id: str, images: list[str], model_file: bytes) -> None:
+    add_version(workshop, user_id, 1, model_file)
+    workshop.storage.delete(model_key(user_id, 1, hashlib.sha256(model_file).hexdigest()))
+    job_id = add_segmentation(workshop, user_id, images)
+    run(workshop, job_id, segment_photos)
+    job = job_of(workshop, job_id)
+    assert (job.status, job.error_code, job.model_version) == (JobStatus.FAILED, "model_file_invalid", 1)
 
 
 def test_a_version_dropped_while_it_makes_a_mask_leaves_nothing(
@@ -130,15 +172,15 @@ def test_a_version_dropped_before_a_mask_is_found_again_ends_the_job(
 ) -> None:
     add_version(workshop, user_id, 1, model_file)
     run(workshop, add_segmentation(workshop, user_id, images), segment_photos)
-    exists = workshop.storage.exists
+    get_bytes = workshop.storage.get_bytes
 
-    def exists_then_drop(key: str) -> bool:
-        found = exists(key)
+    def get_then_drop(key: str) -> bytes:
+        found = get_bytes(key)
         if key.endswith(".confidence.png"):
             drop(workshop, user_id, 1)
         return found
 
-    monkeypatch.setattr(workshop.storage, "exists", exists_then_drop)
+    monkeypatch.setattr(workshop.storage, "get_bytes", get_then_drop)
     job_id = add_segmentation(workshop, user_id, images[:1])
     run(workshop, job_id, segment_photos)
     assert job_of(workshop, job_id).error_code == "unknown_model_version"
