@@ -34,6 +34,8 @@ DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
 _WRITES = "personalseg_writes"
 Made = TypeVar("Made")
+# A server whose host is silent is away: without these (libpq's names; in the URL they may be given otherwise) requests wait for minutes.
+_PATIENCE = {"connect_timeout": 3, "tcp_user_timeout": 5000, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 _BUSY_TIMEOUT_MILLISECONDS = 15_000
 _STALLED_WRITE_MILLISECONDS = 10_000
 _CHECKPOINT_TIMEOUT_MILLISECONDS = 500
@@ -46,7 +48,8 @@ def make_engine(url: str, *, connections: int = 20, extra_connections: int = 20)
     pool: dict[str, Any] = {"hide_parameters": True, "pool_size": connections, "max_overflow": extra_connections}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        engine = sqlalchemy.create_engine(parsed, pool_pre_ping=True, **pool)
+        patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+        engine = sqlalchemy.create_engine(parsed, pool_pre_ping=True, connect_args=patience, **pool)
         event.listen(engine, "begin", _bound_write)
         return engine
     if parsed.database:
@@ -214,6 +217,15 @@ def _require_foreign_keys(connection: Connection) -> None:
 def revision_of(connection: Connection) -> str | None:
     """The revision that the database of this connection is at."""
     return MigrationContext.configure(connection).get_current_revision()
+
+
+def revisions_before(revision: str | None) -> list[str]:
+    """The revisions that a database at this one can be taken back to, the last one first. Raises SchemaTooNew for an unknown one."""
+    if revision is None:
+        return []
+    _refuse_unknown(revision)
+    ways = ScriptDirectory.from_config(alembic_config()).iterate_revisions(revision, "base")
+    return [step.revision for step in ways if step.revision != revision]
 
 
 def knows(revision: str | None) -> bool:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from app.decoding.limits import DecodingLimits
 
@@ -41,13 +49,17 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is given in the code, then the environment, then files such as `/run/secrets/personalseg_database_url`."""
-        folder = Path(os.environ.get("PERSONALSEG_SECRETS_DIR", _SECRETS_DIR))
+        named = os.environ.get("PERSONALSEG_SECRETS_DIR")
+        folder = Path(named or _SECRETS_DIR)
+        if named and not folder.is_dir():  # going on without them could mean another database
+            raise SettingsError(f"PERSONALSEG_SECRETS_DIR names the folder {named}, which is not there")
         files = (SecretsSettingsSource(settings_cls, folder),) if folder.is_dir() else ()
         return init_settings, env_settings, *files
 
     data_dir: Path = Field(Path("./data"), description="Folder of the database, the blobs and the service token.")
     database_url: str = Field(
         default_factory=_default_database_url,
+        pattern=r"^(sqlite|postgresql)(\+\w+)?://",
         description="SQLAlchemy URL; `sqlite:///…` or `postgresql+psycopg://…`. Default: SQLite in the data folder.",
     )
     request_threads: int = Field(
@@ -78,10 +90,18 @@ class Settings(BaseSettings):
         le=3600,
         description="Photos and masks come from the bucket itself, by a redirect to an address good for so long; 0: through the API.",
     )
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of the queue: `redis://…`, or `unix:///path` for a socket.")
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        pattern=r"^(rediss?|unix)://.+",
+        description="Redis of the queue: `redis://…`, or `unix:///path` for a socket. `personalseg serve` brings its own and does not ask.",
+    )
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on.")
-    log_level: str = Field("INFO", description="Least severe level that is logged.")
+    log_level: str = Field(
+        "INFO",
+        pattern=r"(?i)^(debug|info|warning|error|critical)$",
+        description="Least severe level that is logged, `DEBUG` to `CRITICAL`.",
+    )
     log_json: bool = Field(False, description="Log one JSON object per line instead of text for people.")
 
     metrics_token: str | None = Field(
@@ -98,7 +118,9 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(
         0, ge=0, le=8, description="Reverse proxies in front whose X-Forwarded-For is believed; 0 ignores the header."
     )
-    cors_origins: tuple[str, ...] = Field((), description="Origins whose pages may call the API (JSON list); by default none.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the API, with commas between them or as a JSON list; by default none."
+    )
     hsts_seconds: int = Field(0, ge=0, description="Strict-Transport-Security max-age, for a deployment behind HTTPS; 0 sends none.")
     max_json_bytes: int = Field(MEBIBYTE, gt=0, description="Largest request body, apart from uploaded photos.")
 
@@ -168,6 +190,15 @@ class Settings(BaseSettings):
         100, gt=0, description="Jobs that one user may follow by server-sent events at one API process; past it: 429, and polling goes on."
     )
     events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        if given.lstrip().startswith("["):
+            return json.loads(given)  # a ValueError: pydantic tells of it
+        return [part.strip() for part in given.split(",") if part.strip()]
 
     def decoding_limits(self) -> DecodingLimits:
         """What one decoding may take, in the API and in the workers alike."""

@@ -20,6 +20,7 @@ import numpy as np
 import typer
 from jaxtyping import UInt8
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -202,8 +203,9 @@ def _failures(as_json: bool) -> Iterator[None]:
         code, sentence, exit_code = error.code, str(error), EXIT_FAILED
     except ModelFileError as error:
         code, sentence, exit_code = "model_file_invalid", f"The base's weights do not fit: {error}.", EXIT_FAILED
-    except ValidationError as error:
-        code, sentence = "bad_setting", f"A setting of the environment is not usable: {error.errors()[0]['msg']}."
+    except (ValidationError, SettingsError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        code, sentence = "bad_setting", f"A setting of the environment is not usable: {why}."
     except OSError as error:
         code, sentence, exit_code = "file_error", f"{error.filename or 'A file'}: {error.strerror or error}.", EXIT_FAILED
     except Cancelled:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from pydantic import ValidationError
 
-from app.cli.console import AsJson, WeightsDir, setting_sentence, stop
+from app.cli.console import BAD_SETTING, AsJson, WeightsDir, setting_sentence, stop
 
 bases = typer.Typer(help="The base models and their weights.", no_args_is_help=True)
 
@@ -72,7 +71,7 @@ def _run_bases(arguments: list[str], folder: Path | None, as_json: bool) -> NoRe
     options = [*(["--dir", str(folder)] if folder is not None else []), *(["--json"] if as_json else [])]
     try:
         raise typer.Exit(run_bases([*arguments, *options], Settings()))
-    except ValidationError as error:
+    except BAD_SETTING as error:
         stop(setting_sentence(error), code="bad_setting", as_json=as_json)
     except WorkerExtraMissing as error:
         stop(str(error), code="worker_extra_missing", as_json=as_json)

@@ -11,11 +11,15 @@ from typing import Annotated, Any, NoReturn
 import httpx
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 
 from app.client.errors import BadAnswer, ClientError, ConnectionFailed, JobFailed, NotAuthorized, ServerFailed, WaitTimedOut
 from app.text import printable
+
+BAD_SETTING = (ValidationError, SettingsError)
+"""What a setting that is not usable raises."""
 
 EXIT_FINE = 0
 EXIT_FAILED = 1
@@ -64,7 +68,7 @@ def failures(as_json: bool = False) -> Iterator[None]:
         yield
     except ClientError as error:
         stop(sentence_of(error), code=error.code, exit_code=exit_code_of(error), as_json=as_json)
-    except ValidationError as error:
+    except BAD_SETTING as error:
         stop(setting_sentence(error), code="bad_setting", as_json=as_json)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -94,8 +98,10 @@ def print_json(document: Any) -> None:
     typer.echo(printable(text))
 
 
-def setting_sentence(error: ValidationError) -> str:
+def setting_sentence(error: ValidationError | SettingsError) -> str:
     """Which environment variable is wrong, and why."""
+    if isinstance(error, SettingsError):
+        return f"{error}."
     first = error.errors()[0]
     name = "_".join(str(part) for part in first["loc"]).upper()
     return f"The setting PERSONALSEG_{name} is not usable ({first['msg']}): correct that environment variable."

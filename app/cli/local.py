@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from app.cli.console import EXIT_INTERRUPTED, AsJson, errors, print_json, setting_sentence, stop
+from app.cli.console import BAD_SETTING, EXIT_INTERRUPTED, AsJson, errors, print_json, setting_sentence, stop
 from app.demo.errors import DemoError
 from app.demo.result import DemoResult
 from app.demo.run import Options, check_request, run_demo
@@ -44,7 +43,7 @@ def serve(is_opening: OpenPage = False, as_json: AsJson = False) -> None:
     os.umask(0o077)
     try:
         code = local.serve(Settings(), is_opening=is_opening, as_json=as_json)
-    except ValidationError as error:
+    except BAD_SETTING as error:
         stop(setting_sentence(error), code="bad_setting", as_json=as_json)
     except local.LocalError as error:
         stop(str(error), code="cannot_start", as_json=as_json)

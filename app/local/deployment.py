@@ -18,6 +18,7 @@ from typing import IO, Any, Self
 import httpx
 import redis
 from sqlalchemy import delete
+from sqlalchemy.engine.url import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import jobs
@@ -158,7 +159,8 @@ class Deployment:
         except SchemaTooNew as error:
             raise LocalError(str(error)) from error
         except SQLAlchemyError as error:
-            raise LocalError(f"The database {self.settings.database_url} cannot be used: {error}") from error
+            address = make_url(self.settings.database_url).render_as_string(hide_password=True)
+            raise LocalError(f"The database {address} cannot be used: {error}") from error
         return Database(self.settings.database_url)
 
     def _ensure_token(self, database: Database) -> str:

@@ -38,10 +38,13 @@ class ServiceState(Collector):
     def collect(self) -> Iterable[Metric]:
         """The families; those of the rows are missing while the database does not answer."""
         up = GaugeMetricFamily("personalseg_dependency_up", "Whether this part answers (1) or not (0).", labels=["dependency"])
-        for name, check in self._checks().items():
+        checks = self._checks()
+        for name, check in checks.items():
             up.add_metric([name], float(check.ok))
         yield up
         yield self._connections()
+        if not checks["database"].ok:  # a scrape that waits for it once more comes too late
+            return
         try:
             yield from self._rows()
         except SQLAlchemyError as error:

@@ -26,11 +26,12 @@ _BESIDE = ("-wal", "-shm", "-journal")
 
 @dataclass(frozen=True)
 class Restored:
-    """What came back; `missing` were not in the backup either."""
+    """What came back, and where its blobs are; `missing` were not in the backup either."""
 
     made_at: str
     revision: str
     blobs: int
+    storage: str
     missing: list[str]
 
 
@@ -51,7 +52,7 @@ def restore(settings: Settings, source: Path) -> Restored:
         except tarfile.TarError as error:
             raise BackupUnreadable(f"{_NOT_OURS}: {error}.") from error
         db.upgrade(settings.database_url)
-    return Restored(manifest["made_at"], db.head_revision(), len(manifest["blobs"]), manifest["missing"])
+    return Restored(manifest["made_at"], db.head_revision(), len(manifest["blobs"]), settings.storage_url, manifest["missing"])
 
 
 @contextmanager

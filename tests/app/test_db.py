@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
 from alembic import command
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from app import db
 from app.db import Database
@@ -68,6 +71,30 @@ def test_a_migration_that_leaves_rows_referring_to_nothing_changes_nothing(datab
         connection.exec_driver_sql("UPDATE tokens SET user_id = 'nobody'")
     with database.read() as session:
         assert session.query(Token.user_id).scalar() == session.query(User.id).scalar()
+
+
+def test_a_postgresql_that_is_silent_is_away_after_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        engine = db.make_engine(f"postgresql+psycopg://somebody@127.0.0.1:{silent.getsockname()[1]}/x")
+        before = time.monotonic()
+        with pytest.raises(OperationalError, match="timeout"):
+            engine.connect()
+        assert time.monotonic() - before < 20  # without a bound: for ever
+
+
+def test_the_url_has_the_last_word_on_how_long_to_wait() -> None:
+    given: list[dict[str, Any]] = []
+    engine = db.make_engine("postgresql+psycopg://somebody@127.0.0.1/x?connect_timeout=60")
+
+    @sqlalchemy.event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+        given.append(options)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        engine.connect()
+    (options,) = given
+    assert (options["connect_timeout"], options["tcp_user_timeout"]) == ("60", 5000)
 
 
 def test_upgrading_twice_is_harmless_and_keeps_the_rows(database: Database) -> None:

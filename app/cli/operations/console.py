@@ -6,12 +6,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import typer
-from pydantic import ValidationError
 
-from app.cli.console import EXIT_CANNOT, EXIT_FAILED, EXIT_UNAVAILABLE, print_json, setting_sentence, stop
+from app.cli.console import BAD_SETTING, EXIT_CANNOT, EXIT_FAILED, EXIT_UNAVAILABLE, print_json, setting_sentence, stop
 from app.errors import AppError, SchemaTooNew
 from app.operations.errors import OperationRefused
 
@@ -51,7 +52,7 @@ def failures(*, as_json: bool) -> Iterator[None]:
 
     try:
         yield
-    except ValidationError as error:
+    except BAD_SETTING as error:
         stop(setting_sentence(error), code="bad_setting", as_json=as_json)
     except AppError as error:
         stop(error.detail, code=error.code, as_json=as_json)
@@ -73,9 +74,12 @@ def make_settings() -> Settings:
 
     settings = Settings()
     left = settings.data_dir / REDIS_FILE
-    if "redis_url" in settings.model_fields_set or not left.is_file():
+    if not left.is_file():
         return settings
-    return Settings(redis_url=left.read_text("utf-8").strip())
+    url = left.read_text("utf-8").strip()
+    # `serve` brings its own Redis, whatever the setting says; a file that a killed one left names a socket that is gone.
+    was_killed = "redis_url" in settings.model_fields_set and not Path(urlsplit(url).path).exists()
+    return settings if was_killed else Settings(redis_url=url)
 
 
 def show(document: dict[str, Any], *, as_json: bool) -> None:

@@ -8,11 +8,17 @@ from typing import Annotated
 
 import typer
 
-from app.cli.console import AsJson, stop
+from app.cli.console import AsJson, require_somebody_to_ask, stop
 from app.cli.operations.console import failures, make_settings, operating, show
 
 
-def migrate(as_json: AsJson = False) -> None:
+def migrate(
+    to: Annotated[
+        str | None, typer.Option("--to", help="Back to the revision of an earlier version; what later tables and columns hold is lost.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --to: do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Bring the database to this version's tables. Safe to repeat, and while the version before still runs.
 
     Examples:
@@ -20,14 +26,32 @@ def migrate(as_json: AsJson = False) -> None:
       personalseg migrate
 
       docker compose run --rm migrate
+
+      personalseg migrate --to 2026_11_22_webhooks
     """
     from app import db
 
     with failures(as_json=as_json):
         settings = make_settings()
         before = db.current_revision(settings.database_url)
-        db.upgrade(settings.database_url)
-        show({"from": before, "to": db.head_revision()}, as_json=as_json)
+        if to is None:
+            db.upgrade(settings.database_url)
+        else:
+            _require_way_back(before, to, as_json)
+            if not yes:
+                require_somebody_to_ask(as_json)
+                typer.confirm(f"Go back from {before} to {to}? What later tables and columns hold is lost.", abort=True)
+            db.downgrade(settings.database_url, to)
+        show({"from": before, "to": to or db.head_revision()}, as_json=as_json)
+
+
+def _require_way_back(before: str | None, to: str, as_json: bool) -> None:
+    from app import db
+
+    earlier = db.revisions_before(before)
+    if to not in earlier:
+        known = f"there are {', '.join(earlier)}" if earlier else "there is none"
+        stop(f"{to} is no revision before {before}: {known}.", code="unknown_revision", as_json=as_json)
 
 
 def backup(

@@ -266,6 +266,17 @@ def test_migrate(settings: Settings, database: Database) -> None:
     assert refused("users", "list") == "database_not_ready"
 
 
+def test_migrate_goes_back(settings: Settings, database: Database, user: str) -> None:
+    assert refused("migrate", "--to", "2026_11_22_turns") == "not_confirmed"
+    assert refused("migrate", "--to", "2020_01_01_dreams", "--yes") == "unknown_revision"
+    assert refused("migrate", "--to", db.head_revision(), "--yes") == "unknown_revision"
+    assert db.current_revision(settings.database_url) == db.head_revision()
+    assert run("migrate", "--to", "2026_11_22_turns", "--yes") == {"from": db.head_revision(), "to": "2026_11_22_turns"}
+    assert db.current_revision(settings.database_url) == "2026_11_22_turns"
+    assert run("migrate") == {"from": "2026_11_22_turns", "to": db.head_revision()}
+    assert [entry["id"] for entry in run("users", "list")["items"]] == [user]
+
+
 def test_sweep(settings: Settings, database: Database, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
     add_photo(settings, database, user, b"a photo")
     assert run("sweep", "--older-than", "60") == {"unfinished": 0, "orphans": 0, "strangers": 0}
@@ -387,10 +398,14 @@ def test_in_a_folder_without_a_database_none_is_made(settings: Settings, tmp_pat
 def test_the_redis_of_serve_is_found(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PERSONALSEG_REDIS_URL")
     settings.data_dir.mkdir(exist_ok=True)
-    (settings.data_dir / REDIS_FILE).write_text(settings.redis_url)
-    assert make_settings().redis_url == settings.redis_url
+    left, socket = settings.data_dir / REDIS_FILE, settings.data_dir / "redis.sock"
+    left.write_text(f"unix://{socket}\n")
+    socket.touch()
+    assert make_settings().redis_url == f"unix://{socket}"
     monkeypatch.setenv("PERSONALSEG_REDIS_URL", "redis://elsewhere")
-    assert make_settings().redis_url == "redis://elsewhere"
+    assert make_settings().redis_url == f"unix://{socket}", "serve brings its own, whatever the setting says"
+    socket.unlink()
+    assert make_settings().redis_url == "redis://elsewhere", "a killed one has left it"
 
 
 def restore_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
