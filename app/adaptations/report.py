@@ -139,11 +139,6 @@ class AdaptationReport(_Described):
     )
 
 
-def without_groups(report: dict[str, Any]) -> dict[str, Any]:
-    """The report as lists show it: the groups name every photo of the gallery, which for a large one is nearly all of the report."""
-    return {name: value for name, value in report.items() if name != "groups"}
-
-
 class _DescribedAs:
     """Gives a field the JSON schema of `model`, and leaves its values alone."""
 

@@ -6,7 +6,6 @@ from sqlalchemy.orm import Session
 
 from app import base_choice, idempotency, jobs, queue, turns
 from app.adaptations import repository
-from app.adaptations.report import without_groups
 from app.adaptations.schemas import AdaptationDocument, AdaptationPage, NewAdaptation
 from app.catalog import service as catalog
 from app.db import Database, once
@@ -83,7 +82,7 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
         found = repository.page(session, user_id, JobKind.ADAPTATION, before=before, limit=limit + 1)
         shown, next_cursor = cut(found, limit)
         places = turns.Places(session, user_id, JobKind.ADAPTATION)
-        items = [_listed(session, job, places) for job in shown]
+        items = [document_of(session, job, places) for job in shown]
     return AdaptationPage(items=items, next_cursor=next_cursor)
 
 
@@ -97,11 +96,6 @@ def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> Adapta
         for due in waiting:
             queue.enqueue(wiring.settings.redis_url, due.kind, due.job_id)
     return document
-
-
-def _listed(session: Session, job: Job, places: turns.Places) -> AdaptationDocument:
-    shown = None if job.report is None else without_groups(job.report)
-    return AdaptationDocument.model_validate(job_fields(session, job, places) | {"report": shown})
 
 
 def document_of(session: Session, job: Job, places: turns.Places | None = None) -> AdaptationDocument:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from app.adaptations.short_reports import with_short_reports
 from app.tables import Mask, PersonalModel
 
 
 def versions(session: Session, user_id: str) -> Sequence[PersonalModel]:
-    """All versions, newest first."""
+    """All versions, newest first; their reports without `groups`."""
     statement = select(PersonalModel).where(PersonalModel.user_id == user_id).order_by(PersonalModel.version.desc())
-    return session.scalars(statement).all()
+    return with_short_reports(session, statement, PersonalModel)
 
 
 def get(session: Session, user_id: str, version: int, *, to_drop: bool = False) -> PersonalModel | None:
@@ -34,12 +35,11 @@ def deactivate_all(session: Session, user_id: str) -> None:
     session.execute(update(PersonalModel).where(PersonalModel.user_id == user_id).values(active=False))
 
 
-def masks_of(session: Session, user_id: str, model: PersonalModel) -> Sequence[Mask]:
-    """The masks that this version made."""
-    return session.scalars(select(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base)).all()
-
-
-def delete_with_masks(session: Session, user_id: str, model: PersonalModel) -> None:
-    """Remove the version's row and the rows of its masks."""
-    session.execute(delete(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base))
+def delete_with_masks(session: Session, user_id: str, model: PersonalModel) -> list[str]:
+    """Remove the version's row and the rows of the masks that it made; returns the keys of their blobs."""
+    masks = delete(Mask).where(Mask.user_id == user_id, Mask.model_version == model.version, Mask.base == model.base)
+    # As keys, not as objects: there may be a mask a photo, and on SQLite nobody else writes meanwhile.
+    deleted = session.execute(masks.returning(Mask.labels_key, Mask.confidence_key), execution_options={"synchronize_session": False})
+    keys = [model.blob_key, *(key for row in deleted for key in row)]
     session.execute(delete(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == model.version))
+    return keys

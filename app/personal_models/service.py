@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy.orm import Session
 
 from app import freshness, idempotency
-from app.adaptations.report import without_groups
 from app.db import Database, once
 from app.deps import Wiring
 from app.errors import NotFound
@@ -22,7 +19,7 @@ def list_versions(database: Database, user_id: str) -> ModelList:
     with database.read() as session:
         models = repository.versions(session, user_id)
         fresh = freshness.of_models(session, user_id, models)
-    return ModelList(items=[_document(model, of_it, without_groups(model.report)) for model, of_it in zip(models, fresh, strict=True)])
+    return ModelList(items=[_document(model, of_it) for model, of_it in zip(models, fresh, strict=True)])
 
 
 def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> ModelDocument:
@@ -49,12 +46,9 @@ def _activate(session: Session, user_id: str, version: int) -> None:
 def drop(database: Database, storage: Storage, user_id: str, version: int) -> None:
     """Remove a version and its masks; without an active one the user is back on the base. Raises NotFound."""
     with database.write() as session:
-        # Locked before its masks are listed: a worker that is saving one has done so by then, or finds the version gone.
+        # Locked before its masks are deleted: a worker that is saving one has done so by then, or finds the version gone.
         model = require(session, user_id, version, to_drop=True)
-        keys = [model.blob_key]
-        for mask in repository.masks_of(session, user_id, model):
-            keys += [mask.labels_key, mask.confidence_key]
-        repository.delete_with_masks(session, user_id, model)
+        keys = repository.delete_with_masks(session, user_id, model)
     storage.delete_all(keys)
 
 
@@ -68,10 +62,10 @@ def require(session: Session, user_id: str, version: int, *, to_drop: bool = Fal
 
 def document(session: Session, model: PersonalModel) -> ModelDocument:
     """The version as the API shows it."""
-    return _document(model, freshness.of_model(session, model.user_id, model), model.report)
+    return _document(model, freshness.of_model(session, model.user_id, model))
 
 
-def _document(model: PersonalModel, fresh: freshness.Freshness, report: dict[str, Any]) -> ModelDocument:
+def _document(model: PersonalModel, fresh: freshness.Freshness) -> ModelDocument:
     return ModelDocument(
         version=model.version,
         base=model.base,
@@ -79,7 +73,7 @@ def _document(model: PersonalModel, fresh: freshness.Freshness, report: dict[str
         byte_size=model.byte_size,
         sha256=model.sha256,
         job_id=model.job_id,
-        report=report,
+        report=model.report,
         created_at=model.created_at,
         stale=fresh.is_stale,
         newer_photos=fresh.newer,

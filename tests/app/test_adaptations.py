@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import redis
 from fastapi import FastAPI
+from sqlalchemy import update
 
 from app import jobs
 from app.main import create_app
 from app.settings import Settings
+from app.tables import Job
 from tests.app import hand_worker
 from tests.app.conftest import Caller, TestClient
 from tests.conftest import free_port
@@ -222,6 +224,18 @@ def test_lists_do_not_name_every_photo_of_a_gallery(alice: Caller, api: FastAPI)
         assert not any(image_id in answer.text for image_id in image_ids)
     assert alice("GET", f"adaptations/{job_id}").json()["report"] == report
     assert alice("GET", "adaptations").json()["items"][0]["report"] == {"photos": 3}, "what is shown changes nothing that is held"
+
+
+def test_a_report_that_is_no_json_to_the_database_is_listed(alice: Caller, api: FastAPI) -> None:
+    database = api.state.wiring.database
+    if database.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL has taken none")
+    alice.upload_photos(2)
+    job_id = alice("POST", "adaptations").json()["id"]
+    hand_worker.refuse(api, job_id)
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(report={"photos": 2, "loss": float("nan")}))
+    assert alice("GET", "adaptations").json()["items"][0]["report"] == {"photos": 2, "loss": None}
 
 
 def test_a_running_adaptation_is_listed_without_a_report(alice: Caller) -> None:
