@@ -45,6 +45,7 @@ class Wiring:
     metrics: ApiMetrics
     lines: RecentLines
     streams: OpenStreams
+    exports: OpenStreams
 
 
 _bearer = HTTPBearer(

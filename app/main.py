@@ -38,7 +38,7 @@ from app.quotas import routes as quotas
 from app.segmentations import routes as segmentations
 from app.settings import Settings
 from app.storage import open_storage
-from app.streams import OpenStreams
+from app.streams import OpenStreams, too_many_exports, too_many_streams
 from app.tenancy import guard
 from app.tokens import routes as tokens
 from app.tracing import start_tracing, stop_tracing
@@ -83,7 +83,8 @@ def create_app(settings: Settings) -> FastAPI:
         probes=Probes(foundations),
         metrics=metrics,
         lines=RecentLines(foundations.database),
-        streams=OpenStreams(settings.max_event_streams),
+        streams=OpenStreams(settings.max_event_streams, too_many_streams),
+        exports=OpenStreams(settings.max_exports_under_way, too_many_exports),
     )
     install_handlers(app)
     guard(app.state.wiring.database)

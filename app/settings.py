@@ -189,6 +189,9 @@ class Settings(BaseSettings):
     max_event_streams: int = Field(
         100, gt=0, description="Jobs that one user may follow by server-sent events at one API process; past it: 429, and polling goes on."
     )
+    max_exports_under_way: int = Field(
+        4, gt=0, description="Exports that one user may have under way at one API process; past it: 429. Each holds a list of the photos."
+    )
     events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")
 
     @field_validator("cors_origins", mode="before")

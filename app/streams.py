@@ -1,9 +1,9 @@
-"""Event streams that are open: how many one user holds at this process, and how many they may."""
+"""Long answers that are under way, event streams and exports: how many one user has at this process, and how many they may."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 from fastapi.responses import StreamingResponse
@@ -14,18 +14,29 @@ from app.errors import TooManyRequests
 _COME_BACK_SECONDS = 5
 
 
-class OpenStreams:
-    """How many streams each user holds open at this process. For its event loop: no lock."""
+def too_many_streams(most: int) -> TooManyRequests:
+    """The answer to one more event stream."""
+    detail = f"This user follows {most} jobs already, which is the limit. Poll the job instead, or end another stream."
+    return TooManyRequests("too_many_streams", detail, retry_after_seconds=_COME_BACK_SECONDS)
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+
+def too_many_exports(most: int) -> TooManyRequests:
+    """The answer to one more export."""
+    detail = f"{most} exports of this user are under way already, which is the limit. Wait until one of them has ended."
+    return TooManyRequests("too_many_exports", detail, retry_after_seconds=_COME_BACK_SECONDS)
+
+
+class OpenStreams:
+    """How many streams of one kind each user holds open at this process. For its event loop: no lock."""
+
+    def __init__(self, most: int, refusal: Callable[[int], TooManyRequests]) -> None:
+        self._most, self._refusal = most, refusal
         self._open: Counter[str] = Counter()
 
     def require_room(self, user_id: str) -> None:
-        """Raises TooManyRequests. Requests that arrive together may go past the limit by their number."""
+        """Raises TooManyRequests. Requests that are counted only later may go past the limit by their number."""
         if self._open[user_id] >= self._most:
-            detail = f"This user follows {self._most} jobs already, which is the limit. Poll the job instead, or end another stream."
-            raise TooManyRequests("too_many_streams", detail, retry_after_seconds=_COME_BACK_SECONDS)
+            raise self._refusal(self._most)
 
     @contextmanager
     def counted(self, user_id: str) -> Iterator[None]:

@@ -10,20 +10,21 @@ from sqlalchemy.orm import Session
 from app.catalog import repository as catalog_repository
 from app.exports import repository
 from app.exports.names import unique_stems
+from app.exports.repository import ExportedImage, ExportedMask, Layer
 from app.model_choice import ModelChoice
 from app.personal_models import repository as model_repository
 from app.personal_models import service as models_service
-from app.tables import Image, Mask, RegisteredBase
+from app.tables import RegisteredBase
 
 BACKGROUND = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One photo of the export; its mask is None where it has not been made."""
 
-    image: Image
-    mask: Mask | None
+    image: ExportedImage
+    mask: ExportedMask | None
     stem: str
 
 
@@ -38,7 +39,7 @@ class ExportClass:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Everything that an export needs of the database; read before the first byte is sent."""
+    """Everything that an export needs of the database; read before the first byte is sent, held until the last one is."""
 
     entries: Sequence[Entry]
     classes: Sequence[ExportClass]
@@ -53,9 +54,9 @@ class LeftOut(Exception):
         self.reason = reason
 
 
-def gather(session: Session, user_id: str, choice: ModelChoice | None) -> Gathered:
+def gather(session: Session, user_id: str, choice: ModelChoice | None, layer: Layer) -> Gathered:
     """The gallery with its masks; raises NotFound for a model version that the user does not have."""
-    masks = _chosen_masks(session, user_id, choice)
+    masks = _chosen_masks(session, user_id, choice, layer)
     images = repository.images(session, user_id)
     stems = unique_stems(image.filename for image in images)
     entries = [Entry(image, masks.get(image.id), stem) for image, stem in zip(images, stems, strict=True)]
@@ -63,19 +64,19 @@ def gather(session: Session, user_id: str, choice: ModelChoice | None) -> Gather
     return Gathered(entries, _classes(base for base in catalog_repository.bases(session) if base.name in used))
 
 
-def _chosen_masks(session: Session, user_id: str, choice: ModelChoice | None) -> dict[str, Mask]:
+def _chosen_masks(session: Session, user_id: str, choice: ModelChoice | None, layer: Layer) -> dict[str, ExportedMask]:
     """As `GET …/mask` chooses: without a choice the model in use, photo by photo the base where that has made none."""
     if isinstance(choice, int):
         version = models_service.require(session, user_id, choice)
-        return repository.masks(session, user_id, version=version.version, base=version.base)
+        return repository.masks(session, user_id, layer, version=version.version, base=version.base)
     active = None if choice == "base" else model_repository.active(session, user_id)
     if active is None:
-        return repository.masks(session, user_id, version=0)
-    personal = repository.masks(session, user_id, version=active.version, base=active.base)
+        return repository.masks(session, user_id, layer, version=0)
+    personal = repository.masks(session, user_id, layer, version=active.version, base=active.base)
     if choice == "personal":
         return personal
     # A zip has one list of classes: masks of another base would give its ids another meaning.
-    return {**repository.masks(session, user_id, version=0, base=active.base), **personal}
+    return {**repository.masks(session, user_id, layer, version=0, base=active.base), **personal}
 
 
 def _classes(bases: Iterable[RegisteredBase]) -> list[ExportClass]:

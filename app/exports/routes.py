@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
 
 from app.deps import CurrentUserId, WiringDep
@@ -13,7 +14,14 @@ from app.exports.service import ExportFormat
 from app.model_choice import ModelChoice
 from app.problems import problem_responses
 
-router = APIRouter(prefix="/v1/users/{user_id}", tags=["export"], responses=problem_responses(401, 404, 409, 422))
+router = APIRouter(prefix="/v1/users/{user_id}", tags=["export"], responses=problem_responses(401, 404, 409, 422, 429))
+
+
+async def count_under_way(user_id: CurrentUserId, wiring: WiringDep) -> AsyncIterator[None]:
+    """One more export of the user under way, before its photos are read and until the answer has ended; raises TooManyRequests."""
+    wiring.exports.require_room(user_id)
+    with wiring.exports.counted(user_id):
+        yield
 
 
 @router.get(
@@ -21,6 +29,7 @@ router = APIRouter(prefix="/v1/users/{user_id}", tags=["export"], responses=prob
     summary="Export all masks",
     response_class=StreamingResponse,
     responses={200: {"content": {"application/zip": {}}}},
+    dependencies=[Depends(count_under_way)],
 )
 def export_masks(
     user_id: CurrentUserId,
@@ -34,7 +43,7 @@ def export_masks(
 
     What could not be exported is listed, with the reason, in `left_out.json` inside the zip.
     """
-    gathered = service.prepare(wiring, user_id, model)
+    gathered = service.prepare(wiring, user_id, model, format)
     headers = {
         "Content-Disposition": f'attachment; filename="personalseg-{format.value}.zip"',
         "Cache-Control": "private, no-store",

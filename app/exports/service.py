@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from PIL import Image as Picture
@@ -35,10 +35,10 @@ class ExportFormat(StrEnum):
     CONFIDENCE = "confidence"
 
 
-def prepare(wiring: Wiring, user_id: str, choice: ModelChoice | None) -> Gathered:
+def prepare(wiring: Wiring, user_id: str, choice: ModelChoice | None, wanted: ExportFormat) -> Gathered:
     """Read what will be exported; raises GalleryEmpty, Conflict without any mask, NotFound for an unknown version."""
     with wiring.database.read() as session:
-        gathered = gather(session, user_id, choice)
+        gathered = gather(session, user_id, choice, "confidence" if wanted == ExportFormat.CONFIDENCE else "labels")
     if not gathered.entries:
         raise GalleryEmpty
     if all(entry.mask is None for entry in gathered.entries):
@@ -108,7 +108,7 @@ class _Export:
         """A grey picture a photo (255 = certain), their list, then what was left out."""
         listed = []
         for entry in self._gathered.entries:
-            content = self._png(entry, kind="confidence") if entry.mask is not None else None
+            content = self._png(entry) if entry.mask is not None else None
             if content is not None:
                 name = f"confidence/{entry.stem}.png"
                 yield from self._add(name, content, compress_type=ZIP_STORED)
@@ -129,17 +129,17 @@ class _Export:
 
     def _values(self, entry: Entry, *, max_pixels: int | None = None) -> Picture.Image | None:
         """The mask's class ids; None, and noted, where there are none to be had."""
-        return self._or_left_out(entry, lambda: label_values(self._stored(entry, "labels", max_pixels)))
+        return self._or_left_out(entry, lambda: label_values(self._stored(entry, max_pixels)))
 
-    def _png(self, entry: Entry, *, kind: Literal["labels", "confidence"] = "labels") -> bytes | None:
+    def _png(self, entry: Entry) -> bytes | None:
         """The stored file as it is; None, and noted, where it is gone."""
-        return self._or_left_out(entry, lambda: self._stored(entry, kind))
+        return self._or_left_out(entry, lambda: self._stored(entry))
 
-    def _stored(self, entry: Entry, kind: Literal["labels", "confidence"], max_pixels: int | None = None) -> bytes:
+    def _stored(self, entry: Entry, max_pixels: int | None = None) -> bytes:
         assert entry.mask is not None
         if max_pixels is not None and entry.image.width * entry.image.height > max_pixels:
             raise LeftOut("too_many_pixels", f"Run lengths are given up to {max_pixels} pixels; the VOC export holds this mask.")
-        return stored_png(self._wiring.storage, entry.mask.labels_key if kind == "labels" else entry.mask.confidence_key)
+        return stored_png(self._wiring.storage, entry.mask.blob_key)
 
     def _or_left_out(self, entry: Entry, read: Callable[[], Read]) -> Read | None:
         try:

@@ -8,19 +8,25 @@ import sys
 import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from xml.etree import ElementTree
 
+import anyio
 import numpy as np
 import pytest
 from fastapi import FastAPI
 from PIL import Image
 from pycocotools.coco import COCO
+from starlette.types import Message
 
+from app.errors import StorageUnavailable, TooManyRequests
 from app.exports.brush_rle import encode_classes
 from app.exports.names import unique_stems
 from app.storage import labels_key
+from app.streams import OpenStreams, too_many_exports
 from app.tables import RegisteredBase
 from tests.app import hand_worker
 from tests.app.conftest import Caller
@@ -169,6 +175,7 @@ def test_confidence_pictures(segmented: Caller) -> None:
     assert [entry["confidence"] for entry in listed] == ["confidence/IMG_1.png", "confidence/img_1-2.png"]
     with Image.open(archive.open("confidence/img_1-2.png")) as picture:
         assert picture.size == (80, 40)
+        assert set(np.unique(np.asarray(picture))) == {0}  # the hand worker's confidence, not its labels
 
 
 def test_the_model_in_use_comes_before_the_base(api: FastAPI, segmented: Caller) -> None:
@@ -230,6 +237,97 @@ def test_nothing_to_export(alice: Caller, bob: Caller) -> None:
     assert alice("GET", "export").json()["code"] == "nothing_to_export"
     assert alice("GET", f"/v1/users/{bob.user_id}/export").status_code == 404
     assert alice("GET", "export", params={"format": "zip"}).status_code == 422
+
+
+def has_room(api: FastAPI, caller: Caller) -> bool:
+    try:
+        api.state.wiring.exports.require_room(caller.user_id)
+    except TooManyRequests:
+        return False
+    return True
+
+
+def test_a_user_has_so_many_exports_under_way_and_no_more(
+    api: FastAPI, segmented: Caller, bob: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiring = api.state.wiring
+    wiring.__dict__["exports"] = OpenStreams(1, too_many_exports)
+    is_read, may_go_on = Event(), Event()
+    get_bytes = wiring.storage.get_bytes
+
+    def get_slowly(key: str) -> bytes:
+        is_read.set()
+        assert may_go_on.wait(30)
+        return bytes(get_bytes(key))
+
+    monkeypatch.setattr(wiring.storage, "get_bytes", get_slowly)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(segmented, "GET", "export")
+        assert is_read.wait(30)
+        refused = segmented("GET", "export")
+        of_bob = bob("GET", "export")
+        may_go_on.set()
+        assert zipfile.ZipFile(io.BytesIO(first.result().content)).namelist() == ["annotations.json"]
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_exports")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert of_bob.json()["code"] == "gallery_empty", "others have their own"
+    assert segmented("GET", "export").status_code == 200, "there is room again"
+
+
+@pytest.mark.parametrize("how", ["to its end", "the caller hangs up", "the caller is gone", "its source fails", "with nothing to export"])
+def test_an_export_counts_while_it_is_open_however_it_ends(
+    api: FastAPI, segmented: Caller, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiring = api.state.wiring
+    wiring.__dict__["exports"] = OpenStreams(1, too_many_exports)
+    seen: list[bool] = []
+
+    def fail(_key: str) -> bytes:
+        raise StorageUnavailable("the store is away")
+
+    if how == "its source fails":
+        monkeypatch.setattr(wiring.storage, "get_bytes", fail)
+
+    async def receive() -> Message:
+        if how != "the caller hangs up":
+            await anyio.sleep_forever()
+        await anyio.sleep(0.05)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            seen.append(has_room(api, segmented))
+            if how == "the caller is gone":
+                raise OSError
+            if how == "the caller hangs up":
+                await anyio.sleep_forever()
+
+    path = f"/v1/users/{segmented.user_id}/export"
+    scope = {
+        "type": "http",
+        "asgi": {"spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"model=personal" if how == "with nothing to export" else b"format=voc",
+        "headers": [(b"authorization", f"Bearer {segmented.token}".encode())],
+        "client": ("192.0.2.1", 1),
+        "server": ("testserver", 80),
+        "root_path": "",
+    }
+
+    async def serve() -> None:
+        await api(scope, receive, send)
+
+    before = has_room(api, segmented)
+    if how in ("its source fails", "the caller is gone"):
+        with pytest.raises((RuntimeError, OSError, ExceptionGroup)):
+            anyio.run(serve)
+    else:
+        anyio.run(serve)
+    assert (before, seen[0], has_room(api, segmented)) == (True, False, True)
 
 
 def test_names_are_safe_and_unique() -> None:

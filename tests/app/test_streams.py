@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from app import jobs
 from app.errors import TooManyRequests
-from app.streams import CountedStream, OpenStreams
+from app.streams import CountedStream, OpenStreams, too_many_streams
 from tests.app import hand_worker
 from tests.app.conftest import Caller
 
@@ -39,7 +39,7 @@ def succeed(api: FastAPI, lease: jobs.Lease) -> None:
 
 
 def test_a_user_follows_so_many_jobs_at_once_and_no_more(alice: Caller, bob: Caller, api: FastAPI) -> None:
-    streams = api.state.wiring.__dict__["streams"] = OpenStreams(1)
+    streams = api.state.wiring.__dict__["streams"] = OpenStreams(1, too_many_streams)
     job_id, of_bob = segmentation(alice), segmentation(bob)
     lease = hand_worker.claim(api, job_id)
     with ThreadPoolExecutor(1) as pool:
@@ -61,7 +61,7 @@ def test_a_user_follows_so_many_jobs_at_once_and_no_more(alice: Caller, bob: Cal
 
 @pytest.mark.parametrize("how", ["to its end", "the caller hangs up", "the caller is gone", "its source fails"])
 def test_a_stream_counts_while_it_is_open_however_it_ends(how: str) -> None:
-    streams = OpenStreams(1)
+    streams = OpenStreams(1, too_many_streams)
     seen: list[bool] = []
 
     async def events() -> AsyncIterator[str]:
