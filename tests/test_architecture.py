@@ -58,6 +58,7 @@ def test_only_repositories_and_a_few_named_modules_query() -> None:
         "app/job_documents.py",
         "app/job_events.py",
         "app/checks.py",
+        "app/ended_tokens.py",
         "app/idempotency.py",
         "app/freshness.py",
         "app/base_choice.py",

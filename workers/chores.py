@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from app import auto_adaptation, idempotency, queue
+from app import auto_adaptation, ended_tokens, idempotency, queue
+from app.clock import is_settled
 from workers.workshop import Workshop
 
 log = structlog.get_logger(__name__)
@@ -24,3 +25,12 @@ def forget_keys(workshop: Workshop) -> None:
         forgotten = idempotency.sweep(session, workshop.settings)
     if forgotten:
         log.info("idempotency.keys_forgotten", keys=forgotten)
+
+
+def forget_tokens(workshop: Workshop) -> None:
+    """Remove the tokens that ended long ago."""
+    if not is_settled():
+        return  # just after the clock was set, tokens that are good may look ended
+    forgotten = ended_tokens.forget(workshop.database, workshop.settings)
+    if forgotten:
+        log.info("tokens.forgotten", tokens=forgotten)

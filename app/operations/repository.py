@@ -27,9 +27,9 @@ def user_named(session: Session, name: str) -> User | None:
     return session.scalars(select(User).where((User.id == name) | (User.external_id == name)).limit(1)).one_or_none()
 
 
-def tokens(session: Session, *, owner_id: str | None, service_only: bool) -> list[Token]:
-    """Tokens, oldest first: of one user, of the services, or all."""
-    statement = select(Token).order_by(Token.id)
+def tokens(session: Session, *, owner_id: str | None, service_only: bool, limit: int) -> list[Token]:
+    """The newest tokens: of one user, of the services, or of all."""
+    statement = select(Token).order_by(Token.id.desc()).limit(limit)
     if owner_id is not None:
         statement = statement.where(Token.user_id == owner_id)
     if service_only:

@@ -25,6 +25,9 @@ from app.users import service as users_service
 
 Document = dict[str, Any]
 
+_SHOWN_OF_A_USER = 10
+"""Tokens and jobs, the newest."""
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -50,8 +53,8 @@ def show_user(operator: Operator, name: str) -> Document:
     """One user, by id or external id, with what is held of theirs; raises NotFound."""
     with operator.database.read() as session:
         user = _require_user(session, name)
-        tokens = [_token(token) for token in repository.tokens(session, owner_id=user.id, service_only=False)]
-        recent = [_job(job) for job in repository.find_jobs(session, owner_id=user.id, kind=None, status=None, limit=10)]
+        tokens = [_token(token) for token in repository.tokens(session, owner_id=user.id, service_only=False, limit=_SHOWN_OF_A_USER)]
+        recent = [_job(job) for job in repository.find_jobs(session, owner_id=user.id, kind=None, status=None, limit=_SHOWN_OF_A_USER)]
     held = users_service.details(operator.database, user.id).model_dump(mode="json")
     return {**_user(user), **held, "tokens": tokens, "recent_jobs": recent}
 
@@ -64,11 +67,11 @@ def erase_user(operator: Operator, name: str) -> Document:
     return erasures.erase(places, user.id).model_dump(mode="json")
 
 
-def list_tokens(operator: Operator, *, user: str | None, service: bool) -> list[Document]:
-    """Tokens without their secrets; raises NotFound for an unknown user."""
+def list_tokens(operator: Operator, *, user: str | None, service: bool, limit: int) -> list[Document]:
+    """The newest tokens without their secrets; raises NotFound for an unknown user."""
     with operator.database.read() as session:
         owner = None if user is None else _require_user(session, user).id
-        return [_token(token) for token in repository.tokens(session, owner_id=owner, service_only=service)]
+        return [_token(token) for token in repository.tokens(session, owner_id=owner, service_only=service, limit=limit)]
 
 
 def create_token(operator: Operator, *, user: str | None, read_only: bool, expires_in_days: int | None) -> Document:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import or_, select, update
@@ -10,9 +11,10 @@ from sqlalchemy.orm import Session
 from app.tables import Token
 
 
-def tokens(session: Session, user_id: str) -> list[Token]:
-    """The user's tokens, oldest first."""
-    return list(session.scalars(select(Token).where(Token.user_id == user_id).order_by(Token.id)))
+def page(session: Session, user_id: str, *, after: str, limit: int) -> Sequence[Token]:
+    """Up to `limit` tokens of the user made after this id."""
+    statement = select(Token).where(Token.user_id == user_id, Token.id > after).order_by(Token.id).limit(limit)
+    return session.scalars(statement).all()
 
 
 def get(session: Session, user_id: str, token_id: str) -> Token | None:

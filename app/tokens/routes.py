@@ -6,10 +6,11 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from app.deps import CurrentUserId, IdempotencyKeyHeader, TokenMakerDep, WiringDep
+from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, TokenMakerDep, WiringDep
+from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.tokens import service
-from app.tokens.schemas import CreatedToken, NewToken, Rotation, TokenList
+from app.tokens.schemas import CreatedToken, NewToken, Rotation, TokenPage
 
 router = APIRouter(prefix="/v1/users/{user_id}/tokens", tags=["tokens"], responses=problem_responses(401, 404, 422))
 
@@ -30,9 +31,9 @@ def create_token(
 
 
 @router.get("", summary="List the tokens")
-def list_tokens(user_id: CurrentUserId, wiring: WiringDep) -> TokenList:
-    """The user's tokens, without their secrets, oldest first."""
-    return service.list_tokens(wiring.database, user_id)
+def list_tokens(user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE) -> TokenPage:
+    """The user's tokens, without their secrets, oldest first; 30 days after it has expired or was revoked a token is removed."""
+    return service.page(wiring.database, user_id, cursor=cursor, limit=limit)
 
 
 @router.post("/{token_id}/rotate", status_code=201, summary="Replace a token", responses=problem_responses(409))

@@ -61,7 +61,8 @@ class CreatedToken(TokenDocument):
     token: str | None = Field(description="Null only for a repeated Idempotency-Key that first came with another token.")
 
 
-class TokenList(BaseModel):
-    """A user's tokens."""
+class TokenPage(BaseModel):
+    """One page of a user's tokens, oldest first."""
 
     items: list[TokenDocument]
+    next_cursor: str | None

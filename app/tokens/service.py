@@ -12,10 +12,11 @@ from app.clock import utc_now
 from app.db import Database
 from app.deps import TokenMaker, Wiring
 from app.errors import Conflict, NotFound
+from app.pagination import cut, decode_cursor
 from app.tables import Token, TokenKind
 from app.tokens import repository
 from app.tokens.keyed import made_once
-from app.tokens.schemas import CreatedToken, NewToken, TokenDocument, TokenList
+from app.tokens.schemas import CreatedToken, NewToken, TokenDocument, TokenPage
 from app.user_lock import lock_user
 
 
@@ -58,10 +59,13 @@ def rotate(wiring: Wiring, maker: TokenMaker, user_id: str, token_id: str, *, gr
     return _created(*made_once(wiring, maker, slot, make))
 
 
-def list_tokens(database: Database, user_id: str) -> TokenList:
-    """The user's tokens, without their secrets."""
+def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> TokenPage:
+    """One page of the user's tokens without their secrets, oldest first; raises MalformedCursor."""
+    after = decode_cursor(cursor)
     with database.read() as session:
-        return TokenList(items=[_document(token) for token in repository.tokens(session, user_id)])
+        found = repository.page(session, user_id, after=after, limit=limit + 1)
+    shown, next_cursor = cut(found, limit)
+    return TokenPage(items=[_document(token) for token in shown], next_cursor=next_cursor)
 
 
 def revoke(database: Database, user_id: str, token_id: str) -> None:

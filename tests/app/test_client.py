@@ -330,6 +330,17 @@ def test_the_gallery_is_paged_lazily() -> None:
     assert [image.id for image in images] == ["after-c1", "after-c2"]
 
 
+def test_all_tokens_are_listed_whatever_a_page_holds() -> None:
+    asked: list[str | None] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params.get("cursor"))
+        return httpx.Response(200, json={"items": [{"id": f"t{len(asked)}"}], "next_cursor": "c1" if len(asked) == 1 else None})
+
+    assert [token.id for token in client_of(handler).tokens()] == ["t1", "t2"]
+    assert asked == [None, "c1"]
+
+
 # Waiting
 
 

@@ -22,7 +22,7 @@ def test_pages_cover_the_gallery_once_in_order(alice: Caller) -> None:
     assert cursor is None and seen == ids
 
 
-@pytest.mark.parametrize("path", ["images", "adaptations", "segmentations"])
+@pytest.mark.parametrize("path", ["images", "adaptations", "segmentations", "tokens"])
 @pytest.mark.parametrize(
     ("query", "code"),
     [({"cursor": "nonsense!"}, "bad_cursor"), ({"limit": "0"}, "validation_failed"), ({"limit": "x"}, "validation_failed")],

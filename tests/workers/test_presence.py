@@ -8,17 +8,21 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from dramatiq.worker import ConsumerThread
 from sqlalchemy import select
 
-from app.tables import JobKind, Worker
+from app.clock import utc_now
+from app.tables import JobKind, Token, Worker
 from tests.workers.conftest import add_adaptation
 from tests.workers.test_lease import within
+from workers import chores
 from workers.__main__ import EXIT_TRY_AGAIN, work_until_stopped
 from workers.broker import make_broker
+from workers.chores import forget_tokens
 from workers.presence import beat, register, sweep, tidy, unregister
 from workers.workshop import Workshop
 
@@ -44,6 +48,28 @@ def test_files_that_a_killed_process_left_are_removed_at_their_age(workshop: Wor
     os.utime(old, (0, 0))
     tidy(workshop)
     assert (old.exists(), young.exists(), workshop.storage.exists(whole)) == (False, True, True)
+
+
+def test_tokens_that_ended_long_ago_are_removed_while_the_clock_can_be_trusted(
+    workshop: Workshop, user_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = utc_now() - timedelta(days=31)
+    with workshop.database.write() as session:
+        session.add_all(
+            Token(user_id=user_id, kind="user", token_hash=name, prefix="pseg_usr_", expires_at=end)
+            for name, end in (("good", None), ("ended", long_ago))
+        )
+
+    def held() -> set[str]:
+        with workshop.database.read() as session:
+            return set(session.scalars(select(Token.token_hash)))
+
+    with monkeypatch.context() as unsettled:
+        unsettled.setattr(chores, "is_settled", lambda: False)
+        forget_tokens(workshop)
+        assert held() == {"good", "ended"}
+    forget_tokens(workshop)
+    assert held() == {"good"}
 
 
 def test_an_emptied_redis_is_told_again_soon(workshop: Workshop, user_id: str) -> None:

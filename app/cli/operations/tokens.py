@@ -8,6 +8,7 @@ import typer
 
 from app.cli.console import AsJson, stop
 from app.cli.operations.console import operating, show, show_list
+from app.cli.operations.users import Limit
 
 tokens = typer.Typer(help="Tokens: list, create, revoke. Acts on the database of the settings.", no_args_is_help=True)
 
@@ -16,8 +17,8 @@ OfService = Annotated[bool, typer.Option("--service", help="Of an application's 
 
 
 @tokens.command("list")
-def list_tokens(user: OfUser = None, service: OfService = False, as_json: AsJson = False) -> None:
-    """Tokens without their secrets; all of them unless told whose.
+def list_tokens(user: OfUser = None, service: OfService = False, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """The newest tokens without their secrets; of everybody unless told whose.
 
     Example:
 
@@ -26,7 +27,7 @@ def list_tokens(user: OfUser = None, service: OfService = False, as_json: AsJson
     from app.operations import service as operations
 
     with operating(as_json=as_json) as operator:
-        found = operations.list_tokens(operator, user=user, service=service)
+        found = operations.list_tokens(operator, user=user, service=service, limit=limit)
         show_list(found, ("id", "kind", "prefix", "user_id", "last_used_at", "expires_at", "revoked_at"), as_json=as_json)
 
 

@@ -31,7 +31,7 @@ def list_users(limit: Limit = 50, as_json: AsJson = False) -> None:
 
 @users.command("show")
 def show_user(user: UserName, as_json: AsJson = False) -> None:
-    """One user: photos, model, tokens, last jobs.
+    """One user: photos, model, newest tokens and jobs.
 
     Example:
 

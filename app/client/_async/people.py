@@ -77,8 +77,8 @@ class AsyncPeople(AsyncConnection):
         return parse(Token, await self._json("POST", self._path("tokens", token_id, "rotate"), json={"grace_seconds": grace_seconds}))
 
     async def tokens(self) -> list[Token]:
-        """The user's tokens, without their texts."""
-        return [parse(Token, entry) for entry in entries(await self._json("GET", self._path("tokens")), "items")]
+        """The user's tokens without their texts, page by page, oldest first."""
+        return [parse(Token, entry) async for entry in self._pages(self._path("tokens"))]
 
     async def revoke_token(self, token_id: str) -> None:
         """From the next request on the token is refused."""

@@ -77,8 +77,8 @@ class People(Connection):
         return parse(Token, self._json("POST", self._path("tokens", token_id, "rotate"), json={"grace_seconds": grace_seconds}))
 
     def tokens(self) -> list[Token]:
-        """The user's tokens, without their texts."""
-        return [parse(Token, entry) for entry in entries(self._json("GET", self._path("tokens")), "items")]
+        """The user's tokens without their texts, page by page, oldest first."""
+        return [parse(Token, entry) for entry in self._pages(self._path("tokens"))]
 
     def revoke_token(self, token_id: str) -> None:
         """From the next request on the token is refused."""

@@ -151,7 +151,8 @@ def test_tokens(settings: Settings, database: Database, user: str) -> None:
     assert not auth.authenticate(database, reading["token"]).may_write
     assert [token["id"] for token in run("tokens", "list", "--user", "ann")["items"]] == [reading["id"]]
     assert [token["id"] for token in run("tokens", "list", "--service")["items"]] == [service["id"]]
-    assert len(run("tokens", "list")["items"]) == 2
+    assert [token["id"] for token in run("tokens", "list")["items"]] == [reading["id"], service["id"]], "the newest first"
+    assert [token["id"] for token in run("tokens", "list", "--limit", "1")["items"]] == [reading["id"]]
     assert service["token"] not in invoke("tokens", "list").output
     run("tokens", "revoke", reading["prefix"])
     run("tokens", "revoke", service["id"])
