@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -58,8 +59,7 @@ class Child:
 
     def start(self) -> int:
         """Run the program; returns the process id."""
-        if self.log_path.exists() and self.log_path.stat().st_size > _LARGEST_LOG_BYTES:
-            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self.bound_log()
         with self.log_path.open("ab") as sink:
             # A session of its own: Ctrl-C in the terminal reaches the parent only, which stops the children in order.
             self.process = subprocess.Popen(  # noqa: S603 - the command is ours
@@ -82,6 +82,19 @@ class Child:
             self.pause_seconds, self.early_deaths = _FIRST_PAUSE_SECONDS, 0
         self.start_again_at = now + self.pause_seconds
         self.pause_seconds = min(self.pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+
+    def bound_log(self) -> None:
+        """Move what a log that has grown too large holds to `.log.1`."""
+        with suppress(OSError):
+            if self.log_path.stat().st_size <= _LARGEST_LOG_BYTES:
+                return
+            try:
+                # Copied, not renamed: the process goes on writing into the file that it has open.
+                shutil.copyfile(self.log_path, self.log_path.with_suffix(".log.1"))
+            except OSError as error:
+                log.warning("child.log_not_kept", child=self.name, error=str(error))
+            # Opened for appending, so the next line is the first one of the file.
+            os.truncate(self.log_path, 0)
 
     def tail(self) -> str:
         """The last lines of the log."""
@@ -150,6 +163,7 @@ class Supervisor:
                     self._look_at(child)
 
     def _look_at(self, child: Child) -> None:
+        child.bound_log()
         if child.process is not None:
             code = child.process.poll()
             if code is not None:

@@ -54,6 +54,16 @@ class Due:
     kind: JobKind
 
 
+@dataclass(frozen=True)
+class Closed:
+    """A job that was closed because no worker will: how it ended, with the code of a failed one."""
+
+    job_id: str
+    kind: JobKind
+    status: JobStatus
+    error_code: str | None
+
+
 def queue_adaptation(session: Session, user_id: str, *, base: str, named: str | None, budget_seconds: float, seed: int = 0) -> Job:
     """A new one; `base` is what it adapts, `named` whether somebody asked for that. Raises IntegrityError beside another of the user."""
     request = {"budget_seconds": budget_seconds, "seed": seed, "base": named}
@@ -66,11 +76,9 @@ def queue_adaptation(session: Session, user_id: str, *, base: str, named: str | 
 def claim(session: Session, job_id: str, owner: str, lease_seconds: float) -> Lease | None:
     """Take a queued job, or one whose lease has expired; None when it is not to be had.
 
-    Counts the attempt before any computing. A job that has used up its attempts, or whose cancelling nobody lived to
-    see, is closed here instead.
+    Counts the attempt before any computing.
     """
     now = utc_now()
-    _close_abandoned(session, now, Job.id == job_id)
     expires_at = now + timedelta(seconds=lease_seconds)
     statement = (
         update(Job)
@@ -207,14 +215,37 @@ def request_cancel(session: Session, job: Job) -> None:
 def due(session: Session, now: datetime, *, ring_again_seconds: float = RING_AGAIN_SECONDS) -> list[Due]:
     """The jobs that a worker should be told of: queued ones and expired leases, not told of in the last seconds.
 
-    Marks them as told in the same transaction, so that two sweepers do not ring for one job; closes what has no future.
+    Marks them as told in the same transaction, so that two sweepers do not ring for one job.
     """
-    _close_abandoned(session, now)
     lately = timedelta(seconds=ring_again_seconds)
     # A ring in the future: the clock has been set back.
     long_ago = or_(Job.rung_at.is_(None), Job.rung_at < now - lately, Job.rung_at > now + lately)
     statement = update(Job).where(claimable(now), long_ago).values(rung_at=now).returning(Job.id, Job.kind)
     return sorted(Due(job_id, JobKind(kind)) for job_id, kind in session.execute(statement, execution_options=_DIRECT))
+
+
+def close_abandoned(session: Session, now: datetime) -> list[Closed]:
+    """Close the jobs without a future: those that have used up their attempts, and those whose cancelling nobody lived to see."""
+    nobody_works = or_(expired(now), Job.status == JobStatus.QUEUED)
+    closed = {"finished_at": now, "lease_owner": None, "lease_expires_at": None, "revision": Job.revision + 1}
+    # A queued one: the cancel request came between the worker's last look and its handing back.
+    cancelled = update(Job).where(nobody_works, Job.cancel_requested.is_(True)).values(status=JobStatus.CANCELLED, **closed)
+    died = (
+        update(Job)
+        .where(nobody_works, Job.attempt >= MAX_ATTEMPTS)
+        .values(
+            status=JobStatus.FAILED,
+            error_code="worker_died",
+            error_reason=f"The worker stopped without a word {MAX_ATTEMPTS} times while it was on this job.",
+            **closed,
+        )
+    )
+    told = (Job.id, Job.kind, Job.status, Job.error_code)
+    return [
+        Closed(job_id, JobKind(kind), JobStatus(status), code)
+        for statement in (cancelled, died)
+        for job_id, kind, status, code in session.execute(statement.returning(*told), execution_options=_DIRECT)
+    ]
 
 
 def dependents(session: Session, job_id: str) -> list[Due]:
@@ -252,24 +283,6 @@ def expired(now: datetime) -> ColumnElement[bool]:
 def _waits_for_another() -> ColumnElement[bool]:
     first = aliased(Job)
     return exists().where(first.id == Job.depends_on, first.status.in_(ACTIVE_STATUSES)).correlate(Job)
-
-
-def _close_abandoned(session: Session, now: datetime, *only: ColumnElement[bool]) -> None:
-    nobody_works = or_(expired(now), Job.status == JobStatus.QUEUED)
-    # A queued one: the cancel request came between the worker's last look and its handing back.
-    cancelled = update(Job).where(nobody_works, Job.cancel_requested.is_(True), *only)
-    died = update(Job).where(nobody_works, Job.attempt >= MAX_ATTEMPTS, *only)
-    closed = {"finished_at": now, "lease_owner": None, "lease_expires_at": None, "revision": Job.revision + 1}
-    session.execute(cancelled.values(status=JobStatus.CANCELLED, **closed), execution_options=_DIRECT)
-    session.execute(
-        died.values(
-            status=JobStatus.FAILED,
-            error_code="worker_died",
-            error_reason=f"The worker stopped without a word {MAX_ATTEMPTS} times while it was on this job.",
-            **closed,
-        ),
-        execution_options=_DIRECT,
-    )
 
 
 def _held(lease: Lease) -> ColumnElement[bool]:

@@ -27,6 +27,7 @@ from app.log import configure_logging
 from app.masks import routes as masks
 from app.observability import routes as observability
 from app.observability.bound_ids import bind_ids
+from app.observability.connections import Connections
 from app.observability.metrics import ApiMetrics, installed_version
 from app.observability.requests import RequestMetrics
 from app.observability.state import ServiceState
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     foundations = Foundations(settings, open_database(settings), open_storage(settings))
     metrics = ApiMetrics()
     metrics.registry.register(ServiceState(foundations))
+    metrics.registry.register(Connections(foundations.database))
     app.state.wiring = Wiring(
         settings=settings,
         database=foundations.database,
@@ -125,8 +127,11 @@ def app_factory() -> ASGIApp:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    anyio.to_thread.current_default_thread_limiter().total_tokens = app.state.wiring.settings.request_threads
+    wiring: Wiring = app.state.wiring
+    threads = anyio.to_thread.current_default_thread_limiter()
+    threads.total_tokens = wiring.settings.request_threads
+    wiring.metrics.watch(threads)
     yield
-    app.state.wiring.decoder.close()
-    app.state.wiring.database.close()
+    wiring.decoder.close()
+    wiring.database.close()
     stop_tracing()

@@ -13,6 +13,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from app.jobs import ENDED_STATUSES
 from app.settings import Settings
 from app.tables import JobKind, JobStatus
 from workers.cache import PersonalModelCache
@@ -20,6 +21,7 @@ from workers.cache import PersonalModelCache
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 _SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 _GAINS = (-0.1, -0.05, -0.02, -0.01, -0.005, 0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
+_OUTCOMES = (*ENDED_STATUSES, "handed_back", "yielded", "lost", "erased", "unknown")
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +39,7 @@ class WorkerMetrics:
         self.running = Gauge("personalseg_worker_jobs_running", "Jobs being done now: 0 or 1.", ["kind"], registry=registry)
         self.outcomes = Counter(
             "personalseg_worker_jobs",
-            "Jobs left: by their end, or handed_back (SIGTERM), yielded (others' turn), lost (lease), erased, unknown (database away).",
+            "Jobs left or closed: an end, or handed_back (SIGTERM), yielded (others' turn), lost (lease), erased, unknown (database away).",
             ["kind", "outcome"],
             registry=registry,
         )
@@ -71,8 +73,13 @@ class WorkerMetrics:
             buckets=_GAINS,
             registry=registry,
         )
+        # From the start, so that Prometheus sees the first count of each as a rise.
         for kind in JobKind:
             self.running.labels(kind)
+            self.attempts.labels(kind)
+            self.failures.labels(kind, "worker_died")
+            for outcome in _OUTCOMES:
+                self.outcomes.labels(kind, outcome)
 
     def count_image(self, result: str, code: str = "") -> None:
         """One photo of a segmentation."""
@@ -84,6 +91,12 @@ class WorkerMetrics:
         self.job_seconds.labels(kind).observe(seconds)
         for stage, spent in stages:
             self.stage_seconds.labels(kind, stage).observe(spent)
+
+    def job_closed(self, kind: str, outcome: str, code: str | None) -> None:
+        """A job was closed because no worker will do it; `code` is a failed one's."""
+        self.outcomes.labels(kind, outcome).inc()
+        if outcome == JobStatus.FAILED:
+            self.failures.labels(kind, code or "").inc()
 
     def judged(self, report: dict[str, Any] | None) -> None:
         """The guard's verdict in the report of an adaptation that has ended."""
@@ -149,6 +162,3 @@ def serve_metrics(metrics: WorkerMetrics, settings: Settings) -> None:
         start_http_server(settings.worker_metrics_port, settings.worker_metrics_host, registry=metrics.registry)
     except OSError as error:
         log.error("worker.metrics_not_served", port=settings.worker_metrics_port, reason=str(error))
-
-
-FINAL_OUTCOMES = frozenset(JobStatus) - {JobStatus.QUEUED, JobStatus.RUNNING}

@@ -16,10 +16,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
-from app import trace_context
+from app import jobs, trace_context
 from app.tables import Job, JobKind, JobStatus
 from workers.lease import HeldJob
-from workers.metrics import FINAL_OUTCOMES
 from workers.workshop import Workshop
 
 _NANOSECONDS = 1_000_000_000
@@ -102,6 +101,6 @@ def _outcome(workshop: Workshop, held: HeldJob) -> tuple[str, Job | None]:
         return "erased", None
     if row.lease_token != held.lease.token or row.status == JobStatus.RUNNING:
         return "lost", None
-    if row.status in FINAL_OUTCOMES:
+    if row.status in jobs.ENDED_STATUSES:
         return row.status, row
     return ("handed_back" if workshop.stopping.is_set() else "yielded"), None

@@ -77,14 +77,22 @@ def beat(workshop: Workshop, queues: Sequence[JobKind]) -> None:
 
 
 def sweep(workshop: Workshop, broker: RedisBroker) -> int:
-    """Ring for every queued job and every expired lease that nobody was told of lately; returns how many rings."""
+    """Close the jobs without a future, and ring for those that nobody was told of lately: queued, or with an expired lease.
+
+    Returns how many rings.
+    """
     rung = 0
     # Before the rows: where Redis does not answer, nothing must be marked as rung for.
     unheard = {kind: waiting_messages(broker, kind) for kind in JobKind}
     # An empty Redis may have been emptied: then nobody hears the rings that the rows speak of.
     lately = jobs.RING_AGAIN_SECONDS if any(unheard.values()) else workshop.settings.sweep_seconds
     with workshop.database.write() as session:
-        found = jobs.due(session, utc_now(), ring_again_seconds=min(lately, jobs.RING_AGAIN_SECONDS))
+        now = utc_now()
+        closed = jobs.close_abandoned(session, now)
+        found = jobs.due(session, now, ring_again_seconds=min(lately, jobs.RING_AGAIN_SECONDS))
+    for job in closed:
+        log.warning("job.closed_without_worker", job_id=job.job_id, kind=job.kind, status=job.status, code=job.error_code)
+        workshop.metrics.job_closed(job.kind, job.status, job.error_code)
     for due in found:
         if unheard[due.kind] < _ENOUGH_UNHEARD:
             rung += queue.enqueue(workshop.settings.redis_url, due.kind, due.job_id)

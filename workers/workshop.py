@@ -12,6 +12,7 @@ import torch
 from app.db import Database, open_database
 from app.decoding.pool import DecoderPool
 from app.ids import new_id
+from app.observability.connections import Connections
 from app.settings import Settings
 from app.storage import Storage, open_storage
 from app.tenancy import guard
@@ -47,6 +48,8 @@ def open_workshop(settings: Settings) -> Workshop:
     models = PersonalModelCache(settings.model_cache_bytes)
     database = open_database(settings)
     guard(database)
+    metrics = WorkerMetrics(models)
+    metrics.registry.register(Connections(database))
     return Workshop(
         worker_id=worker_id,
         # The supervisor of a local deployment finds the jobs of a dead child by host and process id.
@@ -58,7 +61,7 @@ def open_workshop(settings: Settings) -> Workshop:
         decoder=DecoderPool(settings.decoding_limits()),
         bases=BaseCache(device, settings.weights_dir, settings.weights_mirror),
         models=models,
-        metrics=WorkerMetrics(models),
+        metrics=metrics,
         source=None if settings.source_dir is None else open_source(settings.source_dir),
     )
 

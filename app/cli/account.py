@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.console import AsJson, failures, print_json
+from app.cli.console import AsJson, failures, print_json, require_somebody_to_ask
 from app.client import Client, Quota, UserSettings
 
 settings = typer.Typer(help="What you have chosen.", no_args_is_help=True)
@@ -107,6 +107,7 @@ def delete_webhook(sure: Annotated[bool, typer.Option("--yes", "-y", help="Do no
       personalseg webhook delete --yes
     """
     if not sure:
+        require_somebody_to_ask(as_json)
         typer.confirm("Delete the webhook and its secret?", abort=True, err=True)
     with failures(as_json), Client.logged_in() as client:
         client.delete_webhook()

@@ -56,7 +56,7 @@ def login(
     if as_json:
         print_json({"url": found.url, "user_id": found.user_id, "file": str(path)})
         return
-    whom = f"user {found.user_id}" if found.user_id else "the service (choose a user with PERSONALSEG_USER or `login --user`)"
+    whom = f"user {found.user_id}" if found.user_id else "the service (choose a user: `login --user NAME`, or the id in PERSONALSEG_USER)"
     typer.echo(f"Logged in to {found.url} as {whom}. Kept in {path}.")
 
 

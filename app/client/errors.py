@@ -3,7 +3,7 @@
 ClientError(Exception)             code, title, detail, status
 ├── ConnectionFailed               no answer: refused, reset, timed out (after the retries)
 ├── BadAnswer                      an answer that is not this API's (a proxy's page, another server)
-├── BadLogin                       the address or the token given cannot be one (`bad_url`, `bad_token`); nothing was asked
+├── BadLogin                       the address, token or user given cannot be one (`bad_url`, `bad_token`, `bad_user`); nothing was asked
 ├── NotLoggedIn                    neither the environment nor `personalseg login` says which server and token
 ├── ApiError                       the API answered with problem+json
 │   ├── NotAuthorized              401, 403
@@ -60,12 +60,12 @@ class NoUser(ClientError, ValueError):
     """The method concerns a user, and none was named."""
 
     def __init__(self) -> None:
-        detail = "This needs a user: Client(..., user_id=...) or client.for_user(client.create_user()); at the shell: PERSONALSEG_USER."
+        detail = "This needs a user: Client(..., user_id=...) or client.for_user(client.create_user()); in the shell: PERSONALSEG_USER=ID."
         super().__init__("no_user", "No user", detail)
 
 
 class BadLogin(ClientError, ValueError):
-    """The address is none, or the token is none; the text quotes no token."""
+    """The address, the token or the user's id is none; the text quotes no token."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(code, "Bad login", detail)

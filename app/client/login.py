@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 from platformdirs import user_config_path
@@ -39,6 +40,16 @@ def token_of(text: str) -> str:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise BadLogin("bad_token", "That is no token: it is one line that begins with pseg_.")
     return token
+
+
+def _chosen_user() -> str | None:
+    """The id in PERSONALSEG_USER; None where it is not set. Raises BadLogin (`bad_user`)."""
+    user = os.environ.get(USER_VARIABLE)
+    try:
+        return str(UUID(user)) if user else None
+    except ValueError:
+        advice = "`personalseg login --user` also takes an external id."
+        raise BadLogin("bad_user", f"{USER_VARIABLE} is {user!r} and must be the id of a user: {advice}") from None
 
 
 def holder_of(url: str, token: str) -> str | None:
@@ -99,7 +110,7 @@ def current_login() -> Login:
     `holder_of` raises.
     """
     token = os.environ.get(TOKEN_VARIABLE)
-    url, user = os.environ.get(URL_VARIABLE), os.environ.get(USER_VARIABLE)
+    url, user = os.environ.get(URL_VARIABLE), _chosen_user()
     if token:
         address, token = address_of(url or DEFAULT_URL), token_of(token)
         return Login(address, token, user or holder_of(address, token))

@@ -30,7 +30,9 @@ class ErasureDocument(BaseModel):
     """One erasure. It does not say whose: that is erased too."""
 
     id: str
-    status: Literal["running", "succeeded"] = Field(description="`running` while a worker is letting go of a job.")
+    status: Literal["running", "succeeded"] = Field(
+        description="`running` while a worker is letting go of a job, or Redis or the blob store is away."
+    )
     report: ErasureReport
     started_at: datetime
     finished_at: datetime | None

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -52,8 +53,11 @@ def erase(places: Places, user_id: str) -> StartedErasure:
     """Erase the user, as far as it goes within seconds; a worker goes on with the rest. Raises NotFound."""
     erasure_id = begin(places.database, user_id)
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not _proceed_or_leave(places, erasure_id) and time.monotonic() < deadline:
+    # Whoever asked learns that it goes on; which part is away is told by the worker that goes on.
+    while not (is_finished := _proceed_or_leave(places, erasure_id, log.debug)) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
+    if not is_finished:
+        log.info("erasure.left_to_a_worker", erasure_id=erasure_id)
     return StartedErasure(**read(places.database, erasure_id).model_dump(), user_id=user_id)
 
 
@@ -102,15 +106,15 @@ def finish_all(places: Places, *, taken_over_after_seconds: float = TAKEN_OVER_A
     with places.database.write() as session:
         repository.forget_finished(session, now - timedelta(days=KEPT_DAYS))
         taken = repository.take_unfinished(session, now, untouched_since=now - timedelta(seconds=taken_over_after_seconds))
-    return sum(_proceed_or_leave(places, erasure_id) for erasure_id in taken)
+    return sum(_proceed_or_leave(places, erasure_id, log.warning) for erasure_id in taken)
 
 
-def _proceed_or_leave(places: Places, erasure_id: str) -> bool:
+def _proceed_or_leave(places: Places, erasure_id: str, tell: Callable[..., object]) -> bool:
     try:
         return _proceed(places, erasure_id)
     except (SQLAlchemyError, RedisError, OSError) as error:
         # The row is there: a worker goes on when what is away has come back.
-        log.warning("erasure.interrupted", erasure_id=erasure_id, error=type(error).__name__)
+        tell("erasure.interrupted", erasure_id=erasure_id, error=type(error).__name__)
         return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from anyio import CapacityLimiter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -12,10 +13,11 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 
 
 class ApiMetrics:
-    """What one API process counts; `registry` also takes the collectors of its state."""
+    """What one API process counts; `registry` also takes the collectors of its state. So many `scrapes` at a time."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.scrapes = CapacityLimiter(1)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self.requests = Counter("personalseg_http_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry)
@@ -27,6 +29,10 @@ class ApiMetrics:
             registry=self.registry,
         )
         self.requests_in_flight = Gauge("personalseg_http_requests_in_flight", "Requests not answered yet.", registry=self.registry)
+        self.requests_waiting = Gauge(
+            "personalseg_http_requests_waiting", "Requests and looks of event streams that wait for a thread.", registry=self.registry
+        )
+        self.threads = Gauge("personalseg_http_threads", "Requests that this process works on at the same moment.", registry=self.registry)
         self.uploads = Counter(
             "personalseg_uploads",
             "Uploaded files, by what became of them; `code` says why one was rejected.",
@@ -36,6 +42,11 @@ class ApiMetrics:
         self.upload_bytes = Counter("personalseg_upload_bytes", "Bytes of uploaded files, taken or not.", registry=self.registry)
         build = Info("personalseg_build", "The version that runs.", registry=self.registry)
         build.info({"version": installed_version()})
+
+    def watch(self, threads: CapacityLimiter) -> None:
+        """Tell from now on how many wait for one of these threads."""
+        self.requests_waiting.set_function(lambda: threads.statistics().tasks_waiting)
+        self.threads.set_function(lambda: threads.total_tokens)
 
     def count_upload(self, status: str, code: str | None, byte_size: int) -> None:
         """One file of an upload; `code` is a rejection's."""

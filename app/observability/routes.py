@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Annotated
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -15,15 +16,18 @@ router = APIRouter()
 _bearer = HTTPBearer(auto_error=False)
 
 
-def scraper(request: Request, wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> None:
+async def scraper(
+    request: Request, wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> None:
     """Let the metrics token pass, without a look at the database, and a service token; raises Unauthorized or Forbidden."""
     token = wiring.settings.metrics_token
     if token and credentials is not None and secrets.compare_digest(credentials.credentials.encode(), token.encode()):
         return
-    get_service(get_principal(request, wiring, credentials))
+    get_service(await anyio.to_thread.run_sync(get_principal, request, wiring, credentials))
 
 
 @router.get("/metrics", include_in_schema=False, dependencies=[Depends(scraper)])
-def metrics(wiring: WiringDep) -> Response:
-    """Prometheus' text format."""
-    return Response(generate_latest(wiring.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
+async def metrics(wiring: WiringDep) -> Response:
+    """Prometheus' text format. Does not wait for a request's thread: that all are busy is one of the things to tell."""
+    text = await anyio.to_thread.run_sync(generate_latest, wiring.metrics.registry, limiter=wiring.metrics.scrapes)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})

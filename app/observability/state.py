@@ -9,7 +9,6 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
 
 from app.checks import Foundations, workers_by_queue
 from app.clock import utc_now
@@ -42,21 +41,12 @@ class ServiceState(Collector):
         for name, check in checks.items():
             up.add_metric([name], float(check.ok))
         yield up
-        yield self._connections()
         if not checks["database"].ok:  # a scrape that waits for it once more comes too late
             return
         try:
             yield from self._rows()
         except SQLAlchemyError as error:
             log.warning("metrics.rows_not_read", error=str(error))
-
-    def _connections(self) -> Metric:
-        pool = self._foundations.database.engine.pool
-        family = GaugeMetricFamily("personalseg_db_connections", "Connections of this process to the database.", labels=["state"])
-        if isinstance(pool, QueuePool):
-            family.add_metric(["in_use"], pool.checkedout())
-            family.add_metric(["idle"], pool.checkedin())
-        return family
 
     def _read_rows(self) -> list[Metric]:
         now = utc_now()

@@ -17,10 +17,10 @@ def versions(session: Session, user_id: str) -> Sequence[PersonalModel]:
     return with_short_reports(session, statement, PersonalModel)
 
 
-def get(session: Session, user_id: str, version: int, *, to_drop: bool = False) -> PersonalModel | None:
-    """One version; `to_drop`: its row locked, once nobody else holds it."""
+def get(session: Session, user_id: str, version: int, *, locked: bool = False) -> PersonalModel | None:
+    """One version; `locked`: its row locked, once nobody else holds it."""
     statement = select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.version == version)
-    if to_drop:
+    if locked:
         statement = statement.with_for_update().execution_options(populate_existing=True)
     return session.execute(statement).scalar_one_or_none()
 

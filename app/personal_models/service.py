@@ -39,7 +39,7 @@ def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> Mod
 
 def _activate(session: Session, user_id: str, version: int) -> None:
     repository.deactivate_all(session, user_id)
-    require(session, user_id, version, to_drop=True).active = True  # it may have been dropped meanwhile
+    require(session, user_id, version, locked=True).active = True  # it may have been dropped meanwhile
     session.flush()
 
 
@@ -47,14 +47,14 @@ def drop(database: Database, storage: Storage, user_id: str, version: int) -> No
     """Remove a version and its masks; without an active one the user is back on the base. Raises NotFound."""
     with database.write() as session:
         # Locked before its masks are deleted: a worker that is saving one has done so by then, or finds the version gone.
-        model = require(session, user_id, version, to_drop=True)
+        model = require(session, user_id, version, locked=True)
         keys = repository.delete_with_masks(session, user_id, model)
     storage.delete_all(keys)
 
 
-def require(session: Session, user_id: str, version: int, *, to_drop: bool = False) -> PersonalModel:
-    """The version; raises NotFound with `model_not_found`. `to_drop`: as of `repository.get`."""
-    model = repository.get(session, user_id, version, to_drop=to_drop)
+def require(session: Session, user_id: str, version: int, *, locked: bool = False) -> PersonalModel:
+    """The version; raises NotFound with `model_not_found`. `locked`: as of `repository.get`."""
+    model = repository.get(session, user_id, version, locked=locked)
     if model is None:
         raise NotFound("model_not_found", f"This user has no model of version {version}.")
     return model

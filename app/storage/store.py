@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import IO
 
 from fsspec.core import split_protocol, url_to_fs
@@ -42,6 +43,11 @@ class Storage:
 
     def __init__(self, url: str, *, endpoint_url: str | None = None, key_id: str | None = None, secret: str | None = None) -> None:
         self._root, self._blobs = _open_blobs(url, endpoint_url, key_id, secret)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where a `file://` store keeps its blobs; None for a bucket."""
+        return Path(self._root) if isinstance(self._blobs, Folder) else None
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Store these bytes under `key`, replacing what was there."""

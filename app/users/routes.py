@@ -47,7 +47,8 @@ def get_user(user_id: CurrentUserId, wiring: WiringDep) -> UserDetails:
 def erase_user(user_id: VisibleUserId, wiring: WiringDep, response: Response) -> StartedErasure:
     """Stops the user's jobs and removes everything of theirs: rows, photos, masks, personal models, tokens, messages.
 
-    The answer says what was removed. While a worker is still letting go of a job it is `running`: poll `links.self`.
+    The answer says what was removed. While a worker is still letting go of a job, or Redis or the blob store is away,
+    it is `running`: poll `links.self`.
     """
     erasure = erasures.erase(Places(wiring.database, wiring.storage, wiring.settings.redis_url), user_id)
     response.headers["Location"] = erasure.links.self

@@ -94,6 +94,7 @@ def test_settings_webhook_and_quotas(user: Client, settings: Settings, tmp_path:
     assert all(word in said("webhook", "deliveries") for word in ("segmentation.cancelled", job_id, "pending"))
 
     assert invoke("webhook", "delete").exit_code == 1  # nobody answers the question
+    assert answer("webhook", "delete", code=2)["error"]["code"] == "not_confirmed"
     assert user.webhook().url == URL
     assert answer("webhook", "delete", "--yes") == {"deleted": True}
     assert answer("webhook", "show", code=2)["error"]["code"] == "webhook_not_found"
@@ -115,6 +116,15 @@ def test_a_users_token_names_its_user(user: Client, monkeypatch: pytest.MonkeyPa
     assert answer("quotas")["images"]["used"] == 0
     monkeypatch.setenv("PERSONALSEG_TOKEN", "pseg_usr_" + "x" * 49)
     assert answer("status", code=2)["error"]["code"] == "unauthorized"
+
+
+def test_the_environment_names_a_user_by_id(user: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERSONALSEG_USER", "bob")
+    error = answer("quotas", code=2)["error"]
+    assert error["code"] == "bad_user"
+    assert error["message"].startswith("PERSONALSEG_USER is 'bob' and must be the id of a user") and "login --user" in error["message"]
+    monkeypatch.setenv("PERSONALSEG_USER", str(user.user_id).upper())
+    assert answer("quotas")["images"]["used"] == 0
 
 
 def test_login_by_any_name_of_a_user(user: Client, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from app.client import UploadResult
 from tests.interrupts import heed_interrupts
 
 BATCH = 8
+USER = "019ad000-0000-7000-8000-000000000001"
 
 
 class SlowGallery(ThreadingHTTPServer):
@@ -110,7 +111,7 @@ def upload(server: SlowGallery, *arguments: str) -> subprocess.Popen[str]:
         **os.environ,
         "PERSONALSEG_URL": server.url,
         "PERSONALSEG_TOKEN": "pseg_usr_x",
-        "PERSONALSEG_USER": "u1",
+        "PERSONALSEG_USER": USER,
         "NO_COLOR": "1",
     }
     command = [sys.executable, "-m", "app.cli", "upload", *arguments]
@@ -126,7 +127,7 @@ def test_requests_go_side_by_side_and_known_photos_not_at_all(serve: Any, folder
 
 
 def test_a_card_that_is_pulled_out_is_one_sentence(serve: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("URL", serve(1, []).url), ("TOKEN", "pseg_usr_x"), ("USER", "u1")):
+    for name, value in (("URL", serve(1, []).url), ("TOKEN", "pseg_usr_x"), ("USER", USER)):
         monkeypatch.setenv(f"PERSONALSEG_{name}", value)
 
     async def pulled_out(*_: Any) -> None:

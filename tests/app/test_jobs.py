@@ -42,6 +42,11 @@ def claim(database: Database, job_id: str, owner: str = "one") -> Lease | None:
         return jobs.claim(session, job_id, owner, LEASE_SECONDS)
 
 
+def close_abandoned(database: Database) -> list[jobs.Closed]:
+    with database.write() as session:
+        return jobs.close_abandoned(session, utc_now())
+
+
 def must_claim(database: Database, job_id: str, owner: str = "one") -> Lease:
     lease = claim(database, job_id, owner)
     assert lease is not None
@@ -157,6 +162,8 @@ def test_a_job_that_kills_its_worker_three_times_fails(database: Database, job_i
         assert job_of(database, job_id).attempt == attempt
         expire(database, job_id)
     assert claim(database, job_id) is None
+    assert close_abandoned(database) == [jobs.Closed(job_id, JobKind.SEGMENTATION, JobStatus.FAILED, "worker_died")]
+    assert close_abandoned(database) == []
     job = job_of(database, job_id)
     assert (job.status, job.error_code) == ("failed", "worker_died")
     assert job.finished_at is not None and job.lease_owner is None
@@ -278,6 +285,7 @@ def test_a_cancelled_job_whose_worker_died_ends_cancelled(database: Database, jo
     expire(database, job_id)
     with database.write() as session:
         assert jobs.due(session, utc_now()) == []
+    assert close_abandoned(database) == [jobs.Closed(job_id, JobKind.SEGMENTATION, JobStatus.CANCELLED, None)]
     assert job_of(database, job_id).status == JobStatus.CANCELLED
 
 
@@ -323,8 +331,7 @@ def test_a_cancel_that_comes_while_the_job_is_handed_back_is_not_forgotten(datab
     with database.write() as session:
         jobs.request_cancel(session, session.get_one(Job, job_id))
         leave(session, lease)  # type: ignore[operator]
-    with database.write() as session:
-        jobs.due(session, utc_now())
+    close_abandoned(database)
     assert job_of(database, job_id).status == JobStatus.CANCELLED
 
 

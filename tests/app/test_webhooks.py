@@ -157,7 +157,7 @@ def test_a_job_whose_worker_died_is_told_too(alice: Caller, api: FastAPI) -> Non
         for _ in range(jobs.MAX_ATTEMPTS):
             assert jobs.claim(session, job_id, "dead", 60.0) is not None
             jobs.expire_leases_of(session, "dead")
-        jobs.due(session, utc_now())
+        jobs.close_abandoned(session, utc_now())
     announce(api)
     assert [row.payload["data"]["error_code"] for row in rows(api)] == ["worker_died"]
 

@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from app.checks import Foundations
 from app.db import Database
+from app.observability.connections import Connections
 from app.observability.metrics import ApiMetrics
 from app.observability.state import ServiceState
 from app.settings import Settings
@@ -82,6 +83,7 @@ def known(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> di
     database = Database(settings.database_url)
     api = ApiMetrics()
     api.registry.register(ServiceState(Foundations(settings, database, Storage(settings.storage_url))))
+    api.registry.register(Connections(database))
     worker = WorkerMetrics(PersonalModelCache(1))
     # The family of a machine without a GPU has no sample; its labels are those of its declaration.
     gpu = {"personalseg_worker_gpu_memory_bytes": {"device", "what"}}

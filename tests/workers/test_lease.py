@@ -15,7 +15,9 @@ from app.errors import LeaseLost
 from app.tables import Job, JobStatus
 from tests.workers.conftest import add_adaptation, job_of
 from workers import lease
+from workers.broker import make_broker
 from workers.lease import estimate_remaining, hold
+from workers.presence import sweep
 from workers.tasks import run
 from workers.workshop import Workshop
 
@@ -124,6 +126,7 @@ def test_a_job_that_kills_its_worker_three_times_is_closed(workshop: Workshop, j
             assert jobs.expire_leases_of(session, f"{workshop.owner}-{attempt}") == 1
     with hold_job(workshop, job_id) as held:
         assert held is None
+    sweep(workshop, make_broker(workshop.settings.redis_url))
     job = job_of(workshop, job_id)
     assert (job.status, job.error_code, job.attempt) == (JobStatus.FAILED, "worker_died", 3)
 

@@ -15,14 +15,16 @@ from structlog.testing import capture_logs
 
 from app import jobs
 from app.settings import Settings
-from app.tables import Job, JobStatus, User
+from app.tables import Job, JobKind, JobStatus, User
 from tests.conftest import free_port
 from tests.workers.conftest import add_adaptation, add_photo, add_segmentation, job_of, photograph
 from workers.adaptation import adapt_gallery
+from workers.broker import make_broker
 from workers.cache import ModelKey, PersonalModelCache
 from workers.lease import HeldJob, hold
 from workers.metrics import WorkerMetrics, serve_metrics
 from workers.observed import observed
+from workers.presence import sweep
 from workers.segmentation import segment_photos
 from workers.tasks import run
 from workers.workshop import Workshop
@@ -71,6 +73,38 @@ def test_failures_are_counted_by_code(workshop: Workshop, user_id: str) -> None:
     image = add_photo(workshop, user_id, photograph("chelsea.png"))
     run(workshop, add_segmentation(workshop, user_id, [image], model=7), segment_photos)
     assert value(workshop, "job_failures_total", kind="segmentation", code="unknown_model_version") == 1
+
+
+def test_a_job_that_killed_its_workers_is_counted_by_whoever_closes_it(workshop: Workshop, user_id: str) -> None:
+    cancelled, died = add_segmentation(workshop, user_id, []), add_adaptation(workshop, user_id)
+    with workshop.database.write() as session:
+        assert jobs.claim(session, cancelled, "dead", 60.0) is not None
+        jobs.request_cancel(session, session.get_one(Job, cancelled))
+        for _ in range(jobs.MAX_ATTEMPTS):
+            assert jobs.claim(session, died, "dead", 60.0) is not None
+            jobs.expire_leases_of(session, "dead")
+    for _ in range(2):
+        with capture_logs() as lines:
+            sweep(workshop, make_broker(workshop.settings.redis_url))
+    assert not [line for line in lines if line["event"] == "job.closed_without_worker"]
+    assert value(workshop, "job_failures_total", kind="adaptation", code="worker_died") == 1
+    assert value(workshop, "jobs_total", kind="adaptation", outcome="failed") == 1
+    assert value(workshop, "jobs_total", kind="segmentation", outcome="cancelled") == 1
+
+
+def test_every_count_that_an_alert_looks_at_begins_at_zero() -> None:
+    """Prometheus sees no rise in a series that begins with 1."""
+    read = WorkerMetrics(PersonalModelCache(1)).registry.get_sample_value
+    for kind in JobKind:
+        assert read("personalseg_worker_job_failures_total", {"kind": kind, "code": "worker_died"}) == 0
+        for outcome in (*jobs.ENDED_STATUSES, "handed_back", "yielded", "lost", "erased", "unknown"):
+            assert read("personalseg_worker_jobs_total", {"kind": kind, "outcome": outcome}) == 0
+
+
+def test_a_worker_tells_its_connections_to_the_database(workshop: Workshop) -> None:
+    with workshop.database.read() as session:
+        session.connection()
+        assert workshop.metrics.registry.get_sample_value("personalseg_db_connections", {"state": "in_use"}) == 1
 
 
 @pytest.mark.parametrize("outcome", ["handed_back", "lost", "erased"])

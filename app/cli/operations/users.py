@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.console import AsJson, require_somebody_to_ask, stop
+from app.cli.console import AsJson, errors, require_somebody_to_ask, stop
 from app.cli.operations.console import operating, show, show_list
 
 users = typer.Typer(help="Users: list, show, erase. Acts on the database of the settings.", no_args_is_help=True)
@@ -64,4 +64,9 @@ def erase_user(
             typed = typer.prompt(f"This erases {found['images']} photos and everything made of them. Type the user's id to go on", err=True)
             if typed != found["id"]:
                 stop("That is not the user's id; nothing was erased.", code="not_confirmed")
-        show(service.erase_user(operator, found["id"]), as_json=as_json)
+        erasure = service.erase_user(operator, found["id"])
+        if erasure["finished_at"] is None:
+            errors().print(
+                "Not everything is removed yet (the report says what is): a worker finishes it, once Redis and the storage answer."
+            )
+        show(erasure, as_json=as_json)

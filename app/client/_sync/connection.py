@@ -73,6 +73,7 @@ class Connection:
 
         Raises:
             NotLoggedIn: neither says enough.
+            BadLogin: the environment's address, token or user (an id) cannot be one.
         """
         login = current_login()
         return cls(login.url, login.token, user_id=login.user_id)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import NoReturn
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import auth
 from app.clock import utc_now
 from app.db import Database
+from app.errors import Unauthorized
 from app.main import create_app
 from app.observability.state import ServiceState
 from app.settings import Settings
@@ -85,6 +91,26 @@ def test_uploads_are_counted_by_what_became_of_them(anonymous: httpx.Client, ali
     assert found[labelled("personalseg_uploads_total", status="duplicate", code="")] == 1
     assert found[labelled("personalseg_uploads_total", status="rejected", code="not_an_image")] == 1
     assert found[labelled("personalseg_upload_bytes_total")] == 2 * len(photo) + len(b"no photo at all")
+
+
+def test_requests_that_wait_for_a_thread_are_told_while_they_wait(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+
+    def stand_still(*_arguments: object) -> NoReturn:
+        goes_on.wait(60)
+        raise Unauthorized("Nobody.")
+
+    monkeypatch.setattr(auth, "authenticate", stand_still)
+    waiting = labelled("personalseg_http_requests_waiting")
+    with TestClient(create_app(settings.model_copy(update={"request_threads": 2}))) as client, ThreadPoolExecutor(7) as callers:
+        asked = [callers.submit(client.get, "/v1/me", headers={"Authorization": "Bearer anything"}) for _ in range(7)]
+        deadline = time.monotonic() + 30
+        while (found := samples(client)).get(waiting) != 5 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        goes_on.set()
+        assert {answer.result().status_code for answer in asked} == {401}
+        assert (found[waiting], found[labelled("personalseg_http_threads")]) == (5, 2)
+        assert samples(client)[waiting] == 0
 
 
 def add_jobs(database: Database, user_id: str) -> None:

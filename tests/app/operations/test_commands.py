@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +25,8 @@ from app.cli.operations.console import make_settings
 from app.cli.operations.jobs import Kind, Status
 from app.clock import utc_now
 from app.db import Database
+from app.erasures import service as erasures
+from app.erasures.service import Places
 from app.errors import Unauthorized
 from app.folder_lock import LOCK_FILE, FolderInUse, lock_folder
 from app.settings import REDIS_FILE, Settings
@@ -144,6 +148,22 @@ def test_users(settings: Settings, database: Database, user: str) -> None:
         assert session.query(Image).count() == 0
 
 
+def test_an_erasure_without_redis_is_said_to_go_on(
+    settings: Settings, database: Database, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasures, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setenv("PERSONALSEG_REDIS_URL", f"unix://{tmp_path}/nowhere.sock")
+    add_photo(settings, database, user, b"a photo")
+    add_job(database, user, status=JobStatus.SUCCEEDED)
+    done = invoke("users", "erase", "ann", "--yes", "--json")
+    assert done.exit_code == 0
+    erasure = json.loads(done.stdout)
+    assert (erasure["status"], erasure["report"]["blobs"]) == ("running", 0)
+    assert done.stderr.count("\n") == 1 and "a worker finishes it" in done.stderr
+    assert erasures.finish_all(Places(database, open_storage(settings), settings.redis_url), taken_over_after_seconds=-1) == 1
+    assert erasures.read(database, erasure["id"]).report.blobs == 1
+
+
 def test_tokens(settings: Settings, database: Database, user: str) -> None:
     service = run("tokens", "create", "--service")
     assert auth.authenticate(database, service["token"]).is_service
@@ -236,6 +256,25 @@ def test_doctor(settings: Settings, database: Database) -> None:
     with database.write() as session:
         session.add(Worker(queues=["segmentation", "adaptation"], hostname="here", pid=1, device="cpu"))
     assert run("doctor")["well"] is True
+
+
+def test_doctor_looks_at_the_disk_of_the_blobs_too(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = tmp_path / "elsewhere" / "blobs"
+    monkeypatch.setenv("PERSONALSEG_STORAGE_URL", f"file://{blobs}")
+    full = tmp_path / "elsewhere"
+    settings.data_dir.mkdir(exist_ok=True)
+    free = {True: 1024**3, False: 1024**4}
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[Path(folder).is_relative_to(full)]))
+
+    def disk() -> str:
+        (line,) = [line for line in invoke("doctor").stdout.splitlines() if line.split()[1] == "disk"]
+        return line
+
+    assert disk().startswith(f"BAD  disk      1.0 GiB free at {blobs}. Free some space")
+    free[True] = 2 * 1024**4
+    assert disk() == f"ok   disk      1024.0 GiB free at {settings.data_dir}"
 
 
 def test_doctor_sees_jobs_that_nobody_takes(settings: Settings, database: Database, user: str) -> None:
