@@ -107,6 +107,7 @@ def test_requests_that_wait_for_a_thread_are_told_while_they_wait(settings: Sett
         deadline = time.monotonic() + 30
         while (found := samples(client)).get(waiting) != 5 and time.monotonic() < deadline:
             time.sleep(0.02)
+        assert not any(answer.done() for answer in asked)
         goes_on.set()
         assert {answer.result().status_code for answer in asked} == {401}
         assert (found[waiting], found[labelled("personalseg_http_threads")]) == (5, 2)
