@@ -133,15 +133,20 @@ def test_a_refused_adaptation_is_not_tried_again_with_the_same_photos(alice: Cal
     assert look(api) == []
 
 
-@pytest.mark.parametrize(("code", "again"), [("storage_error", 1), ("database_error", 1), ("internal_error", 0), ("worker_lost", 0)])
-def test_what_ended_because_the_store_was_away_is_made_up_for(alice: Caller, api: FastAPI, code: str, again: int) -> None:
-    switch_on(alice)
-    alice.upload_photos(3)
+def ended_by(code: str, caller: Caller, api: FastAPI) -> None:
+    """An automatic adaptation that has failed with this code."""
+    switch_on(caller)
+    caller.upload_photos(3)
     quiet(api)
     (due,) = look(api)
     lease = hand_worker.claim(api, due.job_id)
     with api.state.wiring.database.write() as session:
-        jobs.fail(session, lease, code=code, reason="The blob store could not be read.")
+        jobs.fail(session, lease, code=code, reason="For a reason of its own.")
+
+
+@pytest.mark.parametrize(("code", "again"), [("storage_error", 1), ("database_error", 1), ("internal_error", 0), ("worker_lost", 0)])
+def test_what_ended_because_the_store_was_away_is_made_up_for(alice: Caller, api: FastAPI, code: str, again: int) -> None:
+    ended_by(code, alice, api)
     assert look(api) == []  # not every few seconds
     with api.state.wiring.database.write() as session:
         session.execute(update(Job).values(finished_at=utc_now() - timedelta(minutes=16)))
@@ -150,13 +155,7 @@ def test_what_ended_because_the_store_was_away_is_made_up_for(alice: Caller, api
 
 
 def test_an_old_outage_is_forgotten_once_an_adaptation_went_well(alice: Caller, api: FastAPI) -> None:
-    switch_on(alice)
-    alice.upload_photos(3)
-    quiet(api)
-    (due,) = look(api)
-    lease = hand_worker.claim(api, due.job_id)
-    with api.state.wiring.database.write() as session:
-        jobs.fail(session, lease, code="storage_error", reason="The blob store could not be read.")
+    ended_by("storage_error", alice, api)
     hand_worker.refuse(api, alice("POST", "adaptations").json()["id"])
     with api.state.wiring.database.write() as session:
         session.execute(update(Job).values(finished_at=utc_now() - timedelta(hours=1)))

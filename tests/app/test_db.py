@@ -45,12 +45,16 @@ def test_downgrading_removes_every_table_and_upgrading_brings_them_back(database
     assert tables() == set(Table.metadata.tables)
 
 
-def test_a_table_that_is_made_anew_keeps_what_refers_to_it(database: Database) -> None:
+def add_user_with_token(database: Database) -> None:
     with database.write() as session:
         user = User(external_id="kept")
         session.add(user)
         session.flush()
         session.add(Token(user_id=user.id, kind="user", token_hash="hash", prefix="pseg_usr_"))
+
+
+def test_a_table_that_is_made_anew_keeps_what_refers_to_it(database: Database) -> None:
+    add_user_with_token(database)
     with db.migrating(database.url) as connection:
         operations = Operations(MigrationContext.configure(connection, opts={"render_as_batch": True}))
         with operations.batch_alter_table("users", recreate="always" if connection.dialect.name == "sqlite" else "auto") as users:
@@ -62,11 +66,7 @@ def test_a_table_that_is_made_anew_keeps_what_refers_to_it(database: Database) -
 
 
 def test_a_migration_that_leaves_rows_referring_to_nothing_changes_nothing(database: Database) -> None:
-    with database.write() as session:
-        user = User(external_id="kept")
-        session.add(user)
-        session.flush()
-        session.add(Token(user_id=user.id, kind="user", token_hash="hash", prefix="pseg_usr_"))
+    add_user_with_token(database)
     with pytest.raises(IntegrityError), db.migrating(database.url) as connection:
         connection.exec_driver_sql("UPDATE tokens SET user_id = 'nobody'")
     with database.read() as session:

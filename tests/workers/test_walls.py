@@ -49,7 +49,7 @@ def test_an_older_version_put_in_use_meanwhile_costs_no_training(workshop: Works
         assert held is not None
         closing = threading.Thread(target=_save_success, args=(held, plan, result, StoredFile(3, "k3", "s", 1)))
         with workshop.database.write() as session:
-            versions._activate(session, user_id, versions.require(session, user_id, 1))
+            versions._activate(session, user_id, 1)
             closing.start()
             time.sleep(0.4)  # it stands at the row that this transaction holds
         closing.join(30)
