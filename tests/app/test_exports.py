@@ -30,6 +30,7 @@ from app.streams import OpenStreams, too_many_exports
 from app.tables import RegisteredBase
 from tests.app import hand_worker
 from tests.app.conftest import Caller
+from tests.app.leaving import receive_from, serve_once
 from tests.app.photos import jpeg
 
 BOTH_DATABASES = True
@@ -288,12 +289,6 @@ def test_an_export_counts_while_it_is_open_however_it_ends(
     if how == "its source fails":
         monkeypatch.setattr(wiring.storage, "get_bytes", fail)
 
-    async def receive() -> Message:
-        if how != "the caller hangs up":
-            await anyio.sleep_forever()
-        await anyio.sleep(0.05)
-        return {"type": "http.disconnect"}
-
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
             seen.append(has_room(api, segmented))
@@ -319,14 +314,10 @@ def test_an_export_counts_while_it_is_open_however_it_ends(
     }
 
     async def serve() -> None:
-        await api(scope, receive, send)
+        await api(scope, receive_from(how), send)
 
     before = has_room(api, segmented)
-    if how in ("its source fails", "the caller is gone"):
-        with pytest.raises((RuntimeError, OSError, ExceptionGroup)):
-            anyio.run(serve)
-    else:
-        anyio.run(serve)
+    serve_once(how, serve)
     assert (before, seen[0], has_room(api, segmented)) == (True, False, True)
 
 

@@ -16,6 +16,7 @@ from app.errors import TooManyRequests
 from app.streams import CountedStream, OpenStreams, too_many_streams
 from tests.app import hand_worker
 from tests.app.conftest import Caller
+from tests.app.leaving import receive_from, serve_once
 
 USER = "0190"
 
@@ -72,23 +73,13 @@ def test_a_stream_counts_while_it_is_open_however_it_ends(how: str) -> None:
         if how == "the caller hangs up":
             await anyio.sleep_forever()
 
-    async def receive() -> Message:
-        if how != "the caller hangs up":
-            await anyio.sleep_forever()
-        await anyio.sleep(0.05)
-        return {"type": "http.disconnect"}
-
     async def send(message: Message) -> None:
         if how == "the caller is gone" and message["type"] == "http.response.body":
             raise OSError
 
     async def serve() -> None:
-        await CountedStream(events(), streams, USER)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+        await CountedStream(events(), streams, USER)({"type": "http", "asgi": {"spec_version": "2.3"}}, receive_from(how), send)
 
     before = has_room(streams)
-    if how in ("its source fails", "the caller is gone"):
-        with pytest.raises((RuntimeError, OSError, ExceptionGroup)):
-            anyio.run(serve)
-    else:
-        anyio.run(serve)
+    serve_once(how, serve)
     assert (before, seen, has_room(streams)) == (True, [False], True)

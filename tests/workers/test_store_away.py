@@ -88,13 +88,7 @@ def test_a_store_that_stays_away_leaves_a_segmentation_that_can_be_gone_on_with(
     never_back(monkeypatch)
     job_id = add_segmentation(workshop, user_id, images, "base")
     outage = Outage(monkeypatch, AWAY[0], after=8, calls=10**6)
-    for attempt in (1, 2):
-        run(workshop, job_id, segment_photos)
-        job = job_of(workshop, job_id)
-        assert (job.status, job.attempt, job.error_code) == (JobStatus.QUEUED, attempt, None)
-    run(workshop, job_id, segment_photos)
-    job = job_of(workshop, job_id)
-    assert (job.status, job.error_code) == (JobStatus.FAILED, "storage_error")
+    require_three_attempts(workshop, job_id, segment_photos, "storage_error")
     states = [item.status for item in items_of(workshop, job_id).values()]
     assert ItemStatus.FAILED not in states and ItemStatus.DONE in states and ItemStatus.PENDING in states
 
