@@ -8,6 +8,7 @@ from typing import IO
 
 from PIL import Image
 
+from app.decoding.errors import PhotoRejected, is_file_system_away
 from app.decoding.pictures import opened_photo, strips, upright_rgb
 
 _JPEG_QUALITY = 85
@@ -28,14 +29,24 @@ def thumbnail(photo: IO[bytes], max_pixels: int, max_side: int) -> bytes:
 
 
 def overlay(photo: IO[bytes], labels: IO[bytes], max_pixels: int) -> bytes:
-    """A PNG of the photo with its classes laid over it; the background shows the photo alone."""
+    """A PNG of the photo with its classes laid over it; the background shows the photo alone.
+
+    Raises PhotoRejected; where it is the mask that cannot be read, or is of another size than the photo, its code is `mask_damaged`.
+    """
     with opened_photo(photo, max_pixels) as image:
         picture = upright_rgb(image)
-    with Image.open(labels, formats=["PNG"]) as mask:
-        # A palette picture's bytes are the class ids; seen as grey they can be looked up in a table.
-        values = Image.frombytes("L", mask.size, mask.tobytes())
-        alpha = values.point([0 if value == _BACKGROUND else _OVERLAY_ALPHA for value in range(256)])
-        picture.paste(mask.convert("RGB"), mask=alpha)
+    try:
+        with Image.open(labels, formats=["PNG"]) as mask:
+            if mask.size != picture.size:
+                raise ValueError(f"a mask of {mask.size} for a photo of {picture.size}")
+            # A palette picture's bytes are the class ids; seen as grey they can be looked up in a table.
+            values = Image.frombytes("L", mask.size, mask.tobytes())
+            alpha = values.point([0 if value == _BACKGROUND else _OVERLAY_ALPHA for value in range(256)])
+            picture.paste(mask.convert("RGB"), mask=alpha)
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow says of broken chunks
+        if is_file_system_away(error):
+            raise
+        raise PhotoRejected("mask_damaged", "The mask's file is damaged.") from error
     target = io.BytesIO()
     picture.save(target, "PNG", compress_level=_FAST_PNG)
     return target.getvalue()

@@ -84,6 +84,8 @@ def overlay_png(wiring: Wiring, image: Image, mask: Mask) -> bytes:
     except BlobNotFound as error:
         raise NotFound("photo_missing", "The photo's file is no longer there.") from error
     except PhotoRejected as rejection:
+        if rejection.code == "mask_damaged":
+            raise _damaged() from rejection
         raise photo_unreadable(rejection) from rejection
 
 

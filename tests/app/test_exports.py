@@ -214,8 +214,9 @@ def test_a_lost_mask_is_named_and_spoils_no_other(
         storage.delete(key)
     else:
         storage.put_bytes(key, damage(storage.get_bytes(key)))
-    answer = segmented("GET", f"images/{lost}/mask", params={"format": "rle"})
-    assert (answer.status_code, answer.json()["code"]) == (404, code)
+    for made_from_it in ("rle", "overlay"):
+        answer = segmented("GET", f"images/{lost}/mask", params={"format": made_from_it})
+        assert (answer.status_code, answer.json()["code"]) == (404, code)
     archives = {}
     for format in formats:
         archive = export(segmented, format=format)

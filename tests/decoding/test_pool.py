@@ -152,6 +152,13 @@ def test_a_file_that_cannot_be_read_is_not_damaged(pool: DecoderPool) -> None:
     assert code_of(pool, jpeg()) is None, "the decoder lives"
 
 
+@pytest.mark.parametrize("labels", [b"", encoded(Image.new("P", (8, 8)), "PNG")], ids=["nothing", "of another size"])
+def test_a_mask_that_does_not_fit_its_photo_is_not_the_photos_fault(pool: DecoderPool, labels: bytes) -> None:
+    with pytest.raises(PhotoRejected) as caught:
+        pool.overlay(io.BytesIO(jpeg()), io.BytesIO(labels))
+    assert caught.value.code == "mask_damaged"
+
+
 class BreakingDisk(io.BytesIO):
     """A file whose disk can break."""
 

@@ -40,7 +40,7 @@ def migrate(
             _require_way_back(before, to, as_json)
             if not yes:
                 require_somebody_to_ask(as_json)
-                typer.confirm(f"Go back from {before} to {to}? What later tables and columns hold is lost.", abort=True)
+                typer.confirm(f"Go back from {before} to {to}? What later tables and columns hold is lost.", abort=True, err=True)
             db.downgrade(settings.database_url, to)
         show({"from": before, "to": to or db.head_revision()}, as_json=as_json)
 
