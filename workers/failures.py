@@ -74,3 +74,13 @@ _KNOWN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, 
     (SQLAlchemyError, "database_error", "The database did not take the result. Try again."),
     (OSError, "storage_error", "The blob store could not be read or written. Try again."),
 )
+
+
+def _codes_of(kind: type[BaseNotAvailable]) -> set[str]:
+    return {kind.code}.union(*(_codes_of(sub) for sub in kind.__subclasses__()))
+
+
+FAILURE_CODES = frozenset(
+    {"storage_full", "out_of_memory", "internal_error", "worker_died", *(code for _, code, _ in _KNOWN)} | _codes_of(BaseNotAvailable)
+)
+"""What a failed job can be said to have failed with: what `describe` gives, and what `app.jobs` gives a job that no worker would finish."""

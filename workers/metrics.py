@@ -17,6 +17,7 @@ from app.jobs import ENDED_STATUSES
 from app.settings import Settings
 from app.tables import JobKind, JobStatus
 from workers.cache import PersonalModelCache
+from workers.failures import FAILURE_CODES
 
 _SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 _SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
@@ -77,7 +78,8 @@ class WorkerMetrics:
         for kind in JobKind:
             self.running.labels(kind)
             self.attempts.labels(kind)
-            self.failures.labels(kind, "worker_died")
+            for code in FAILURE_CODES:
+                self.failures.labels(kind, code)
             for outcome in _OUTCOMES:
                 self.outcomes.labels(kind, outcome)
 

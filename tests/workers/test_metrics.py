@@ -96,7 +96,8 @@ def test_every_count_that_an_alert_looks_at_begins_at_zero() -> None:
     """Prometheus sees no rise in a series that begins with 1."""
     read = WorkerMetrics(PersonalModelCache(1)).registry.get_sample_value
     for kind in JobKind:
-        assert read("personalseg_worker_job_failures_total", {"kind": kind, "code": "worker_died"}) == 0
+        for code in ("worker_died", "storage_full", "photo_missing", "base_download_cut_off"):
+            assert read("personalseg_worker_job_failures_total", {"kind": kind, "code": code}) == 0
         for outcome in (*jobs.ENDED_STATUSES, "handed_back", "yielded", "lost", "erased", "unknown"):
             assert read("personalseg_worker_jobs_total", {"kind": kind, "outcome": outcome}) == 0
 
