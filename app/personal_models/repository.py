@@ -11,10 +11,12 @@ from app.adaptations.short_reports import with_short_reports
 from app.tables import Mask, PersonalModel
 
 
-def versions(session: Session, user_id: str) -> Sequence[PersonalModel]:
-    """All versions, newest first; their reports without `groups`."""
-    statement = select(PersonalModel).where(PersonalModel.user_id == user_id).order_by(PersonalModel.version.desc())
-    return with_short_reports(session, statement, PersonalModel)
+def page(session: Session, user_id: str, *, before: str, limit: int) -> Sequence[PersonalModel]:
+    """Up to `limit` versions made before this id ("": the newest), newest first; their reports without `groups`."""
+    statement = select(PersonalModel).where(PersonalModel.user_id == user_id)
+    if before:
+        statement = statement.where(PersonalModel.id < before)
+    return with_short_reports(session, statement.order_by(PersonalModel.id.desc()).limit(limit), PersonalModel)
 
 
 def get(session: Session, user_id: str, version: int, *, locked: bool = False) -> PersonalModel | None:

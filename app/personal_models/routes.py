@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from app.deps import CurrentUserId, IdempotencyKeyHeader, WiringDep
+from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, WiringDep
+from app.pagination import DEFAULT_PAGE
 from app.personal_models import service
-from app.personal_models.schemas import ModelDocument, ModelList
+from app.personal_models.schemas import ModelDocument, ModelPage
 from app.problems import problem_responses
 
 router = APIRouter(prefix="/v1/users/{user_id}/models", tags=["models"], responses=problem_responses(401, 404, 422))
@@ -17,12 +18,12 @@ Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 @router.get("", summary="List the versions")
-def list_models(user_id: CurrentUserId, wiring: WiringDep) -> ModelList:
-    """Every version with its report, newest first; at most one is active.
+def list_models(user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE) -> ModelPage:
+    """The versions, each with its report, newest first; at most one is active.
 
     The reports come without `groups`, which the adaptation (`job_id`) has: they name every photo.
     """
-    return service.list_versions(wiring.database, user_id)
+    return service.page(wiring.database, user_id, cursor=cursor, limit=limit)
 
 
 @router.post("/{version}/activate", summary="Use a version")

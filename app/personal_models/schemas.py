@@ -28,7 +28,8 @@ class ModelDocument(BaseModel):
     removed_photos: int = Field(description="Photos that it saw and that are gone.")
 
 
-class ModelList(BaseModel):
-    """A user's models, newest first; their reports come without `groups`."""
+class ModelPage(BaseModel):
+    """One page of a user's models, newest first; their reports come without `groups`."""
 
     items: list[ModelDocument]
+    next_cursor: str | None

@@ -8,18 +8,21 @@ from app import freshness, idempotency
 from app.db import Database, once
 from app.deps import Wiring
 from app.errors import NotFound
+from app.pagination import cut, decode_cursor
 from app.personal_models import repository
-from app.personal_models.schemas import ModelDocument, ModelList
+from app.personal_models.schemas import ModelDocument, ModelPage
 from app.storage import Storage
 from app.tables import PersonalModel
 
 
-def list_versions(database: Database, user_id: str) -> ModelList:
-    """All versions, newest first."""
+def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> ModelPage:
+    """One page of the versions, newest first; raises MalformedCursor."""
+    before = decode_cursor(cursor)
     with database.read() as session:
-        models = repository.versions(session, user_id)
-        fresh = freshness.of_models(session, user_id, models)
-    return ModelList(items=[_document(model, of_it) for model, of_it in zip(models, fresh, strict=True)])
+        shown, next_cursor = cut(repository.page(session, user_id, before=before, limit=limit + 1), limit)
+        fresh = freshness.of_models(session, user_id, shown)
+    items = [_document(model, of_it) for model, of_it in zip(shown, fresh, strict=True)]
+    return ModelPage(items=items, next_cursor=next_cursor)
 
 
 def activate(wiring: Wiring, user_id: str, version: int, key: str | None) -> ModelDocument:

@@ -391,6 +391,10 @@ def test_models_are_listed_rolled_back_and_dropped(alice: Caller, api: FastAPI) 
     segment(alice, api)
     listed = alice("GET", "models").json()["items"]
     assert [(model["version"], model["active"]) for model in listed] == [(2, True), (1, False)]
+    first_page = alice("GET", "models", params={"limit": 1}).json()
+    last_page = alice("GET", "models", params={"limit": 1, "cursor": first_page["next_cursor"]}).json()
+    assert first_page["items"] + last_page["items"] == listed and last_page["next_cursor"] is None
+    assert alice("GET", "models", params={"cursor": "nonsense!"}).json()["code"] == "bad_cursor"
     assert alice("POST", "models/1/activate").json()["active"] is True
     assert [model["active"] for model in alice("GET", "models").json()["items"]] == [False, True]
     assert alice("DELETE", "models/2").status_code == 204

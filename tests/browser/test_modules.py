@@ -59,11 +59,11 @@ def test_the_share_of_newer_photos_follows_the_gallery(
     def models(route: Route) -> None:
         held = len(client.images())
         model = {"version": 1, "active": True, "created_at": "2026-03-01T10:00:00Z", "newer_share": held / 4, "report": {"photos": 0}}
-        route.fulfill(json={"items": [model]})
+        route.fulfill(json={"items": [model], "next_cursor": None})
 
     # Signed in: a reload before that would find neither the link's token nor a session.
     expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
-    page.route("**/models", models)
+    page.route("**/models?*", models)
     page.reload()
     upload(photos[:2])
     expect(page.locator("aside .hint")).to_contain_text("50 % of your photos")

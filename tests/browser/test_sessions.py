@@ -38,8 +38,8 @@ def held(page: Page, path: str) -> list[Route]:
 
 def test_a_late_refusal_leaves_the_next_session_alone(page: Page, deployment: Deployment, user: User, link: str) -> None:
     assert user.token is not None
-    late = held(page, f"**/users/{user.id}/models")
-    with page.expect_request(f"**/users/{user.id}/models"):
+    late = held(page, f"**/users/{user.id}/models?*")
+    with page.expect_request(f"**/users/{user.id}/models?*"):
         page.goto(address_with(deployment.base_url, user.token))
     page.goto(link)
     expect(page.locator("[data-photo]")).to_have_count(1)

@@ -69,8 +69,8 @@ class AsyncResults(AsyncConnection):
         return (await self._send("POST", self._path("segment"), params=query, content=photo)).content
 
     async def models(self) -> list[PersonalModel]:
-        """All versions of the user's model."""
-        return [parse(PersonalModel, entry) for entry in entries(await self._json("GET", self._path("models")), "items")]
+        """All versions of the user's model, page by page, newest first."""
+        return [parse(PersonalModel, entry) async for entry in self._pages(self._path("models"))]
 
     async def activate(self, version: int) -> PersonalModel:
         """Make a version the one in use."""

@@ -69,8 +69,8 @@ class Results(Connection):
         return (self._send("POST", self._path("segment"), params=query, content=photo)).content
 
     def models(self) -> list[PersonalModel]:
-        """All versions of the user's model."""
-        return [parse(PersonalModel, entry) for entry in entries(self._json("GET", self._path("models")), "items")]
+        """All versions of the user's model, page by page, newest first."""
+        return [parse(PersonalModel, entry) for entry in self._pages(self._path("models"))]
 
     def activate(self, version: int) -> PersonalModel:
         """Make a version the one in use."""

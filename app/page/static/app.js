@@ -90,9 +90,9 @@ export class App {
 
   /** Photos and models together: each model says what share of the photos came after it. */
   async #read() {
-    const [images, models] = await Promise.all([this.api.all(`${this.path}/images`), this.api.get(`${this.path}/models`)]);
+    const [images, models] = await Promise.all([this.api.all(`${this.path}/images`), this.api.all(`${this.path}/models`)]);
     this.images = images;
-    this.models = models.items;
+    this.models = models;
   }
 
   async reloadPhotos() {
@@ -118,7 +118,7 @@ export class App {
     this.images = this.images.filter((image) => image.id !== imageId);
     this.#show();
     // What the models say of newer photos has changed with it; without an answer the old share is no harm.
-    this.api.get(`${this.path}/models`).then(({ items }) => { this.models = items; this.panel.show(); }, () => {});
+    this.api.all(`${this.path}/models`).then((models) => { this.models = models; this.panel.show(); }, () => {});
   }
 
   // What is shown ------------------------------------------------------------------------------------------------
