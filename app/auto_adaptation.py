@@ -85,8 +85,7 @@ def _take_care(session: Session, settings: Settings, user_id: str, newest: datet
     photos = session.execute(select(func.count()).where(Image.user_id == user_id)).scalar_one()
     if photos < settings.min_gallery_images or not freshness.needs_adaptation(session, settings, user_id):
         return None
-    budget_seconds = settings.adaptation_budget_seconds
-    quotas.require_adaptation_seconds(session, settings, user_id, budget_seconds)
+    budget_seconds = quotas.adaptation_budget(session, settings, user_id, None)
     named = base_choice.kept_base(session, user_id)
     base = named or _default_base(session, settings)
     job = queue_adaptation(session, user_id, base=base, named=named, budget_seconds=budget_seconds)

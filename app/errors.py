@@ -107,6 +107,29 @@ class GalleryTooSmall(Conflict):
         super().__init__("gallery_too_small", detail, extra={"images": held, "needed": needed})
 
 
+class AdaptationEnding(Conflict):
+    """The user's adaptation was cancelled and has not ended yet: it does not do what is asked for now, and there can be one only."""
+
+    def __init__(self, job_url: str) -> None:
+        detail = "The user's adaptation was cancelled and ends within seconds. Ask again when it has."
+        super().__init__("adaptation_ending", detail, extra={"job": job_url})
+
+
+class OtherAdaptation(Conflict):
+    """The user's adaptation under way is of another base than the one asked for."""
+
+    def __init__(self, base: str, job_url: str) -> None:
+        detail = f"An adaptation of the base {base} is under way. Wait until it has ended, or cancel it."
+        super().__init__("other_adaptation_under_way", detail, extra={"job": job_url})
+
+
+class SegmentationCancelled(Conflict):
+    """Somebody cancelled the job that was to make the mask."""
+
+    def __init__(self, job_url: str) -> None:
+        super().__init__("segmentation_cancelled", "The segmentation was cancelled before the mask was made.", extra={"job": job_url})
+
+
 class BadRequest(AppError):
     """The request cannot be read."""
 

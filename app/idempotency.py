@@ -85,14 +85,18 @@ def is_known(session: Session, settings: Settings, owner: str, route: str, key: 
 
 def remember(session: Session, settings: Settings, slot: Slot | None, response: dict[str, Any], *, user_id: str) -> None:
     """Keep what this key made, until the user is erased or it expires; raises IntegrityError when another was faster."""
-    if slot is None:
-        return
-    session.execute(
-        delete(IdempotencyKey).where(
-            _is_in(slot),
-            IdempotencyKey.created_at <= _forgotten_before(settings),
-        )
-    )
+    if slot is not None:
+        _write(session, slot, response, user_id, IdempotencyKey.created_at <= _forgotten_before(settings))
+
+
+def replace(session: Session, slot: Slot | None, response: dict[str, Any], *, user_id: str) -> None:
+    """Keep what this key made, in the place of what it made before."""
+    if slot is not None:
+        _write(session, slot, response, user_id)
+
+
+def _write(session: Session, slot: Slot, response: dict[str, Any], user_id: str, *over: ColumnElement[bool]) -> None:
+    session.execute(delete(IdempotencyKey).where(_is_in(slot), *over))
     session.add(
         IdempotencyKey(
             owner=slot.owner,

@@ -89,12 +89,16 @@ def _app_error(_request: Request, error: Exception) -> JSONResponse:
     return problem(error.status, error.code, error.title, error.detail, headers=error.headers, **error.extra)
 
 
-def _validation_error(_request: Request, error: Exception) -> JSONResponse:
+def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if isinstance(error.body, bytes) and error.body:  # FastAPI reads a body as JSON where the header says so, and only there
+        given = request.headers.get("content-type", "no Content-Type")
+        detail = f"The body is to be JSON, with the header `Content-Type: application/json`; it came with {given}."
+        return problem(415, "not_json", "Unsupported media type", detail)
     errors = [
         {
             "location": ".".join(str(part) for part in entry["loc"]),
-            "message": str(entry["msg"]),
+            "message": _message(entry),
             "type": str(entry["type"]),
         }
         for entry in error.errors()
@@ -103,6 +107,12 @@ def _validation_error(_request: Request, error: Exception) -> JSONResponse:
     code = "malformed_id" if malformed_id else "validation_failed"
     detail = "; ".join(f"{entry['location']}: {entry['message']}" for entry in errors[:5])
     return problem(422, code, "Unprocessable", detail, errors=errors)
+
+
+def _message(entry: dict[str, Any]) -> str:
+    if entry["type"] == "json_invalid":
+        return f"JSON decode error: {entry.get('ctx', {}).get('error', '')} at character {entry['loc'][-1]}"
+    return str(entry["msg"])
 
 
 def _http_exception(_request: Request, error: Exception) -> JSONResponse:

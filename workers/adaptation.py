@@ -71,6 +71,7 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
     if result.model is None or not result.verdict.accepted:
         _save_refusal(held, plan, result)
         return
+    _require_a_photo(workshop, plan.user_id)
     with writing_for(workshop, plan.user_id):
         stored = _store_model(workshop, held, plan, save_personal(result.model))
         _save_success(held, plan, result, stored)
@@ -87,6 +88,13 @@ def _plan(workshop: Workshop, held: HeldJob) -> AdaptationPlan:
         if not photos:
             raise GalleryVanished
         return AdaptationPlan(job.user_id, job.base, config, photos)
+
+
+def _require_a_photo(workshop: Workshop, user_id: str) -> None:
+    """Whoever has deleted every photo meanwhile wants no model of them; raises GalleryVanished."""
+    with workshop.database.read() as session:
+        if session.execute(select(Image.id).where(Image.user_id == user_id).limit(1)).first() is None:
+            raise GalleryVanished
 
 
 def _photos_until(workshop: Workshop, user_id: str, photos: Sequence[Photo | Vanished]) -> dict[str, str]:

@@ -26,10 +26,10 @@ class UnknownModelVersion(Exception):
 
 
 class GalleryVanished(Exception):
-    """The photos were deleted before the job began."""
+    """The photos were deleted before the job began, or while it ran."""
 
     def __init__(self) -> None:
-        super().__init__("There is no photo left to work on: they were deleted before the job began.")
+        super().__init__("There is no photo left: they were deleted.")
 
 
 @dataclass(frozen=True)

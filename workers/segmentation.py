@@ -29,7 +29,7 @@ from workers.bases import base_for
 from workers.cache import ModelKey
 from workers.codec import class_summary, encode_confidence, encode_labels
 from workers.erasure import writing_for
-from workers.failures import Failure, UnknownModelVersion, log_failure
+from workers.failures import Failure, GalleryVanished, UnknownModelVersion, describe, log_failure
 from workers.gallery import Photo, read_photo
 from workers.lease import HeldJob
 from workers.patience import await_store, is_store_away
@@ -308,11 +308,15 @@ def _close_item(session: Session, held: HeldJob, photo: Photo, failure: Failure 
 
 
 def _close(held: HeldJob, plan: SegmentationPlan) -> None:
-    """Succeeded when any photo has its mask; failed, with the first photo's reason, when none has."""
+    """Succeeded when any photo has its mask; failed, with the first photo's reason, when none has, and when none is there any more."""
 
     def close(session: Session) -> None:
         counts = _count_items(session, held.job_id)
         report = {"photos": sum(counts.values()), **counts, "model_version": plan.version}
+        if not report["photos"]:
+            gone = describe(GalleryVanished())
+            jobs.fail(session, held.lease, code=gone.code, reason=gone.reason, report=report)
+            return
         if counts["done"] or not counts["failed"]:
             jobs.succeed(session, held.lease, report=report)
             return

@@ -10,9 +10,9 @@ from app.adaptations.schemas import AdaptationDocument, AdaptationPage, NewAdapt
 from app.catalog import service as catalog
 from app.db import Database, once
 from app.deps import Wiring
-from app.errors import GalleryEmpty, GalleryTooSmall, Unprocessable
+from app.errors import AdaptationEnding, GalleryEmpty, GalleryTooSmall, Unprocessable
 from app.images import repository as image_repository
-from app.job_documents import cancel_job, find_job, job_fields
+from app.job_documents import cancel_job, find_job, job_fields, job_url
 from app.pagination import cut, decode_cursor
 from app.quotas import service as quotas
 from app.settings import Settings
@@ -22,7 +22,7 @@ _ROUTE = "adaptations"
 
 
 def start(wiring: Wiring, user_id: str, wish: NewAdaptation, key: str | None) -> AdaptationDocument:
-    """Queue an adaptation, or return the one that is under way; raises GalleryEmpty, GalleryTooSmall."""
+    """Queue an adaptation, or return the one that is under way; raises as `ensure`."""
     document = once(lambda: _start(wiring, user_id, wish, idempotency.slot(user_id, _ROUTE, key, wish)))
     if not document.has_ended:
         queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, document.id)
@@ -40,13 +40,18 @@ def _start(wiring: Wiring, user_id: str, wish: NewAdaptation, slot: idempotency.
 
 
 def ensure(session: Session, settings: Settings, user_id: str, wish: NewAdaptation) -> Job:
-    """The user's queued or running adaptation; a new one where there is none."""
+    """The user's queued or running adaptation, whatever that was asked with; a new one where there is none.
+
+    Raises AdaptationEnding, GalleryEmpty, GalleryTooSmall, TooManyRequests for the quota, Unprocessable.
+    """
+    _require_sensible(session, settings, wish)
     under_way = repository.active(session, user_id)
     if under_way is not None:
+        if under_way.cancel_requested:
+            raise AdaptationEnding(job_url(under_way))
         return under_way
     require_gallery(settings, image_repository.count(session, user_id))
-    budget_seconds = _budget_seconds(settings, wish)
-    quotas.require_adaptation_seconds(session, settings, user_id, budget_seconds)
+    budget_seconds = quotas.adaptation_budget(session, settings, user_id, wish.budget_seconds)
     named = wish.base or base_choice.kept_base(session, user_id)
     base = catalog.resolve(session, settings, named)
     return jobs.queue_adaptation(session, user_id, base=base, named=named, budget_seconds=budget_seconds, seed=wish.seed)
@@ -60,12 +65,13 @@ def require_gallery(settings: Settings, held: int) -> None:
         raise GalleryTooSmall(held, settings.min_gallery_images)
 
 
-def _budget_seconds(settings: Settings, wish: NewAdaptation) -> float:
-    wanted = settings.adaptation_budget_seconds if wish.budget_seconds is None else wish.budget_seconds
+def _require_sensible(session: Session, settings: Settings, wish: NewAdaptation) -> None:
+    """Also of a wish that an adaptation under way will answer: what makes no sense never does."""
     most = settings.max_adaptation_budget_seconds
-    if wanted > most:
+    if wish.budget_seconds is not None and wish.budget_seconds > most:
         raise Unprocessable("budget_too_large", f"budget_seconds is at most {most:g} here.")
-    return wanted
+    if wish.base is not None:
+        catalog.resolve(session, settings, wish.base)
 
 
 def read(database: Database, user_id: str, job_id: str, lines: turns.RecentLines | None = None) -> AdaptationDocument:

@@ -8,7 +8,8 @@ from app.decoding.errors import PhotoRejected
 
 HEAD_BYTES = 1024
 TAKEN_FORMATS = "JPEG, PNG, WebP, HEIC and TIFF"
-ZIP_MAGIC = b"PK\x03\x04"
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+"""The second is how a zip without any entry begins."""
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 

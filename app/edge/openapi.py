@@ -14,6 +14,7 @@ _WHY = {
     400: "The request cannot be read",
     403: "The token is of a kind that may not do this",
     413: "The body is too large",
+    415: "The body is of a kind that is not taken here",
     429: "Too many wrong tokens, or asked too often; see Retry-After",
     503: "Something the service stands on does not answer; see Retry-After",
     507: "No room left",
@@ -72,7 +73,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     if method in _WRITING_METHODS:
         statuses += [403, 507]
     if "requestBody" in operation:
-        statuses += [400, 413]
+        statuses += [400, 413, 415]
     for status in statuses:
         for number, described in problem_responses(status).items():
             answer = {key: value for key, value in described.items() if key != "model"}

@@ -41,6 +41,7 @@ class ExportClass:
 class Gathered:
     """Everything that an export needs of the database; read before the first byte is sent, held until the last one is."""
 
+    user_id: str
     entries: Sequence[Entry]
     classes: Sequence[ExportClass]
 
@@ -61,7 +62,7 @@ def gather(session: Session, user_id: str, choice: ModelChoice | None, layer: La
     stems = unique_stems(image.filename for image in images)
     entries = [Entry(image, masks.get(image.id), stem) for image, stem in zip(images, stems, strict=True)]
     used = {mask.base for mask in masks.values()}
-    return Gathered(entries, _classes(base for base in catalog_repository.bases(session) if base.name in used))
+    return Gathered(user_id, entries, _classes(base for base in catalog_repository.bases(session) if base.name in used))
 
 
 def _chosen_masks(session: Session, user_id: str, choice: ModelChoice | None, layer: Layer) -> dict[str, ExportedMask]:

@@ -17,6 +17,7 @@ from app.deps import Wiring
 from app.errors import Conflict, GalleryEmpty, MaskLost
 from app.exports import coco, labelstudio, panoptic, voc
 from app.exports.gathering import Entry, Gathered, LeftOut, gather
+from app.images import repository as image_repository
 from app.masks.service import label_values, stored_png
 from app.model_choice import ModelChoice
 
@@ -147,9 +148,17 @@ class _Export:
         except LeftOut as reason:
             self._note(entry, reason)
         except MaskLost as lost:
+            if self._is_deleted(entry):
+                self._note(entry, LeftOut("image_not_found", "The photo was deleted meanwhile."))
+                return None
             log.warning("export.mask_lost", image_id=entry.image.id, code=lost.code)
             self._note(entry, LeftOut(lost.code, lost.detail))
         return None
+
+    def _is_deleted(self, entry: Entry) -> bool:
+        """Whether the photo went, alone or with its user, while the export was under way."""
+        with self._wiring.database.read() as session:
+            return not image_repository.existing_ids(session, self._gathered.user_id, [entry.image.id])
 
     def _note(self, entry: Entry, reason: LeftOut) -> None:
         self._left_out.append({"filename": entry.image.filename, "image_id": entry.image.id, "code": reason.code, "reason": reason.reason})

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from app.decoding.errors import PhotoRejected
-from app.decoding.signatures import ZIP_MAGIC
+from app.decoding.signatures import ZIP_MAGICS
 from app.images.multipart import FileWriter, ReceivedFile, clean_filename
 
 _PIECE_BYTES = 1024 * 1024
@@ -137,7 +137,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, bounds: A
     try:
         with archive.open(entry) as packed:
             piece = packed.read(_PIECE_BYTES)
-            if piece.startswith(ZIP_MAGIC):
+            if piece.startswith(ZIP_MAGICS):
                 raise PhotoRejected("nested_archive", "The entry is an archive itself. Send its photos directly.")
             while piece:
                 writer.write(piece)

@@ -13,6 +13,7 @@ from app.deps import Wiring
 from app.errors import PayloadTooLarge, QuotaExceeded, Unprocessable
 from app.images import service
 from app.images.archives import ArchiveBounds, RefusedEntry, unpacked
+from app.images.keyed import KeyedUpload
 from app.images.multipart import BodyBounds, ReceivedFile
 from app.images.schemas import UploadReport, UploadResult
 from app.settings import Settings
@@ -28,9 +29,10 @@ def body_bounds(settings: Settings) -> BodyBounds:
 class UploadBatch:
     """Stores what it is given and remembers what became of it."""
 
-    def __init__(self, wiring: Wiring, user_id: str) -> None:
+    def __init__(self, wiring: Wiring, user_id: str, upload: KeyedUpload) -> None:
         self._wiring = wiring
         self._user_id = user_id
+        self._upload = upload
         self._results: list[UploadResult] = []
 
     async def add(self, received: ReceivedFile) -> None:
@@ -57,7 +59,8 @@ class UploadBatch:
         if len(self._results) >= limit:
             received.discard()
             return service.rejected(received.filename, "too_many_files", f"A request takes at most {limit} files.")
-        return await anyio.to_thread.run_sync(service.store, self._wiring, self._user_id, received, limiter=self._wiring.decoding)
+        slot = self._upload.photo_slot(received.sha256)
+        return await anyio.to_thread.run_sync(service.store, self._wiring, self._user_id, received, slot, limiter=self._wiring.decoding)
 
     def _append(self, result: UploadResult) -> None:
         limit = self._wiring.settings.max_batch_files

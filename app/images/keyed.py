@@ -1,4 +1,8 @@
-"""An upload with an Idempotency-Key: its second request stores nothing and is answered with the first one's results."""
+"""An upload with an Idempotency-Key: its second request stores nothing and is answered with the first one's results.
+
+A row of the key's remembers each photo that it stored, from the transaction that stored it. So a request that comes while
+the first is under way, or after it was cut off in the middle, answers `stored` for what the first has stored.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from app.deps import Wiring
 from app.images.multipart import ReceivedFile
 from app.images.schemas import UploadReport
 
-_ROUTE = "images"
+_ROUTE, _PHOTO_ROUTE = "images", "images_photo"
+_PASSING = {"quota_exceeded", "decoding_timeout", "decoding_crashed"}
+"""Why a photo was rejected that may be taken the next time: such an answer is not remembered."""
 
 
 class KeyedUpload:
@@ -16,12 +22,13 @@ class KeyedUpload:
 
     The body is known only at its end: it counts as the same when its files have the same names and bytes in the same
     order. While the key is new, files are stored as they arrive; of two requests at the same moment both store (the
-    same bytes make one photo), and both are answered with the results of the first that ended.
+    same bytes make one photo).
     """
 
     def __init__(self, wiring: Wiring, user_id: str, key: str | None) -> None:
         self._wiring, self._user_id, self._key = wiring, user_id, key
         self._body = idempotency.BodySum()
+        self._seen: set[str] = set()
         with wiring.database.read() as session:
             self._is_repeated = idempotency.is_known(session, wiring.settings, user_id, _ROUTE, key)
 
@@ -32,6 +39,15 @@ class KeyedUpload:
             received.discard()
         return not self._is_repeated
 
+    def photo_slot(self, sha256: str) -> idempotency.Slot | None:
+        """Where it is remembered that this key stored the photo; None without a key, and for bytes that this request has had already."""
+        if self._key is None or sha256 in self._seen:
+            return None
+        self._seen.add(sha256)
+        name = idempotency.BodySum()
+        name.add(self._key, sha256)
+        return idempotency.Slot(self._user_id, _PHOTO_ROUTE, name.sha256(), sha256)
+
     def earlier_report(self) -> UploadReport | None:
         """What the first request was answered; None for a first one. Raises IdempotencyConflict."""
         with self._wiring.database.read() as session:
@@ -40,7 +56,9 @@ class KeyedUpload:
 
     def remembered(self, report: UploadReport) -> UploadReport:
         """Keep the answer for the next request with this key; raises IdempotencyConflict when another was faster."""
-        return report if self._key is None else once(lambda: self._remember(report))
+        if self._key is None or any(entry.code in _PASSING for entry in report.results):
+            return report
+        return once(lambda: self._remember(report))
 
     def _remember(self, report: UploadReport) -> UploadReport:
         with self._wiring.database.write() as session:

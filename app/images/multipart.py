@@ -17,7 +17,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.decoding.signatures import ZIP_MAGIC
+from app.decoding.signatures import ZIP_MAGICS
 from app.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 MAX_FILENAME_CHARACTERS = 1024
@@ -64,7 +64,7 @@ class FileWriter:
     def write(self, data: bytes) -> None:
         """Take some bytes; past the limit they are counted and dropped."""
         self.byte_size += len(data)
-        self._head += data[: len(ZIP_MAGIC) - len(self._head)]
+        self._head += data[: len(ZIP_MAGICS[0]) - len(self._head)]
         if self.byte_size <= self._limit():
             self._file.write(data)
             self._hash.update(data)
@@ -81,7 +81,7 @@ class FileWriter:
         self._file.close()
 
     def _is_archive(self) -> bool:
-        return self.max_archive_bytes is not None and self._head == ZIP_MAGIC
+        return self.max_archive_bytes is not None and self._head in ZIP_MAGICS
 
     def _limit(self) -> int:
         if self.max_archive_bytes is None or not self._is_archive():

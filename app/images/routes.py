@@ -56,7 +56,7 @@ async def upload_images(
     batch again is harmless. When the quota alone kept every photo out, the answer is 507.
     """
     upload = await anyio.to_thread.run_sync(KeyedUpload, wiring, user_id, idempotency_key)
-    batch = UploadBatch(wiring, user_id)
+    batch = UploadBatch(wiring, user_id, upload)
     async for received in received_files(request, body_bounds(wiring.settings)):
         if upload.is_new(received):
             await batch.add(received)
@@ -84,6 +84,7 @@ def delete_image(user_id: CurrentUserId, image_id: UUID, wiring: WiringDep) -> N
     service.delete(wiring.database, wiring.storage, user_id, str(image_id))
 
 
+@router.head("/{image_id}/content", include_in_schema=False)
 @router.get(
     "/{image_id}/content",
     summary="Fetch a photo",
@@ -107,6 +108,7 @@ def get_content(user_id: CurrentUserId, image_id: UUID, request: Request, wiring
     )
 
 
+@router.head("/{image_id}/thumbnail", include_in_schema=False)
 @router.get(
     "/{image_id}/thumbnail",
     summary="Fetch a thumbnail",

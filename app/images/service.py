@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app import idempotency
 from app.db import Database
 from app.decoding.errors import PhotoRejected
 from app.deps import Wiring
@@ -18,10 +19,10 @@ from app.sweeping import photos
 from app.tables import Image
 
 
-def store(wiring: Wiring, user_id: str, received: ReceivedFile) -> UploadResult:
-    """Store one received file, or say why not; the received copy is gone afterwards."""
+def store(wiring: Wiring, user_id: str, received: ReceivedFile, slot: idempotency.Slot | None = None) -> UploadResult:
+    """Store one received file, or say why not; the received copy is gone afterwards. `slot`: as of `take_in`."""
     try:
-        image_id, is_new = store_photo(wiring, user_id, received)
+        image_id, is_new = store_photo(wiring, user_id, received, slot)
     except PhotoRejected as rejection:
         return rejected(received.filename, rejection.code, rejection.reason)
     except QuotaExceeded as error:
@@ -36,10 +37,10 @@ def rejected(filename: str, code: str, reason: str) -> UploadResult:
     return UploadResult(filename=filename, status="rejected", code=code, reason=reason)
 
 
-def store_photo(wiring: Wiring, user_id: str, received: ReceivedFile) -> tuple[str, bool]:
-    """The photo's id, and whether it is new; counted. Raises PhotoRejected, QuotaExceeded."""
+def store_photo(wiring: Wiring, user_id: str, received: ReceivedFile, slot: idempotency.Slot | None = None) -> tuple[str, bool]:
+    """The photo's id, and whether it is new; counted. `slot`: as of `take_in`. Raises PhotoRejected, QuotaExceeded."""
     try:
-        image_id, is_new = take_in(wiring, user_id, received)
+        image_id, is_new = take_in(wiring, user_id, received, slot)
     except (PhotoRejected, QuotaExceeded) as rejection:
         wiring.metrics.count_upload("rejected", rejection.code, received.byte_size)
         raise

@@ -22,6 +22,7 @@ from app.redirects import redirect_to_blob
 router = APIRouter(prefix="/v1/users/{user_id}/images", tags=["masks"], responses=problem_responses(401, 404, 422))
 
 
+@router.head("/{image_id}/mask", include_in_schema=False)
 @router.get(
     "/{image_id}/mask",
     summary="Fetch a photo's mask",

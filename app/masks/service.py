@@ -7,6 +7,7 @@ import io
 from PIL import Image as Picture
 from sqlalchemy.orm import Session
 
+from app.catalog import service as catalog
 from app.db import Database
 from app.decoding.errors import PhotoRejected
 from app.decoding.signatures import is_whole_png
@@ -30,13 +31,15 @@ def find(database: Database, user_id: str, image_id: str, choice: ModelChoice | 
     """The photo and its mask; without a choice, the mask of the model in use, else the base's.
 
     `base`: of several base models' masks this one's; it goes with the choice `base`. Raises NotFound for the photo or the version,
-    MaskNotReady where the mask is still to be made, Unprocessable for a `base` beside another choice.
+    MaskNotReady where the mask is still to be made, Unprocessable for a `base` that is unknown or beside another choice.
     """
     if base is not None and choice != "base":
         raise Unprocessable("base_without_base_model", "`base` names one of several base models: it goes with `model=base`.")
     image = require_image(database, user_id, image_id)
     with database.read() as session:
         mask = _chosen(session, user_id, image_id, choice, base)
+        if mask is None and base is not None:
+            catalog.require_known(session, base)
         job = None if mask else pending.job_of(session, user_id, image_id, choice, base)
     if mask is None:
         detail = "There is no mask of this photo by this model yet. "

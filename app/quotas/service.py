@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.clock import utc_now
 from app.db import Database
-from app.errors import QuotaExceeded, TooManyRequests, user_not_found
+from app.errors import QuotaExceeded, TooManyRequests, Unprocessable, user_not_found
 from app.quotas import repository
 from app.quotas.repository import AdaptationUse
 from app.quotas.schemas import OwnQuotas, Quota, QuotaDocument
@@ -56,17 +56,23 @@ def require_room(session: Session, settings: Settings, user_id: str, byte_size: 
         raise QuotaExceeded("bytes", detail)
 
 
-def require_adaptation_seconds(session: Session, settings: Settings, user_id: str, budget_seconds: float) -> None:
-    """Raise TooManyRequests when the budget does not fit into the user's seconds of these 24 hours."""
+def adaptation_budget(session: Session, settings: Settings, user_id: str, wanted: float | None) -> float:
+    """The seconds that an adaptation of this user may take: those wanted, or (None) the service's default, or the user's quota if less.
+
+    Raises TooManyRequests where they do not fit into what is left of these 24 hours; Unprocessable where they never would.
+    """
     user = repository.user(session, user_id, locked=True)
     if user is None:
         raise user_not_found()
     limit = limits_of(settings, user).adaptation_seconds
+    if wanted is not None and wanted > limit > 0:
+        raise Unprocessable("budget_too_large", f"budget_seconds is at most {limit:g} for this user: that is their quota of 24 hours.")
+    budget_seconds = min(settings.adaptation_budget_seconds, limit or math.inf) if wanted is None else wanted
     now = utc_now()
     jobs = repository.adaptations(session, user_id, now - WINDOW)
     used = sum(_seconds(settings, job) for job in jobs)
     if used + budget_seconds <= limit:
-        return
+        return budget_seconds
     detail = f"This user's adaptations took {used:.0f} of {limit:g} s in the last 24 hours, and this one may take {budget_seconds:g} s."
     wait = _fits_again_at(settings, jobs, used + budget_seconds - limit, now) - now
     raise TooManyRequests("quota_exceeded", detail, retry_after_seconds=math.ceil(wait.total_seconds()))

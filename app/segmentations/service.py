@@ -16,10 +16,10 @@ from app.adaptations.schemas import NewAdaptation
 from app.catalog import service as catalog
 from app.db import Database, once
 from app.deps import Wiring
-from app.errors import GalleryEmpty, TooManyRequests, Unprocessable
+from app.errors import AdaptationEnding, GalleryEmpty, OtherAdaptation, TooManyRequests, Unprocessable
 from app.images import repository as image_repository
 from app.images.service import image_not_found
-from app.job_documents import cancel_job, find_job, job_fields
+from app.job_documents import cancel_job, find_job, job_fields, job_url
 from app.pagination import cut, decode_cursor
 from app.personal_models import repository as model_repository
 from app.personal_models import service as models_service
@@ -128,11 +128,15 @@ def _adaptation_first(session: Session, settings: Settings, user_id: str, wish: 
         return None
     adaptation_wish = NewAdaptation(budget_seconds=None, base=wish.base, seed=0)
     try:
-        return adaptations.ensure(session, settings, user_id, adaptation_wish)
-    except TooManyRequests:
+        adaptation = adaptations.ensure(session, settings, user_id, adaptation_wish)
+        if wish.base is not None and adaptation.base != wish.base:
+            raise OtherAdaptation(adaptation.base, job_url(adaptation))
+    except (TooManyRequests, AdaptationEnding, OtherAdaptation):
         if wish.adapt == "always":
             raise
-        return None  # `auto` does what it can: the user's seconds of adaptation are used up, the model there is goes on
+        # `auto` does what it can: the model there is goes on.
+        return None
+    return adaptation
 
 
 def _should_adapt(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> bool:
@@ -146,7 +150,10 @@ def _should_adapt(session: Session, settings: Settings, user_id: str, wish: NewS
 def _base_of(session: Session, settings: Settings, user_id: str, wish: NewSegmentation, adaptation: Job | None) -> str:
     """What is known now; without a name the worker goes by the personal model that is in use when its turn comes."""
     if isinstance(wish.model, int):
-        return models_service.require(session, user_id, wish.model).base
+        of_version = models_service.require(session, user_id, wish.model).base
+        if wish.base not in (None, of_version):
+            raise Unprocessable("base_of_another_model", f"Version {wish.model} is of the base {of_version}: leave `base` out.")
+        return of_version
     if wish.model == "personal" and wish.base is None:
         source = adaptation or model_repository.active(session, user_id)
         if source is not None:

@@ -9,11 +9,19 @@ from sqlalchemy import delete, func, select, update
 
 from app import jobs
 from app.storage import confidence_key, labels_key, model_key
-from app.tables import Image, Job, Mask, PersonalModel, SegmentationItem
+from app.tables import Image, Job, Mask, PersonalModel, RegisteredBase, SegmentationItem
 from tests.app.photos import mask_png
 
 OWNER = "hand"
 LABEL = 15
+
+
+def register(api: FastAPI, *names: str) -> None:
+    """What a worker writes when it comes up; the first is the default."""
+    with api.state.wiring.database.write() as session:
+        for index, name in enumerate(names):
+            facts = {"title": name, "licence": "MIT", "scores": {}, "context": "trained", "weights_present": True, "classes": []}
+            session.add(RegisteredBase(name=name, is_default=index == 0, **facts))
 
 
 def claim(api: FastAPI, job_id: str, *, lease_seconds: float = 60) -> jobs.Lease:

@@ -65,6 +65,32 @@ def test_while_one_is_under_way_that_one_is_returned(alice: Caller, bob: Caller,
     assert [job["id"] for job in alice("GET", "adaptations").json()["items"]] == [second, first]
 
 
+def test_one_that_was_cancelled_and_has_not_ended_does_nothing_more(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(2)
+    first = alice("POST", "adaptations").json()["id"]
+    lease = hand_worker.claim(api, first)
+    cancelling = alice("POST", f"adaptations/{first}/cancel").json()
+    assert (cancelling["status"], cancelling["cancel_requested"]) == ("running", True)
+    for path, body in (("adaptations", {}), ("segmentations", {"adapt": "always"})):
+        answer = alice("POST", path, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "adaptation_ending")
+        assert answer.json()["job"].endswith(first)
+    automatic = alice("POST", "segmentations", json={"adapt": "auto"})
+    assert (automatic.status_code, automatic.json()["depends_on"]) == (202, None)
+    with api.state.wiring.database.write() as session:
+        jobs.cancel(session, lease)
+    assert alice("POST", "adaptations").json()["id"] != first
+
+
+@pytest.mark.parametrize(("wish", "code"), [({"budget_seconds": 1e9}, "budget_too_large"), ({"base": "nope"}, "unknown_base")])
+def test_nonsense_is_refused_also_while_one_is_under_way(alice: Caller, api: FastAPI, wish: dict[str, object], code: str) -> None:
+    hand_worker.register(api, "tiny")
+    alice.upload_photos(2)
+    assert alice("POST", "adaptations").status_code == 202
+    answer = alice("POST", "adaptations", json=wish)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
 def test_many_requests_at_once_make_one_job(alice: Caller) -> None:
     alice.upload_photos(2)
     ids: list[str] = []

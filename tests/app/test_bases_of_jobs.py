@@ -11,7 +11,7 @@ from sqlalchemy import select
 from app import auto_adaptation
 from app.clock import utc_now
 from app.settings import Settings
-from app.tables import Image, Job, RegisteredBase
+from app.tables import Image, Job
 from tests.app import hand_worker
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
@@ -28,14 +28,6 @@ def adapt(caller: Caller, **wish: object) -> str:
 
 def base_of(caller: Caller, kind: str, job_id: object) -> object:
     return caller("GET", f"{kind}/{job_id}").json()["base"]
-
-
-def register(api: FastAPI, *names: str) -> None:
-    """What a worker writes when it comes up; the first is the default."""
-    with api.state.wiring.database.write() as session:
-        for index, name in enumerate(names):
-            facts = {"title": name, "licence": "MIT", "scores": {}, "context": "trained", "weights_present": True, "classes": []}
-            session.add(RegisteredBase(name=name, is_default=index == 0, **facts))
 
 
 def test_who_has_chosen_a_base_keeps_it(alice: Caller, api: FastAPI) -> None:
@@ -56,14 +48,14 @@ def test_who_took_the_default_follows_it(alice: Caller, api: FastAPI) -> None:
     first = adapt(alice)
     was = base_of(alice, "adaptations", first)
     hand_worker.adapt(api, first)
-    register(api, "newer", str(was))
+    hand_worker.register(api, "newer", str(was))
     assert base_of(alice, "adaptations", adapt(alice)) == "newer"
 
 
 def test_a_chosen_base_that_no_worker_has_any_more_gives_way(alice: Caller, api: FastAPI) -> None:
     alice.upload_photos(2)
     hand_worker.adapt(api, adapt(alice, base="big"))
-    register(api, "newer")
+    hand_worker.register(api, "newer")
     assert base_of(alice, "adaptations", adapt(alice)) == "newer"
 
 
@@ -149,3 +141,26 @@ def test_a_version_that_is_not_there_keeps_no_photo(alice: Caller) -> None:
     answer = alice("POST", "segment", params={"model": 99}, content=jpeg(), headers={"content-type": "image/jpeg"})
     assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
     assert alice("GET", "images").json()["items"] == []
+
+
+def test_no_segmentation_waits_for_an_adaptation_of_another_base(alice: Caller, api: FastAPI) -> None:
+    hand_worker.register(api, "tiny", "big")
+    alice.upload_photos(2)
+    under_way = adapt(alice, base="big")
+    refused = alice("POST", "segmentations", json={"adapt": "always", "base": "tiny"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "other_adaptation_under_way")
+    assert refused.json()["job"].endswith(under_way) and "big" in refused.json()["detail"]
+    assert alice("POST", "segmentations", json={"adapt": "auto", "base": "tiny"}).json()["depends_on"] is None
+    assert alice("POST", "segmentations", json={"adapt": "always", "base": "big"}).json()["depends_on"] == under_way
+
+
+def test_a_version_has_its_own_base(alice: Caller, api: FastAPI) -> None:
+    hand_worker.register(api, "tiny", "big")
+    (image_id, _) = alice.upload_photos(2)
+    hand_worker.adapt(api, adapt(alice, base="big"))
+    wish = {"adapt": "never", "model": 1}
+    refused = alice("POST", "segmentations", json={**wish, "base": "tiny"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "base_of_another_model")
+    assert alice("POST", "segmentations", json={**wish, "base": "big"}).json()["base"] == "big"
+    for base, code in (("tiny", "mask_not_ready"), ("nope", "unknown_base")):
+        assert alice("GET", f"images/{image_id}/mask", params={"model": "base", "base": base}).json()["code"] == code

@@ -51,6 +51,7 @@ CALLS: list[Callable[[Client], Any]] = [
     *[lambda client, job=job: client.cancel(job) for job in JOBS],
     lambda client: client.open_mask(ID),
     lambda client: client.segment_photo(jpeg(), model="base"),
+    lambda client: client.segment_photo(client.photo),  # type: ignore[attr-defined]
     Client.models,
     lambda client: client.activate(1),
     lambda client: client.delete_model(1),

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from PIL import Image
 from pycocotools.coco import COCO
 from starlette.types import Message
+from structlog.testing import capture_logs
 
 from app.errors import StorageUnavailable, TooManyRequests
 from app.exports.brush_rle import encode_classes
@@ -231,6 +232,24 @@ def test_a_lost_mask_is_named_and_spoils_no_other(
         # a photo without its mask is no photo of nothing
         assert [image["file_name"] for image in document["images"]] == ["img_1-2.jpg"]
         assert {annotation["image_id"] for annotation in document["annotations"]} == {image["id"] for image in document["images"]}
+
+
+def test_a_photo_deleted_while_the_export_runs_is_no_lost_mask(api: FastAPI, segmented: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (image["id"] for image in segmented("GET", "images").json()["items"])
+    storage = api.state.wiring.storage
+    get_bytes = storage.get_bytes
+
+    def delete_then_get(key: str) -> bytes:
+        segmented("DELETE", f"images/{second}")
+        return bytes(get_bytes(key))
+
+    monkeypatch.setattr(storage, "get_bytes", delete_then_get)
+    with capture_logs() as lines:
+        archive = export(segmented, format="voc")
+    (left_out,) = json.loads(archive.read("left_out.json"))
+    assert (left_out["image_id"], left_out["code"]) == (second, "image_not_found")
+    assert [photo["image_id"] for photo in json.loads(archive.read("photos.json"))] == [first]
+    assert not [line for line in lines if line["event"] == "export.mask_lost"]
 
 
 def test_nothing_to_export(alice: Caller, bob: Caller) -> None:

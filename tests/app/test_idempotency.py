@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from app import idempotency
 from app.clock import utc_now
@@ -115,6 +115,37 @@ def test_one_key_uploads_once(alice: Caller, api: FastAPI) -> None:
     assert count(api, Image) == 3
     again = alice("POST", "images", files=files, headers=KEY)
     assert again.json() == first  # without the key the photos would now be duplicates
+
+
+def test_what_a_request_stored_before_it_was_cut_off_was_stored_by_its_key(alice: Caller, api: FastAPI) -> None:
+    names = ("0.jpg", "1.jpg", "2.jpg")
+    one, two, three = [("files", (name, jpeg(seed=seed))) for seed, name in enumerate(names)]
+    alice("POST", "images", files=[two])
+    alice("POST", "images", files=[one, three], headers=KEY)
+    with api.state.wiring.database.write() as session:  # as it is where the process died before it answered
+        session.execute(delete(IdempotencyKey).where(IdempotencyKey.key == KEY["Idempotency-Key"]))
+    again = alice("POST", "images", files=[one, two, three, one], headers=KEY).json()
+    assert [entry["status"] for entry in again["results"]] == ["stored", "duplicate", "stored", "duplicate"]
+    assert (again["stored"], again["duplicate"]) == (2, 2)
+    assert [entry["status"] for entry in alice.upload([("0.jpg", jpeg(seed=0))])] == ["duplicate"], "of another request it is one"
+
+
+def test_a_photo_deleted_and_stored_by_others_was_not_stored_by_the_key(alice: Caller, api: FastAPI) -> None:
+    photo = ("files", ("0.jpg", jpeg(seed=0)))
+    first = alice("POST", "images", files=[photo], headers=KEY).json()["results"][0]["image_id"]
+    alice("DELETE", f"images/{first}")
+    with api.state.wiring.database.write() as session:
+        session.execute(delete(IdempotencyKey).where(IdempotencyKey.key == KEY["Idempotency-Key"]))
+    alice("POST", "images", files=[photo])
+    assert alice("POST", "images", files=[photo], headers=KEY).json()["duplicate"] == 1
+
+
+def test_a_photo_that_the_quota_refused_is_looked_at_again(alice: Caller, service: Caller) -> None:
+    files = [("files", (f"{seed}.jpg", jpeg(seed=seed))) for seed in range(2)]
+    for images, statuses in ((1, ["stored", "rejected"]), (2, ["stored", "stored"]), (1, ["stored", "stored"])):
+        service("PATCH", f"/v1/users/{alice.user_id}", json={"quotas": {"images": images}})
+        answer = alice("POST", "images", files=files, headers=KEY)
+        assert [entry["status"] for entry in answer.json()["results"]] == statuses
 
 
 @pytest.mark.parametrize("change", ["bytes", "name", "order", "fewer"])

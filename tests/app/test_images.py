@@ -44,6 +44,14 @@ def test_who_has_the_bytes_is_not_sent_them_again(alice: Caller, path: str) -> N
     assert (other.status_code, other.content) == (200, first.content)
 
 
+@pytest.mark.parametrize("path", ["content", "thumbnail", "mask"])
+def test_the_head_is_that_of_the_whole_answer(alice: Caller, api: FastAPI, path: str) -> None:
+    (image_id,) = alice.upload_photos(1)
+    hand_worker.segment(api, alice("POST", "segmentations", json={"adapt": "never"}).json()["id"])
+    whole, head = (alice(method, f"images/{image_id}/{path}") for method in ("GET", "HEAD"))
+    assert (head.status_code, head.headers["etag"], head.headers["content-length"]) == (200, whole.headers["etag"], str(len(whole.content)))
+
+
 def test_deleting_a_photo_removes_its_masks_and_blobs(alice: Caller, api: FastAPI) -> None:
     gone, kept = alice.upload_photos(2)
     job = alice("POST", "segmentations", json={"adapt": "never"}).json()

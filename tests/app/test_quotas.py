@@ -108,6 +108,19 @@ def test_adaptations_take_from_the_seconds_of_a_day(api: FastAPI, alice: Caller,
     assert alice("POST", "adaptations", json={"budget_seconds": 100}).status_code == 202
 
 
+def test_a_budget_that_the_quota_never_allows_is_no_matter_of_waiting(alice: Caller, allow: Callable[..., None]) -> None:
+    alice.upload_photos(2)
+    allow(adaptation_seconds=100)
+    refused = alice("POST", "adaptations", json={"budget_seconds": 101})
+    assert (refused.status_code, refused.json()["code"]) == (422, "budget_too_large")
+    job = alice("POST", "adaptations").json()
+    assert alice("GET", "quotas").json()["adaptation_seconds"]["used"] == 100, "without a budget, what the quota has"
+    alice("POST", f"adaptations/{job['id']}/cancel")
+    allow(adaptation_seconds=0)
+    for body in ({}, {"budget_seconds": 1}):
+        assert alice("POST", "adaptations", json=body).json()["code"] == "quota_exceeded"
+
+
 @pytest.mark.parametrize(
     ("budget", "report", "counted"),
     [(300.0, None, 300), (None, None, 240), (300.0, {"seconds": 123.0}, 123), (300.0, {"verdict": 1.0}, 300)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -506,6 +507,23 @@ def test_a_photo_that_cannot_be_segmented_says_why(alice: Caller, api: FastAPI) 
     worker.join()
     assert (answer.status_code, answer.json()["code"]) == (500, "worker_broken")
     assert "fire" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("what", "status", "code"), [("photo", 404, "image_not_found"), ("job", 409, "segmentation_cancelled")])
+def test_who_takes_back_the_one_photo_while_it_waits_is_told_so(alice: Caller, api: FastAPI, what: str, status: int, code: str) -> None:
+    api.state.wiring.settings.__dict__["segment_wait_seconds"] = 60.0
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(alice, "POST", "segment", content=jpeg(), headers={"content-type": "image/jpeg"})
+        deadline = time.monotonic() + 30
+        while not (waiting := alice("GET", "segmentations").json()["items"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        if what == "photo":
+            (image,) = alice("GET", "images").json()["items"]
+            assert alice("DELETE", f"images/{image['id']}").status_code == 204
+        alice("POST", f"segmentations/{waiting[0]['id']}/cancel")
+        told = answer.result()
+    assert (told.status_code, told.json()["code"]) == (status, code)
 
 
 def test_rows_of_another_user_never_count(alice: Caller, bob: Caller, api: FastAPI) -> None:

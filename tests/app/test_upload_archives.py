@@ -115,6 +115,7 @@ HOSTILE_ENTRIES: dict[str, tuple[bytes, str]] = {
     "only a head": (b"PK\3\4" + bytes(100), "bad_archive"),
     "folders only": (zipped(("a/", b""), ("a/b/", b"")), "empty_archive"),
     "a directory of gigabytes": (zipped(("a", b"x"))[:-22] + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, 2**31, 0, 0), "too_many_files"),
+    "nothing": (zipped(), "empty_archive"),
     "no photo": (zipped(("a.jpg", b"")), "zero_bytes"),
 }
 

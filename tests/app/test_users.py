@@ -121,3 +121,24 @@ def test_the_first_service_token_is_made_once(api_database: Database) -> None:
     with api_database.write() as session:
         session.execute(update(Token).values(revoked_at=utc_now()))
         assert auth.ensure_service_token(session) not in (None, first)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code", "told"),
+    [
+        (
+            {"Content-Type": "application/x-www-form-urlencoded"},
+            b'{"external_id": "x"}',
+            415,
+            "not_json",
+            "application/x-www-form-urlencoded",
+        ),
+        ({}, b'{"external_id": "x"}', 415, "not_json", "no Content-Type"),
+        ({"Content-Type": "application/json"}, b'{"external_id": x}', 422, "validation_failed", "Expecting value at character 16"),
+    ],
+)
+def test_a_body_that_is_no_json_is_told_what_it_should_be(
+    service: Caller, headers: dict[str, str], body: bytes, status: int, code: str, told: str
+) -> None:
+    answer = service("POST", "/v1/users", content=body, headers=headers)
+    assert code_of(answer) == (status, code) and told in answer.json()["detail"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from app import jobs, queue
 from app.adaptations.report import AdaptationReport
@@ -226,6 +226,34 @@ def test_an_adaptation_whose_photos_are_gone_says_so(workshop: Workshop, user_id
     job_id = add_adaptation(workshop, user_id)
     run(workshop, job_id, adapt_gallery)
     assert job_of(workshop, job_id).error_code == "gallery_empty"
+
+
+def test_a_segmentation_whose_photos_are_gone_says_so(workshop: Workshop, user_id: str, images: list[str]) -> None:
+    job_id = add_segmentation(workshop, user_id, images[:1])
+    with workshop.database.write() as session:
+        session.execute(delete(Image).where(Image.id == images[0]))
+    run(workshop, job_id, segment_photos)
+    job = job_of(workshop, job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "gallery_empty")
+
+
+def test_photos_that_were_all_deleted_meanwhile_make_no_model(
+    workshop: Workshop, user_id: str, images: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(monkeypatch, accepted=True)
+    adapt = adaptation.personalize
+
+    def delete_then_end(*arguments: object, **options: object) -> Personalization:
+        with workshop.database.write() as session:
+            session.execute(delete(Image).where(Image.user_id == user_id))
+        return adapt(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(adaptation, "personalize", delete_then_end)
+    job_id = add_adaptation(workshop, user_id)
+    run(workshop, job_id, adapt_gallery)
+    job = job_of(workshop, job_id)
+    assert (job.status, job.error_code) == (JobStatus.FAILED, "gallery_empty")
+    assert models_of(workshop, user_id) == []
 
 
 def test_a_segmentation_waits_for_its_adaptation_and_is_rung_after_it(workshop: Workshop, user_id: str, images: list[str]) -> None:

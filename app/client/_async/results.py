@@ -59,14 +59,15 @@ class AsyncResults(AsyncConnection):
             preview=(await self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": PREVIEW_PIXELS})).content,
         )
 
-    async def segment_photo(self, photo: bytes, *, model: ModelChoice = "personal", format: MaskFormat = "png") -> bytes:
-        """One photo's bytes in, its mask out. The photo is stored in the gallery, as `upload` does; nothing is adapted.
+    async def segment_photo(self, photo: bytes | str | Path, *, model: ModelChoice = "personal", format: MaskFormat = "png") -> bytes:
+        """One photo in, its mask out: the bytes, or the path of a file. It is stored in the gallery, as `upload` does; nothing is adapted.
 
         Raises:
             NotInTime: it takes longer than the server waits; the error's `job_url` goes on.
         """
         query: dict[str, str | int] = {"model": model, "format": format}
-        return (await self._send("POST", self._path("segment"), params=query, content=photo)).content
+        content = Path(photo).read_bytes() if isinstance(photo, str | Path) else photo
+        return (await self._send("POST", self._path("segment"), params=query, content=content)).content
 
     async def models(self) -> list[PersonalModel]:
         """All versions of the user's model, page by page, newest first."""
