@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,8 +27,11 @@ from benchmarks.summary import Row, rows
 from benchmarks.survey.methods import BASE, METHODS
 from benchmarks.tables import markdown, print_tables
 from benchmarks.verdicts import judged
+from models.config import PersonalizeConfig
 
 SHORT_EPOCHS, SHORT_BUDGET = 2, 20.0
+SETTINGS = tuple(field.name for field in fields(PersonalizeConfig))
+"""What `--set` takes."""
 
 
 def choose_methods(names: list[str] | None, *, short: bool, guard: bool) -> list[str]:
@@ -71,6 +74,8 @@ def parse_settings(items: list[str] | None) -> dict[str, Any]:
             raise typer.BadParameter(f"{item!r}: expected name=value with a JSON value") from error
         if not equals:
             raise typer.BadParameter(f"{item!r}: expected name=value")
+        if name not in SETTINGS:
+            raise typer.BadParameter(f"no setting named {name!r}; there are {', '.join(SETTINGS)}")
     return settings
 
 
@@ -168,10 +173,13 @@ def main(
         "epochs": epochs or (SHORT_EPOCHS if short else 4), "settings": parse_settings(set_),
         "source": source_of(source, data),
     }  # fmt: skip
+    out, infos = out.resolve(), known_bases()  # a cell's process has a working directory of its own
+    if base not in infos:
+        raise typer.BadParameter(f"no base named {base!r}; there are {', '.join(infos)}")
     recipes = choose_recipes(gallery, pss, short=short, junk=guard)
     chosen = choose_methods(methods, short=short, guard=guard)
     specs = plan(chosen, recipes, 1 if short and seeds is None else seeds, pss, **common)
-    runner = Runner(known_bases(), data.resolve(), CellStore(out / "cells"), pss and pss.resolve(), jobs)
+    runner = Runner(infos, data.resolve(), CellStore(out / "cells"), pss and pss.resolve(), jobs)
     missing = runner.missing(specs)
     console.print(f"{len(specs)} cells, {len(specs) - len(missing)} of them cached")
     if dry_run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,32 +14,38 @@ from PIL import Image, ImageOps
 LAYOUTS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 NESTED = ("", "VOCdevkit/VOC2012", "VOC2012")
 """Where in the given folder the layout may lie: PASCAL's archives unpack to the second."""
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff"})
+MASK_SUFFIXES = frozenset({".png"})
+"""How the files may end, in capitals or not."""
+MASK_MODES = ("P", "L")
 
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """Photos (`STEM.jpg`) with masks (`STEM.png`, pixel value = class id, 255 = ignore), read one at a time."""
+    """Photos (`STEM.jpg`, or what else ends in PHOTO_SUFFIXES) with masks (`STEM.png`, pixel value = class id, 255 = ignore), read one at
+    a time. A photo's id is its STEM.
+    """
 
     root: Path
-    photos: Path
-    masks: Path
+    photos: Mapping[str, Path]
+    masks: Mapping[str, Path]
     ids: Sequence[str]
 
     @classmethod
     def open(cls, root: Path, ids: Sequence[str] | None = None) -> LabelledFolder:
         """All photos that have a mask, sorted, or just `ids`; `root` is the folder itself or one that PASCAL's archive was unpacked in.
 
-        Raises FileNotFoundError where there is none.
+        Raises FileNotFoundError where there is none, ValueError where two files of a folder differ in their suffix alone.
         """
         for base, (photos, masks) in itertools.product((root / nested for nested in NESTED), LAYOUTS):
             if (base / photos).is_dir() and (base / masks).is_dir():
-                labelled = {mask.stem for mask in (base / masks).glob("*.png")}
-                found = sorted(photo.stem for photo in (base / photos).glob("*.jpg") if photo.stem in labelled)
+                by_id, mask_by_id = _files(base / photos, PHOTO_SUFFIXES), _files(base / masks, MASK_SUFFIXES)
+                found = sorted(by_id.keys() & mask_by_id.keys())
                 chosen = found if ids is None else list(ids)
                 if missing := set(chosen) - set(found):
                     raise FileNotFoundError(f"{base}: no photo with a mask for {sorted(missing)[:3]}")
                 if chosen:
-                    return cls(base, base / photos, base / masks, chosen)
+                    return cls(base, by_id, mask_by_id, chosen)
         layouts = " or ".join("/ + ".join(pair) + "/" for pair in LAYOUTS)
         raise FileNotFoundError(f"{root} holds no labelled photos: expected {layouts}, there or in VOCdevkit/VOC2012/")
 
@@ -60,14 +66,28 @@ class LabelledFolder:
 
     def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
         """The photo, EXIF-upright RGB."""
-        with Image.open(self.photos / f"{self.ids[index]}.jpg") as image:
+        with Image.open(self.photos[self.ids[index]]) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
     def label(self, index: int) -> UInt8[np.ndarray, "height width"]:
-        """Class ids, IGNORE where unlabelled."""
-        with Image.open(self.masks / f"{self.ids[index]}.png") as image:
+        """Class ids, IGNORE where unlabelled. Raises ValueError, with the file, for a picture that holds no class ids."""
+        path = self.masks[self.ids[index]]
+        with Image.open(path) as image:
+            if image.mode not in MASK_MODES:
+                raise ValueError(f"{path} is a picture of mode {image.mode}: a palette or 8-bit grey PNG of class ids is needed")
             return np.array(image)
 
     def subset(self, ids: Sequence[str]) -> LabelledFolder:
         """The same folder with these photos only."""
         return LabelledFolder(self.root, self.photos, self.masks, list(ids))
+
+
+def _files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+    """Stem → file, of the files that end so. Raises ValueError for two of one stem."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes:
+            if path.stem in found:
+                raise ValueError(f"{found[path.stem].name} and {path.name} in {folder} are of one name: keep one of them")
+            found[path.stem] = path
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from models.arguments import refused_arguments
 from models.bases.registry import Base, load_base
 from models.datasets import LabelledFolder
 from models.gallery import network_input
@@ -27,6 +29,14 @@ from models.metrics import Scorer
 from models.preprocess import enlarge, shrink
 
 MODES = ("plain", "alone", "group")
+
+
+class Half(StrEnum):
+    """Which photos are scored."""
+
+    ALL = "all"
+    TUNE = "tune"
+    REPORT = "report"
 
 
 def tuning_half(stem: str) -> bool:
@@ -73,18 +83,20 @@ def main(
     data: Annotated[Path, typer.Option(help="Labelled folder.")],
     base: Annotated[str, typer.Option(help="Base to score.")] = "espnetv2",
     run: Annotated[Path | None, typer.Option(help="Score a train_base run's state.pt instead of the shipped weights.")] = None,
-    half: Annotated[str, typer.Option(help="all, tune or report (a split by a hash of the id).")] = "all",
+    half: Annotated[Half, typer.Option(help="A split by a hash of the id.")] = Half.ALL,
     side: Annotated[int | None, typer.Option(help="Input side in pixels; the base's own without.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the grouping.")] = 0,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores here too.")] = None,
 ) -> None:
     """Score a base: mIoU and FBIoU, plain and with context."""
-    loaded = load_base(base)
+    with refused_arguments():
+        folder, loaded = LabelledFolder.open(data), load_base(base)
+    if json_out is not None and not json_out.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {json_out.parent} for --json")
     if run is not None:
         use_run(loaded, run)
-    folder = LabelledFolder.open(data)
-    if half != "all":
-        folder = folder.subset([stem for stem in folder.ids if tuning_half(stem) == (half == "tune")])
+    if half is not Half.ALL:
+        folder = folder.subset([stem for stem in folder.ids if tuning_half(stem) == (half is Half.TUNE)])
     scorers = evaluate(loaded, folder, side=side or loaded.info.side, seed=seed)
     table = Table("mode", "mIoU %", "FBIoU %", title=f"{base} on {data} ({half}, {len(folder)} photos)")
     for mode, scorer in scorers.items():

@@ -35,6 +35,7 @@ from jaxtyping import Bool, Float, Int64
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from models.arguments import refused_arguments
 from models.augment import jitter_color, maybe_flip, simulate_camera
 from models.bases.errors import BaseNotAvailable
 from models.bases.espnetv2 import ESPNetv2
@@ -363,7 +364,9 @@ def main(
 ) -> None:
     """Train a base and its context module together; resumable, with a progress bar."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    folder = LabelledFolder.open(data, ids.read_text().split() if ids is not None else None)
+    with refused_arguments():
+        find_base(base)
+        folder = LabelledFolder.open(data, ids.read_text().split() if ids is not None else None)
     if limit is not None:
         folder = folder.subset(folder.ids[:limit])
     out.mkdir(parents=True, exist_ok=True)

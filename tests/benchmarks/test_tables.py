@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from benchmarks import guard, plots, quality
 from benchmarks.cells import CellSpec, CellStore
 from benchmarks.recipes import JUNK_GALLERIES, REPORTED, GalleryRecipe, Kind
-from benchmarks.runner import known_bases
+from benchmarks.runner import Runner, known_bases
 from benchmarks.sheets import chosen_photos
 from benchmarks.summary import UNGUARDED, duels, mean, rows
 from benchmarks.survey.methods import METHODS
@@ -216,6 +216,33 @@ def test_dry_run_and_list(tmp_path: Path) -> None:
     listed = CliRunner().invoke(app, ["--list"]).output
     assert all(name in listed for name in METHODS)
     assert CliRunner().invoke(app, ["--methods", "nothing"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (("--base", "nope"), "no base named 'nope'; there are espnetv2"),
+        (("--set", "epocs=2"), "no setting named 'epocs'; there are"),
+        (("--set", "epochs"), "expected name=value"),
+    ],
+)
+def test_a_wrong_argument_is_told_before_the_first_cell(wrong: tuple[str, str], told: str, tmp_path: Path) -> None:
+    given = ["--dry-run", "--methods", "ours", "--gallery", "0001TP", "--out", str(tmp_path), *wrong]
+    result = CliRunner(env={"COLUMNS": "400", "TERM": "dumb"}).invoke(_app(quality.main), given)
+    assert result.exit_code == 2 and told in result.output
+
+
+def test_a_relative_folder_for_results_is_one_of_where_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores: list[CellStore] = []
+
+    def remember(runner: Runner, _specs: object) -> list[CellSpec]:
+        stores.append(runner.store)
+        return []
+
+    monkeypatch.setattr(Runner, "missing", remember)
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(_app(quality.main), ["--dry-run", "--gallery", "0001TP", "--out", "results"]).exit_code == 0
+    assert [store.root for store in stores] == [tmp_path / "results" / "cells"]
 
 
 def test_missing_photos_are_told_before_the_first_cell(tmp_path: Path) -> None:
