@@ -123,7 +123,7 @@ def cancel_segmentation(
     response_class=Response,
     responses={
         200: {"content": {"image/png": {}, "application/json": {}}},
-        **problem_responses(400, 413, 415, 429, 500, 504),
+        **problem_responses(400, 409, 413, 415, 429, 500, 504),
     },
 )
 async def segment_one(
@@ -136,6 +136,7 @@ async def segment_one(
 ) -> Response:
     """The photo is the body itself (`image/*`) or one multipart file; it joins the gallery when it is new.
 
-    `Content-Location` is the mask's own address. Past the service's bound: 504 with `job`, where it goes on.
+    `Content-Location` is the mask's own address. Past the service's bound: 504 with `job`, where it goes on. Where the photo was deleted
+    meanwhile: 404; where its job was cancelled: 409.
     """
     return await one_photo.segment(request, wiring, user_id, model, format, idempotency_key)
