@@ -28,7 +28,7 @@ def start_adaptation(
     wish: NewAdaptation | None = None,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> AdaptationDocument:
-    """Queues the job and answers at once. While one is queued or running, that one is returned; while a cancelled one has not ended, 409."""
+    """Queues the job and answers at once. While one is queued or running, that one is returned; while a cancelled one still ends, 409."""
     defaults = NewAdaptation(budget_seconds=None, base=None, seed=0)
     document = service.start(wiring, user_id, wish or defaults, idempotency_key)
     response.headers.update(job_headers(document))
