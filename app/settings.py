@@ -147,8 +147,10 @@ class Settings(BaseSettings):
     )
     model_cache_bytes: int = Field(512 * MEBIBYTE, gt=0, description="Memory of one worker for the personal models that it used last.")
 
-    adaptation_budget_seconds: float = Field(240.0, gt=0, description="Wall-clock budget of one adaptation.")
-    max_adaptation_budget_seconds: float = Field(3600.0, gt=0, description="Largest budget that a request may ask for.")
+    adaptation_budget_seconds: float = Field(240.0, gt=0, allow_inf_nan=False, description="Wall-clock budget of one adaptation.")
+    max_adaptation_budget_seconds: float = Field(
+        3600.0, gt=0, allow_inf_nan=False, description="Largest budget that a request, or `personalseg personalize`, may ask for."
+    )
     min_gallery_images: int = Field(2, ge=1, description="Fewest photos with which an adaptation may start.")
     auto_adapt_quiet_seconds: float = Field(
         30.0, gt=0, description="Seconds without an upload before a user with `auto_adapt` is adapted to."

@@ -28,6 +28,7 @@ from benchmarks.survey.methods import BASE, METHODS
 from benchmarks.tables import markdown, print_tables
 from benchmarks.verdicts import judged
 from models.config import PersonalizeConfig
+from workers.devices import is_there
 
 SHORT_EPOCHS, SHORT_BUDGET = 2, 20.0
 SETTINGS = tuple(field.name for field in fields(PersonalizeConfig))
@@ -119,6 +120,12 @@ def require_data(recipes: list[GalleryRecipe], methods: list[str], data: Path, s
         raise typer.BadParameter(f"there is no {', no '.join(missing)}: see --data and --source, and docs/how-to/research.md")
 
 
+def require_device(name: str) -> None:
+    """Raises typer.BadParameter where this machine does not have it, before every cell fails of it."""
+    if not is_there(name):
+        raise typer.BadParameter(f"torch finds no device {name!r} on this machine: see --device")
+
+
 def write_results(table: list[Row], run: Run, runner: Runner, specs: list[CellSpec], out: Path, name: str, console: Console) -> None:
     """NAME.json (the rows and what failed), NAME.md (for docs/method.md), NAME-miou.png, NAME-fbiou.png and the sheets of ours, seed 0."""
     out.mkdir(parents=True, exist_ok=True)
@@ -191,6 +198,7 @@ def main(
             console.print(f"not in the tables: {count} cells of {METHODS[method].title}", highlight=False)
         specs, missing = [spec for spec in specs if spec not in missing], []
     if missing:
+        require_device(device)
         require_data([spec.gallery for spec in missing], [spec.method for spec in missing], data, missing[0].source)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import current_revision, head_revision
 from app.log import configure_logging
+from app.setting_errors import BAD_SETTING, SettingUnusable, setting_sentence
 from app.settings import Settings
 from app.tables import JobKind
 from app.tracing import start_tracing, stop_tracing, trace_database
@@ -48,7 +49,7 @@ def main(
     queues: Annotated[list[JobKind], typer.Option("--queue", help="Kind of jobs to do; may be given more than once.")],
 ) -> None:
     """Do jobs until SIGTERM or SIGINT."""
-    settings = Settings()
+    settings = _settings()
     configure_logging(settings.log_level, as_json=settings.log_json)
     bound_allocator()
     try:
@@ -59,8 +60,8 @@ def main(
         _refuse(complaint)
     try:
         workshop = open_workshop(settings)
-    except FileNotFoundError as error:
-        _refuse(f"PERSONALSEG_SOURCE_DIR: {error}")
+    except SettingUnusable as error:
+        _refuse(setting_sentence(error))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: workshop.stopping.set())
     if start_tracing("personalseg-worker"):
@@ -68,6 +69,15 @@ def main(
     load_default_base(workshop)
     work_until_stopped(workshop, queues)
     stop_tracing()
+
+
+def _settings() -> Settings:
+    """Those of the environment; ends the process where one is not usable."""
+    try:
+        return Settings()
+    except BAD_SETTING as error:
+        configure_logging("INFO", as_json=False)
+        _refuse(setting_sentence(error))
 
 
 def load_default_base(workshop: Workshop) -> None:

@@ -59,7 +59,7 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
         Gallery(workshop.storage, photos, workshop.decoder, learned_side(base, plan.config)),
         plan.config,
         source=workshop.source,
-        on_progress=_reporter(held),
+        on_progress=_reporter(held, plan.config.budget_seconds),
         should_stop=held.should_stop,
         checkpoints=checkpoints,
     )
@@ -105,13 +105,13 @@ def _photos_until(workshop: Workshop, user_id: str, photos: Sequence[Photo | Van
     return {} if newest is None else {"photos_until": newest.isoformat()}
 
 
-def _reporter(held: HeldJob) -> Callable[[Progress], None]:
+def _reporter(held: HeldJob, budget_seconds: float) -> Callable[[Progress], None]:
     heard: list[Progress] = []
 
     def report(progress: Progress) -> None:
         if not heard:  # what came before was loading, or an earlier attempt's
             heard.append(progress)
-            held.measure_from(progress.fraction)
+            held.measure_from(progress.fraction, budget_seconds)
         held.report(progress.stage, progress.step, progress.steps, progress.fraction)
 
     return report

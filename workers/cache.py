@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -36,8 +36,8 @@ class CacheCounts(NamedTuple):
 class UnknownBase(Exception):
     """No base of this name is installed here."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"This worker has no base model named {name!r}.")
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"There is no base model named {name!r} here. There are: {', '.join(known)}.")
 
 
 class BaseCache:
@@ -63,8 +63,9 @@ class BaseCache:
         Raises UnknownBase, BaseNotAvailable, ModelFileError or OSError.
         """
         if name not in self._loaded:
-            if name not in {info.name for info in available_bases()}:
-                raise UnknownBase(name)
+            known = [info.name for info in available_bases()]
+            if name not in known:
+                raise UnknownBase(name, known)
             self._loaded[name] = load_base(name, device=self._device, weights_dir=self._weights_dir, mirror=self._mirror, on_bytes=on_bytes)
         return self._loaded[name]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,23 +18,25 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from jaxtyping import UInt8
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.decoding.errors import PhotoRejected
 from app.decoding.pool import DecoderPool
+from app.interrupts import end_as_by_ctrl_c
+from app.setting_errors import BAD_SETTING, setting_sentence
 from app.settings import Settings
 from app.text import printable
 from models import Base, PersonalizeConfig, Segmentation, learned_side, personalize, save_personal, segment
 from models import Progress as MethodProgress
 from models.bases.errors import BaseNotAvailable
+from models.datasets import LabelledFolder
 from models.types import Cancelled, ModelFileError, PhotoUnavailable
 from workers.cache import BaseCache, UnknownBase
 from workers.codec import class_summary, encode_confidence, encode_labels
+from workers.devices import choose_device
 from workers.memory import bound_allocator
-from workers.workshop import choose_device
+from workers.workshop import source_photos
 
 EXIT_FAILED, EXIT_CANNOT, EXIT_INTERRUPTED = 1, 2, 130
 MADE_BY = "personalseg personalize"
@@ -93,13 +94,29 @@ class Result:
         return {"made_by": MADE_BY, **self.__dict__}
 
 
+class BudgetTooLarge(Exception):
+    """More seconds than the settings allow."""
+
+    def __init__(self, wanted: float, most: float) -> None:
+        super().__init__(f"--budget is at most {most:g} here (PERSONALSEG_MAX_ADAPTATION_BUDGET_SECONDS), not {wanted:g}.")
+
+
 def personalize_folder(
-    base: Base, files: Sequence[PhotoFile], out: Path, config: PersonalizeConfig, decoder: DecoderPool, on_step: OnStep
+    base: Base,
+    files: Sequence[PhotoFile],
+    out: Path,
+    config: PersonalizeConfig,
+    decoder: DecoderPool,
+    on_step: OnStep,
+    source: LabelledFolder | None = None,
 ) -> Result:
-    """Adapt the base to the photos and segment them by what the guard lets serve; writes into `out`."""
+    """Adapt the base to the photos and segment them by what the guard lets serve; writes into `out`.
+
+    `source`: labelled photos to align with first, as `models.personalize` takes them.
+    """
     photos = Folder(files, decoder)
     small = Folder(files, decoder, learned_side(base, config))
-    found = personalize(base, small, config, on_progress=lambda progress: on_step(*_told(progress)))
+    found = personalize(base, small, config, source=source, on_progress=lambda progress: on_step(*_told(progress)))
     result = Result(base.info.name, report=found.report)
     if found.model is not None:
         result.model_file = _write(out, "model.safetensors", save_personal(found.model), result)
@@ -148,27 +165,37 @@ def _write(out: Path, name: str, content: bytes, result: Result) -> str:
 def main(
     out: Annotated[Path, typer.Option(help="An existing folder.")],
     base: Annotated[str | None, typer.Option()] = None,
-    budget_seconds: Annotated[float, typer.Option("--budget", min=1)] = PersonalizeConfig.budget_seconds,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    budget_seconds: Annotated[float | None, typer.Option("--budget", min=1)] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Read the list of photos from the standard input, do the work, tell the result."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_as_by_ctrl_c()
     bound_allocator()
     files = [PhotoFile(Path(path), name) for path, name in json.load(sys.stdin)]
     with _failures(as_json):
         settings = Settings()
+        config = PersonalizeConfig(budget_seconds=_budget(budget_seconds, settings), seed=seed)
+        device, source = choose_device(settings.device), source_photos(settings)
         decoder = DecoderPool(settings.decoding_limits())
         try:
             with _progress(as_json) as on_step:
-                loaded = BaseCache(choose_device(settings.device), settings.weights_dir, settings.weights_mirror)
-                config = PersonalizeConfig(budget_seconds=budget_seconds, seed=seed)
-                result = personalize_folder(loaded.get(base or settings.default_base), files, out, config, decoder, on_step)
+                loaded = BaseCache(device, settings.weights_dir, settings.weights_mirror).get(base or settings.default_base)
+                result = personalize_folder(loaded, files, out, config, decoder, on_step, source)
         finally:
             decoder.close()
     (out / "report.json").write_text(printable(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
     _tell(result, as_json)
     raise typer.Exit(EXIT_FAILED if result.rejected else 0)
+
+
+def _budget(wanted: float | None, settings: Settings) -> float:
+    """Raises BudgetTooLarge."""
+    if wanted is None:
+        return settings.adaptation_budget_seconds
+    if wanted > settings.max_adaptation_budget_seconds:
+        raise BudgetTooLarge(wanted, settings.max_adaptation_budget_seconds)
+    return wanted
 
 
 def _tell(result: Result, as_json: bool) -> None:
@@ -203,9 +230,10 @@ def _failures(as_json: bool) -> Iterator[None]:
         code, sentence, exit_code = error.code, str(error), EXIT_FAILED
     except ModelFileError as error:
         code, sentence, exit_code = "model_file_invalid", f"The base's weights do not fit: {error}.", EXIT_FAILED
-    except (ValidationError, SettingsError) as error:
-        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        code, sentence = "bad_setting", f"A setting of the environment is not usable: {why}."
+    except BAD_SETTING as error:
+        code, sentence = "bad_setting", setting_sentence(error)
+    except BudgetTooLarge as error:
+        code, sentence = "budget_too_large", str(error)
     except OSError as error:
         code, sentence, exit_code = "file_error", f"{error.filename or 'A file'}: {error.strerror or error}.", EXIT_FAILED
     except Cancelled:

@@ -7,6 +7,7 @@ when the lease is lost.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ _SHORTEST_BETWEEN_REPORTS_SECONDS = 0.25
 _SMALLEST_FRACTION_FOR_ETA = 0.01
 _SHORTEST_ELAPSED_FOR_ETA_SECONDS = 1.0
 _LONGEST_ETA_SECONDS = 24 * 3600.0
+# Of its budget: so long an adaptation that is past it may still take, with the last photos of the guard.
+_OVERTIME_SHARE = 0.1
 
 Result = TypeVar("Result")
 
@@ -55,6 +58,7 @@ class HeldJob:
         self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
         self._alive_at = self._started_at = self._looked_for_others_at = time.monotonic()
         self._first_fraction: float | None = None
+        self._budget_seconds = math.inf
         self._reported_at = float("-inf")
         self._reported_stage: str | None = None
         self.stages_begun: list[tuple[str, int]] = []
@@ -73,9 +77,12 @@ class HeldJob:
         """Whether somebody else has the job by now, as far as is known."""
         return self._lost.is_set()
 
-    def measure_from(self, fraction: float) -> None:
-        """The work begins here and now; the estimate of what is left is made from its pace, not from what an earlier attempt did."""
-        self._started_at, self._first_fraction = time.monotonic(), fraction
+    def measure_from(self, fraction: float, budget_seconds: float = math.inf) -> None:
+        """The work begins here and now; the estimate of what is left is made from its pace, not from what an earlier attempt did.
+
+        `budget_seconds`: the longest that it takes from here.
+        """
+        self._started_at, self._first_fraction, self._budget_seconds = time.monotonic(), fraction, budget_seconds
 
     def report(self, stage: str, step: int, steps: int, fraction: float) -> None:
         """Write where the job is, at most four times a second; `fraction` of the whole job is in [0, 1].
@@ -91,7 +98,7 @@ class HeldJob:
         self._reported_at, self._reported_stage = now, stage
         if self._first_fraction is None:
             self._first_fraction = fraction
-        eta_seconds = estimate_remaining(now - self._started_at, fraction, self._first_fraction)
+        eta_seconds = estimate_remaining(now - self._started_at, fraction, self._first_fraction, self._budget_seconds)
         try:
             with self.database.write() as session:
                 jobs.report_progress(
@@ -210,8 +217,10 @@ def hold(database: Database, settings: Settings, job_id: str, owner: str, stoppi
         held.stop()
 
 
-def estimate_remaining(elapsed_seconds: float, fraction: float, first_fraction: float = 0.0) -> float | None:
-    """Seconds left by the measured pace, or None while it is too early to say.
+def estimate_remaining(
+    elapsed_seconds: float, fraction: float, first_fraction: float = 0.0, budget_seconds: float = math.inf
+) -> float | None:
+    """Seconds left by the measured pace, or None while it is too early to say; at most what is left of the budget.
 
     `first_fraction`: what was done before these seconds began, by an earlier attempt or turn.
     """
@@ -219,7 +228,8 @@ def estimate_remaining(elapsed_seconds: float, fraction: float, first_fraction: 
     if gained < _SMALLEST_FRACTION_FOR_ETA or elapsed_seconds < _SHORTEST_ELAPSED_FOR_ETA_SECONDS:
         return None
     remaining = elapsed_seconds * (1.0 - min(fraction, 1.0)) / gained
-    return round(min(remaining, _LONGEST_ETA_SECONDS), 1)
+    left_of_budget = max(budget_seconds - elapsed_seconds, _OVERTIME_SHARE * budget_seconds)
+    return round(min(remaining, left_of_budget, _LONGEST_ETA_SECONDS), 1)
 
 
 def _claim(database: Database, settings: Settings, job_id: str, owner: str) -> Lease | None:

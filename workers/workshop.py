@@ -7,18 +7,18 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
-import torch
-
 from app.db import Database, open_database
 from app.decoding.pool import DecoderPool
 from app.ids import new_id
 from app.observability.connections import Connections
+from app.setting_errors import SettingUnusable
 from app.settings import Settings
 from app.storage import Storage, open_storage
 from app.tenancy import guard
 from models.datasets import LabelledFolder
 from models.source import open_source
 from workers.cache import BaseCache, PersonalModelCache
+from workers.devices import choose_device
 from workers.metrics import WorkerMetrics
 
 
@@ -42,7 +42,7 @@ class Workshop:
 
 
 def open_workshop(settings: Settings) -> Workshop:
-    """The workshop of this process; loads no model yet. Raises FileNotFoundError where `source_dir` holds no labelled photos."""
+    """The workshop of this process; loads no model yet. Raises as `choose_device` and `source_photos`."""
     device = choose_device(settings.device)
     worker_id = new_id()
     models = PersonalModelCache(settings.model_cache_bytes)
@@ -62,12 +62,15 @@ def open_workshop(settings: Settings) -> Workshop:
         bases=BaseCache(device, settings.weights_dir, settings.weights_mirror),
         models=models,
         metrics=metrics,
-        source=None if settings.source_dir is None else open_source(settings.source_dir),
+        source=source_photos(settings),
     )
 
 
-def choose_device(wanted: str) -> str:
-    """`auto` is the first CUDA device where there is one, else the CPU; anything else is taken as it is."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def source_photos(settings: Settings) -> LabelledFolder | None:
+    """The labelled photos of `source_dir`, None without one; raises SettingUnusable where it holds none."""
+    if settings.source_dir is None:
+        return None
+    try:
+        return open_source(settings.source_dir)
+    except OSError as error:
+        raise SettingUnusable("SOURCE_DIR", str(error)) from error

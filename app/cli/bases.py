@@ -7,7 +7,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.cli.console import BAD_SETTING, AsJson, WeightsDir, setting_sentence, stop
+from app.cli.console import AsJson, WeightsDir, stop
+from app.setting_errors import BAD_SETTING, setting_sentence
 
 bases = typer.Typer(help="The base models and their weights.", no_args_is_help=True)
 

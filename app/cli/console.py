@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import httpx
 import typer
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.markup import escape
 
 from app.client.errors import BadAnswer, ClientError, ConnectionFailed, JobFailed, NotAuthorized, ServerFailed, WaitTimedOut
+from app.setting_errors import BAD_SETTING, setting_sentence
 from app.text import printable
-
-BAD_SETTING = (ValidationError, SettingsError)
-"""What a setting that is not usable raises."""
 
 EXIT_FINE = 0
 EXIT_FAILED = 1
@@ -45,6 +41,12 @@ def stop(sentence: str, *, code: str = "bad_request", exit_code: int = EXIT_CANN
         print_json({"error": {"code": code, "message": sentence}})
     errors().print(f"[bold red]personalseg:[/] {escape(sentence)}")
     raise typer.Exit(exit_code)
+
+
+def say_stopped() -> None:
+    """After Ctrl-C, or what is taken like it: a terminal that is lost hears nothing any more."""
+    with suppress(OSError):
+        errors().print("Stopped; nothing was written.")
 
 
 def require_folder(folder: Path, as_json: bool) -> None:
@@ -96,12 +98,3 @@ def print_json(document: Any) -> None:
     """One JSON document on the standard output."""
     text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
     typer.echo(printable(text))
-
-
-def setting_sentence(error: ValidationError | SettingsError) -> str:
-    """Which environment variable is wrong, and why."""
-    if isinstance(error, SettingsError):
-        return f"{error}."
-    first = error.errors()[0]
-    name = "_".join(str(part) for part in first["loc"]).upper()
-    return f"The setting PERSONALSEG_{name} is not usable ({first['msg']}): correct that environment variable."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from app.cli.console import BAD_SETTING, EXIT_INTERRUPTED, AsJson, errors, print_json, setting_sentence, stop
+from app.cli.console import EXIT_INTERRUPTED, AsJson, print_json, say_stopped, stop
 from app.demo.errors import DemoError
 from app.demo.result import DemoResult
 from app.demo.run import Options, check_request, run_demo
+from app.interrupts import end_as_by_ctrl_c
+from app.setting_errors import BAD_SETTING, setting_sentence
 
 if TYPE_CHECKING:
     from app.local import Deployment
@@ -73,8 +74,7 @@ def demo(
 
       personalseg demo ~/Pictures/2024 --out masks --open
     """
-    # Ended from outside, the demo must still stop its children: SIGTERM is taken like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_as_by_ctrl_c()  # ended from outside, the demo must still stop its children
     try:
         check_request(photos, out)
     except DemoError as error:
@@ -109,7 +109,7 @@ def demo(
     except (DemoError, local.LocalError) as error:
         stop(str(error), code="cannot_start", as_json=as_json)
     except KeyboardInterrupt:
-        errors().print("Stopped; nothing was written.")
+        say_stopped()
         raise typer.Exit(EXIT_INTERRUPTED) from None
     raise typer.Exit(code)
 

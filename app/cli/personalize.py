@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
 
-from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, AsJson, errors, stop
+from app.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, AsJson, say_stopped, stop
 from app.demo.errors import DemoError
 from app.demo.folder import find_photos, fresh_folder, mask_names
+from app.interrupts import end_as_by_ctrl_c
 from app.method_process import WorkerExtraMissing, run_module
 
 
@@ -26,16 +26,18 @@ def personalize(
     folder: Annotated[Path, typer.Argument(help="A folder of photos, nested as you like.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where masks, overlays, the model and report.json go.")] = Path("personalized"),
     budget_seconds: Annotated[
-        float | None, typer.Option("--budget", min=1, help="Seconds that the adaptation may take.", show_default="240")
+        float | None,
+        typer.Option("--budget", min=1, help="Seconds that the adaptation may take.", show_default="PERSONALSEG_ADAPTATION_BUDGET_SECONDS"),
     ] = None,
     base: Annotated[str | None, typer.Option(help="The base model, by name.", show_default="PERSONALSEG_DEFAULT_BASE")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the random numbers.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Adapt to a folder and segment it, here and now: no server, no database, no account.
 
     OUT holds masks/, confidence/ and overlays/ with one PNG a photo, report.json, and model.safetensors where the guard
     let a personal model serve. OUT appears when all is done; an OUT of an earlier run is replaced, any other is left alone.
+    The PERSONALSEG_… settings of a worker hold here, too: with PERSONALSEG_SOURCE_DIR it first aligns with source photos.
 
     Examples:
 
@@ -43,7 +45,7 @@ def personalize(
 
       personalseg personalize photos --base espnetv2_tiny --budget 30 --json
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_as_by_ctrl_c()
     try:
         listed = _listed(folder, out)
         with fresh_folder(out) as working:
@@ -60,7 +62,7 @@ def personalize(
     except _NothingWritten as ended:
         raise typer.Exit(ended.exit_code) from None
     except KeyboardInterrupt:
-        errors().print("Stopped; nothing was written.")
+        say_stopped()
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if not as_json:
         typer.echo(f"The results are in {out}.")

@@ -6,6 +6,7 @@ service may run meanwhile. Redis is not in it: the rows are the truth.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -13,19 +14,21 @@ import os
 import sqlite3
 import tarfile
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.engine.url import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import utc_now
 from app.db import Database, revision_of
 from app.errors import BlobNotFound
 from app.observability.metrics import installed_version
 from app.operations import repository
-from app.operations.errors import NeedsPgDump
+from app.operations.errors import NeedsPgDump, NoRoom
 from app.operations.service import Operator
 
 FORMAT = 1
@@ -54,8 +57,30 @@ def sqlite_path(database_url: str) -> Path:
 
 
 def make_backup(operator: Operator, target: Path, *, with_blobs: bool = True) -> BackupMade:
-    """Write the backup, whole or not at all, readable by its owner only; raises NeedsPgDump, OSError, sqlite3.Error."""
+    """Write the backup, whole or not at all, readable by its owner only; raises NeedsPgDump, NoRoom, OSError, sqlite3.Error."""
     source = sqlite_path(operator.settings.database_url)
+    with _heeding_room(target.parent):
+        return _make(operator, source, target, with_blobs)
+
+
+@contextmanager
+def _heeding_room(folder: Path) -> Iterator[None]:
+    """A full disk, whoever meets it within this block, is NoRoom: all that is written lies in this folder."""
+    try:
+        yield
+    except (OSError, sqlite3.Error, SQLAlchemyError) as error:
+        if _is_full(error):
+            raise NoRoom(folder) from error
+        raise
+
+
+def _is_full(error: OSError | sqlite3.Error | SQLAlchemyError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(getattr(error, "orig", error), "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _make(operator: Operator, source: Path, target: Path, with_blobs: bool) -> BackupMade:
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     unfinished = Path(name)
     try:

@@ -3,12 +3,14 @@
 OperationRefused
 ├── NeedsPgDump          the database is PostgreSQL, whose own tool makes the backup
 ├── BackupUnreadable     the file is no backup of ours, or is damaged
+├── NoRoom               the disk of the backup is full
 ├── TargetInUse          somebody holds the data folder that is to be restored into
 └── TargetNotEmpty       a restore goes into an empty deployment only
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -34,6 +36,15 @@ class BackupUnreadable(OperationRefused):
     """Not a backup, or a damaged one."""
 
     code = "backup_unreadable"
+
+
+class NoRoom(OperationRefused):
+    """The disk that the backup goes to is full; nothing of it is kept."""
+
+    code = "no_room"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"There is no room left in {folder} for the backup: make some, or give another place.")
 
 
 class TargetInUse(OperationRefused):

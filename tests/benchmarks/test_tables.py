@@ -181,6 +181,15 @@ def test_cells_of_a_base_that_its_user_trained_are_found_again(tmp_path: Path, m
     assert known_bases() == INFOS  # a damaged file is told by the cell, not here
 
 
+def test_a_device_that_is_not_there_is_refused_before_any_cell(tmp_path: Path) -> None:
+    given = ["--methods", "tent", "--gallery", "farm:grey:8", "--device", "bogus", "--out", str(tmp_path)]
+    refused = CliRunner().invoke(_app(quality.main), given)
+    assert refused.exit_code == 2 and "no device 'bogus'" in refused.output, refused.output
+    assert list(tmp_path.iterdir()) == []
+    planned = CliRunner().invoke(_app(quality.main), [*given, "--dry-run"])  # for another machine
+    assert planned.exit_code == 0, planned.output
+
+
 def test_the_plan() -> None:
     specs = quality.plan(["source_only", "tent", "ours"], [REPORTED[0], JUNK_GALLERIES[0]], None, settings={"epochs": 2})
     names = [(spec.method, spec.gallery.kind, spec.seed) for spec in specs]

@@ -26,7 +26,7 @@ from workers.failures import FAILURE_CODES, GalleryVanished, UnknownModelVersion
         (ModelFileError("shape of x"), "model_file_invalid"),
         (UnknownModelVersion(3, "espnetv2"), "unknown_model_version"),
         (GalleryVanished(), "gallery_empty"),
-        (UnknownBase("no base"), "unknown_base"),
+        (UnknownBase("no base", ["espnetv2"]), "unknown_base"),
         (Unreachable("http://mirror/x.pth", "Connection refused"), "base_source_unreachable"),
         (Refused("http://mirror/x.pth", 404, "Not Found"), "base_source_refused"),
         (CutOff("http://mirror/x.pth", 1, 2), "base_download_cut_off"),

@@ -163,3 +163,22 @@ def test_the_estimate_follows_the_measured_pace(elapsed: float, fraction: float,
 def test_the_estimate_does_not_count_what_an_earlier_turn_did() -> None:
     assert estimate_remaining(10.0, 0.6, 0.5) == pytest.approx(40.0)
     assert estimate_remaining(10.0, 0.5, 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "fraction", "expected"),
+    [(5.0, 0.09, 15.0), (5.0, 0.5, 5.0), (19.0, 0.8, 2.0), (30.0, 0.5, 2.0), (30.0, 1.0, 0.0)],
+)
+def test_the_estimate_keeps_within_what_is_left_of_the_budget(elapsed: float, fraction: float, expected: float) -> None:
+    assert estimate_remaining(elapsed, fraction, budget_seconds=20.0) == expected
+
+
+def test_a_job_tells_no_more_than_its_budget(workshop: Workshop, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("workers.lease.time.monotonic", lambda: now)
+    with hold_job(workshop, job_id) as held:
+        assert held is not None
+        held.measure_from(0.0, budget_seconds=20.0)
+        now += 5.0
+        held.report("looking", 1, 9, 0.09)
+        assert job_of(workshop, job_id).eta_seconds == 15.0

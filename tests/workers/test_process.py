@@ -27,8 +27,9 @@ PATIENCE_SECONDS = 200
 def worker_process(workshop: Workshop, **settings: object) -> Iterator[subprocess.Popen[str]]:
     """`python -m workers --queue adaptation` on the workshop's deployment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PERSONALSEG_", "OTEL_"))}
-    environment |= told_by_environment(workshop.settings) | {f"PERSONALSEG_{name.upper()}": str(value) for name, value in settings.items()}
-    environment |= {"PERSONALSEG_DEFAULT_BASE": BASE, "PERSONALSEG_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    environment |= told_by_environment(workshop.settings) | {"PERSONALSEG_DEVICE": "cpu"}
+    environment |= {f"PERSONALSEG_{name.upper()}": str(value) for name, value in settings.items()}
+    environment |= {"PERSONALSEG_DEFAULT_BASE": BASE, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "workers", "--queue", "adaptation"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
@@ -72,3 +73,14 @@ def test_a_schema_that_it_does_not_know_is_refused(workshop: Workshop, revision:
         _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 78
     assert revision in said and "migrate the database or update the worker" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [("device", "bogus", "no device 'bogus'"), ("lease_seconds", "soon", "valid number"), ("source_dir", "/", "no labelled photos")],
+)
+def test_a_setting_that_is_not_usable_is_refused_by_its_name(workshop: Workshop, name: str, value: str, why: str) -> None:
+    with worker_process(workshop, **{name: value}) as process:
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 78
+    assert f"PERSONALSEG_{name.upper()} is not usable" in said and why in said and "Traceback" not in said

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import typer
 
-from app.cli.console import BAD_SETTING, EXIT_CANNOT, EXIT_FAILED, EXIT_UNAVAILABLE, print_json, setting_sentence, stop
+from app.cli.console import EXIT_CANNOT, EXIT_FAILED, EXIT_UNAVAILABLE, print_json, stop
 from app.errors import AppError, SchemaTooNew
-from app.operations.errors import OperationRefused
+from app.operations.errors import NoRoom, OperationRefused
+from app.setting_errors import BAD_SETTING, setting_sentence
 
 if TYPE_CHECKING:
     from app.operations.service import Operator
@@ -56,6 +57,8 @@ def failures(*, as_json: bool) -> Iterator[None]:
         stop(setting_sentence(error), code="bad_setting", as_json=as_json)
     except AppError as error:
         stop(error.detail, code=error.code, as_json=as_json)
+    except NoRoom as error:
+        stop(str(error), code=error.code, exit_code=EXIT_FAILED, as_json=as_json)
     except OperationRefused as error:
         stop(str(error), code=error.code, as_json=as_json)
     except SchemaTooNew as error:

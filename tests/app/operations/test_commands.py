@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 import shutil
+import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +21,7 @@ import pytest
 import redis
 import structlog
 from click.testing import Result
-from sqlalchemy import select
+from sqlalchemy import create_engine, select
 from typer.testing import CliRunner
 
 from app import auth, db
@@ -372,6 +376,41 @@ def test_backup_and_restore(settings: Settings, database: Database, user: str, t
         monkeypatch.setenv("PERSONALSEG_DATA_DIR", str(folder))
         assert refused("restore", str(file)) == "target_not_empty"
         assert not (folder / "personalseg.sqlite3").exists()
+
+
+def no_room_for_sqlite(*_: object) -> None:
+    """What SQLite raises on a full disk."""
+    with closing(sqlite3.connect(":memory:")) as tiny:
+        tiny.execute("PRAGMA max_page_count = 1")
+        tiny.execute("CREATE TABLE too_much (x)")
+
+
+def no_room_for_sqlalchemy(*_: object) -> None:
+    with create_engine("sqlite://").connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        connection.exec_driver_sql("CREATE TABLE too_much (x)")
+
+
+def no_room_for_a_file(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("step", "full"), [("_copy_database", no_room_for_sqlite), ("_contents", no_room_for_sqlalchemy), ("_add", no_room_for_a_file)]
+)
+def test_a_backup_onto_a_full_disk(
+    settings: Settings, database: Database, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, full: Callable[..., None]
+) -> None:
+    if settings.database_url.startswith("postgresql"):
+        pytest.skip("backups are of SQLite")
+    there = tmp_path / "backups"
+    there.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"app.operations.backup.{step}", full)
+        assert refused("backup", str(there / "saved.tar"), exit_code=1) == "no_room"
+        assert f"no room left in {there} for the backup" in invoke("backup", str(there / "saved.tar")).stderr
+    assert list(there.iterdir()) == []
+    run("backup", str(there / "saved.tar"))
 
 
 @pytest.fixture

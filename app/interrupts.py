@@ -1,0 +1,23 @@
+"""The ends that come from outside, taken like Ctrl-C, so that children are stopped and half-written folders removed."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import NoReturn
+
+
+def end_as_by_ctrl_c() -> None:
+    """From here on SIGTERM and a lost terminal (SIGHUP, where there is one) raise KeyboardInterrupt in the main thread.
+
+    A SIGHUP that is ignored, as under `nohup`, stays so.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _end_once)
+
+
+def _end_once(number: int, _frame: FrameType | None) -> NoReturn:
+    # The shell sends it and the kernel again: a second one must not break the tidying up.
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
