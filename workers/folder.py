@@ -6,14 +6,17 @@ Exit codes: 0 fine (keeping the base is an answer) · 1 a photo or the whole fai
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import json
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
 import typer
@@ -27,6 +30,7 @@ from app.interrupts import end_as_by_ctrl_c
 from app.setting_errors import BAD_SETTING, setting_sentence
 from app.settings import Settings
 from app.text import printable
+from app.whole_file import naming
 from models import Base, PersonalizeConfig, Segmentation, learned_side, personalize, save_personal, segment
 from models import Progress as MethodProgress
 from models.bases.errors import BaseNotAvailable
@@ -69,7 +73,7 @@ class Folder:
     def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
         """The photo, upright RGB; raises PhotoUnavailable."""
         try:
-            with self._files[index].path.open("rb") as stream:
+            with _opened(self._files[index].path) as stream:
                 raw = self._decoder.pixels(stream, self._at_least)
         except PhotoRejected as rejection:
             raise PhotoUnavailable(rejection.reason) from rejection
@@ -78,9 +82,17 @@ class Folder:
         return np.frombuffer(raw.data, dtype=np.uint8).reshape(raw.height, raw.width, 3)
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """Raises OSError, also for a pipe, which would be waited for for ever. (A folder that cannot be listed may be among the photos.)"""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "no regular file")
+    return path.open("rb")
+
+
 @dataclass
 class Result:
-    """What is told at the end; `files` are relative to OUT."""
+    """What is told at the end; `files` are relative to OUT, `sha256` are theirs: one that was edited since is not replaced."""
 
     base: str
     report: dict[str, Any] = field(default_factory=dict)
@@ -88,6 +100,7 @@ class Result:
     photos: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[dict[str, str]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    sha256: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The document of report.json."""
@@ -154,8 +167,10 @@ def _write_photo(out: Path, file: PhotoFile, mask: Segmentation, base: Base, dec
 def _write(out: Path, name: str, content: bytes, result: Result) -> str:
     path = out / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    with naming(out.parent):  # OUT itself has a name for the time of the run
+        path.write_bytes(content)
     result.files.append(name)
+    result.sha256[name] = hashlib.sha256(content).hexdigest()
     return name
 
 
@@ -184,7 +199,8 @@ def main(
                 result = personalize_folder(loaded, files, out, config, decoder, on_step, source)
         finally:
             decoder.close()
-    (out / "report.json").write_text(printable(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
+        with naming(out.parent):
+            (out / "report.json").write_text(printable(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
     _tell(result, as_json)
     raise typer.Exit(EXIT_FAILED if result.rejected else 0)
 

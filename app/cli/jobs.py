@@ -13,7 +13,7 @@ from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, er
 from app.cli.mask_folder import MaskFolder, WouldOverwrite
 from app.cli.progress import counting, following
 from app.client import Client, Image, Job, MaskFormat, ModelChoice, NotFound
-from app.exports.names import unique_stems
+from app.exports.names import unique_paths
 
 BaseOption = Annotated[str | None, typer.Option(help="The base model, by name.", show_default="the service's")]
 
@@ -45,7 +45,7 @@ def adapt(
 
 
 def segment(
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the masks, one file a photo.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the masks, nested as the photos were.")] = None,
     model: Annotated[str, typer.Option(help="`personal`, `base`, or a version.")] = "personal",
     format: Annotated[
         Literal["png", "overlay", "confidence"], typer.Option(help="png: class ids; overlay: to look at; confidence: white is certain.")
@@ -154,13 +154,13 @@ def _kept_files(as_json: bool) -> Iterator[None]:
 
 
 def _mask_names(images: Sequence[Image]) -> list[str]:
-    return [f"{stem}.png" for stem in unique_stems(image.filename for image in images)]
+    return [f"{path}.png" for path in unique_paths(image.filename for image in images)]
 
 
 def _write_masks(
     client: Client, folder: MaskFolder, model: ModelChoice, base: str | None, format: MaskFormat, *, skip: set[str], quiet: bool
 ) -> dict[str, Path]:
-    """One PNG a photo, named after it; photos that have come since have no mask and are left out."""
+    """One PNG a photo, named after it, in folders like its own; photos that have come since have no mask and are left out."""
     images: list[Image] = client.images()
     written: dict[str, Path] = {}
     with closing(folder), counting("Fetching masks", len(images), quiet=quiet) as advance:

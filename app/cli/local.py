@@ -52,7 +52,9 @@ def serve(is_opening: OpenPage = False, as_json: AsJson = False) -> None:
 
 
 def demo(
-    photos: Annotated[Path | None, typer.Argument(help="A folder of photos, nested as you like. Without it: a small sample album.")] = None,
+    photos: Annotated[
+        Path | None, typer.Argument(help="A folder of photos, nested (links to folders are not followed). Without it: a sample album.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where masks, overlays and the report go.")] = Path("out"),
     budget_seconds: Annotated[
         float | None,

@@ -36,7 +36,8 @@ def personalize(
     """Adapt to a folder and segment it, here and now: no server, no database, no account.
 
     OUT holds masks/, confidence/ and overlays/ with one PNG a photo, report.json, and model.safetensors where the guard
-    let a personal model serve. OUT appears when all is done; an OUT of an earlier run is replaced, any other is left alone.
+    let a personal model serve. OUT appears when all is done; an OUT of an earlier run is replaced, any other is left alone,
+    as is one with a file that was changed since. Links to photos are followed, links to folders are not.
     The PERSONALSEG_… settings of a worker hold here, too: with PERSONALSEG_SOURCE_DIR it first aligns with source photos.
 
     Examples:

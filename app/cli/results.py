@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from app.cli.console import AsJson, failures, print_json, require_folder, require_somebody_to_ask
+from app.cli.console import AsJson, failures, print_json, require_folder, require_somebody_to_ask, stop
 from app.client import Client, ExportFormat
 
 models = typer.Typer(help="The versions of your personal model.", no_args_is_help=True)
@@ -88,6 +88,7 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The zip to write.", show_default="personalseg-FORMAT.zip")] = None,
     format: Annotated[ExportFormat, typer.Option(help="What other tools are to read it.")] = "coco",
     model: Annotated[str | None, typer.Option(help="`personal`, `base`, or a version.", show_default="the model in use")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write all masks into one zip, in a format that other tools read.
@@ -99,6 +100,8 @@ def export(
       personalseg export --format labelstudio --model base
     """
     target = out or Path(f"personalseg-{format}.zip")
+    with failures(as_json):
+        _require_free(target, overwrite, as_json)
     require_folder(target.parent, as_json)
     query: dict[str, str | int] = {} if model is None else {"model": model}
     with failures(as_json), Client.logged_in() as client:
@@ -107,3 +110,10 @@ def export(
         print_json({"file": str(target), "byte_size": target.stat().st_size})
     else:
         typer.echo(f"The masks are in {target} ({decimal(target.stat().st_size)}).")
+
+
+def _require_free(target: Path, overwrite: bool, as_json: bool) -> None:
+    if target.is_dir():
+        stop(f"{target} is a folder: give the name of the zip to write.", code="is_a_folder", as_json=as_json)
+    if not overwrite and (target.exists() or target.is_symlink()):
+        stop(f"{target} exists; say --overwrite to replace it.", code="file_exists", as_json=as_json)

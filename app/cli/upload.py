@@ -51,7 +51,8 @@ def upload(
 ) -> None:
     """Send a folder of photos. May be broken off and repeated: what the service has is not sent again.
 
-    Exit code 1 where a file was rejected; the others are stored.
+    A photo's name in the service is its path below FOLDER, such as `2019/IMG_1.jpg`. Links to photos are followed, links to
+    folders are not. Exit code 1 where a file was rejected; the others are stored.
 
     Examples:
 
@@ -72,7 +73,7 @@ def upload(
     ledger = Ledger()
     try:
         with failures(as_json), counting("Uploading", len(paths), quiet=as_json) as advance:
-            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip else (_send_all, paths, parallel, ledger, advance))
+            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip else (_send_all, paths, folder, parallel, ledger, advance))
     except KeyboardInterrupt:
         done = sum(ledger.counts().values())
         errors().print(f"Stopped: {done} of {len(paths)} files were dealt with. The same command goes on from there.")
@@ -87,7 +88,7 @@ async def _send_zip(path: Path, ledger: Ledger, advance: Callable[[int], None]) 
     advance(1)
 
 
-async def _send_all(paths: list[Path], parallel: int, ledger: Ledger, advance: Callable[[int], None]) -> None:
+async def _send_all(paths: list[Path], root: Path, parallel: int, ledger: Ledger, advance: Callable[[int], None]) -> None:
     """Send every file that is not there yet; raises the first ClientError or OSError, after which nothing more is sent."""
     failed: list[ClientError | OSError] = []
     async with AsyncClient.logged_in() as client:
@@ -97,7 +98,7 @@ async def _send_all(paths: list[Path], parallel: int, ledger: Ledger, advance: C
 
             async def send() -> None:
                 try:
-                    await _send_batches(client, waiting, known, ledger, advance)
+                    await _send_batches(client, waiting, root, known, ledger, advance)
                 except (ClientError, OSError) as error:  # such as a card that was pulled out
                     failed.append(error)
                     group.cancel_scope.cancel()
@@ -109,13 +110,14 @@ async def _send_all(paths: list[Path], parallel: int, ledger: Ledger, advance: C
 
 
 async def _send_batches(
-    client: AsyncClient, waiting: Iterator[list[Path]], known: set[str], ledger: Ledger, advance: Callable[[int], None]
+    client: AsyncClient, waiting: Iterator[list[Path]], root: Path, known: set[str], ledger: Ledger, advance: Callable[[int], None]
 ) -> None:
+    """`root`: the folder that is sent, or the one file."""
     for batch in waiting:
         new = await anyio.to_thread.run_sync(_not_known, batch, known) if known else batch
         ledger.there += len(batch) - len(new)
         advance(len(batch) - len(new))
-        await client.upload(new, on_result=lambda result: _note(result, ledger, advance))
+        await client.upload(new, on_result=lambda result: _note(result, ledger, advance), root=root)
 
 
 def _note(result: UploadResult, ledger: Ledger, advance: Callable[[int], None]) -> None:

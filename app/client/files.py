@@ -24,6 +24,7 @@ def photo_paths(source: str | Path | Iterable[str | Path]) -> Iterator[Path]:
     """The photos of a folder (nested, by name, hidden ones left out), the one file, or the paths of an iterable, lazily.
 
     A folder below that cannot be listed comes in the place of its photos, so that it is told like a file that cannot be read.
+    Links to photos are followed, links to folders are not.
     """
     if not isinstance(source, str | Path):
         yield from map(Path, source)
@@ -31,6 +32,11 @@ def photo_paths(source: str | Path | Iterable[str | Path]) -> Iterator[Path]:
         yield from photos_below(Path(source))
     else:
         yield Path(source)
+
+
+def folder_of(source: str | Path | Iterable[str | Path]) -> Path | None:
+    """The folder whose photos `photo_paths` gives; None where the source is none."""
+    return Path(source) if isinstance(source, str | Path) and Path(source).is_dir() else None
 
 
 def photos_below(folder: Path, *, leave_out: Path | None = None) -> Iterator[Path]:
@@ -74,13 +80,19 @@ def byte_size(path: Path) -> int:
         return 0
 
 
-def sent_name(path: Path) -> str:
-    """The file's name as text; bytes that are no UTF-8, which Linux allows in names, become U+FFFD."""
-    return os.fsencode(path.name).decode("utf-8", "replace")
+def sent_name(path: Path, root: Path | None = None) -> str:
+    """The file's path below `root`, with `/`, as text; its name alone where there is no root or it lies elsewhere.
+
+    Bytes that are no UTF-8, which Linux allows in names, become U+FFFD.
+    """
+    name = path.relative_to(root).as_posix() if root is not None and root in path.parents else path.name
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def sha256_of(path: Path) -> str:
-    """64 hex digits of the file's content; "" where it cannot be read."""
+    """64 hex digits of the file's content; "" where it cannot be read or is no regular file."""
+    if not is_readable(path):
+        return ""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -89,8 +101,10 @@ def sha256_of(path: Path) -> str:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether the file can be opened and read."""
+    """Whether it is a regular file (or leads to one) that can be opened and read: a pipe would be waited for for ever."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             file.read(1)
     except OSError:

@@ -37,6 +37,8 @@ class Mask:
     confidence_png: bytes = field(repr=False)
     preview: bytes = field(repr=False)
     """The photo itself, upright and small."""
+    known_classes: tuple[str, ...] = field(default=(), repr=False)
+    """The names of all classes of the base; empty where the service could not say."""
 
     @cached_property
     def labels(self) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -53,10 +55,16 @@ class Mask:
         return np.array(_opened(self.confidence_png).convert("L"), dtype=np.float32) / np.float32(255)
 
     def where(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """True where the photo shows this class; all False where it occurs nowhere."""
+        """True where the photo shows this class; all False where it occurs nowhere.
+
+        Raises:
+            ValueError: the base has no class of this name.
+        """
         import numpy as np
 
         found = next((entry.id for entry in self.classes if entry.name == name), None)
+        if found is None and self.known_classes and name not in self.known_classes:
+            raise ValueError(f"There is no class {name!r}. There are: {', '.join(self.known_classes)}.")
         return np.zeros(self.labels.shape, dtype=np.bool_) if found is None else self.labels == found
 
     def picture(self) -> Image.Image:

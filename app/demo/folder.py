@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from app.client.files import photos_below
+from app.client.files import photos_below, sha256_of
 from app.demo.errors import DemoError
 from app.demo.result import MADE_BY, MADE_BY_PERSONALIZE
 from app.text import printable
@@ -28,6 +29,7 @@ def find_photos(folder: Path, *, leave_out: Path | None = None) -> list[Path]:
     """Every image-looking file below `folder`, sorted; hidden ones and everything under `leave_out` are skipped.
 
     A folder below that cannot be listed comes in the place of its photos, so that it is told like a file that cannot be read.
+    Links to photos are followed, links to folders are not.
 
     Raises:
         DemoError: no such folder, or nothing in it looks like a photo.
@@ -99,7 +101,7 @@ def fresh_folder(out: Path) -> Iterator[Path]:
 
 
 def require_replaceable(out: Path) -> None:
-    """Check that `out` is missing, empty, or the untouched result of an earlier demo (or `personalize`).
+    """Check that `out` is missing, empty, or the untouched result of an earlier demo (or `personalize`): no file added or changed.
 
     Raises:
         DemoError: it holds anything else.
@@ -110,32 +112,55 @@ def require_replaceable(out: Path) -> None:
         raise DemoError(f"{out} is a file: give another place for the results with --out.")
     stranger = _stranger(out)
     if stranger is not None:
-        raise DemoError(f"{out} holds {stranger}, which is not from an earlier run: move it away or choose another --out.")
+        what = "which is not from an earlier run or was changed since"
+        raise DemoError(f"{out} holds {stranger}, {what}: move it away or choose another --out.")
 
 
 def _stranger(out: Path) -> str | None:
-    """The relative path of a file in `out` that no demo wrote; None where there is none."""
-    ours = _written_before(out)
+    """The relative path of a file in `out` that no demo wrote, or not as it is now; None where there is none."""
+    report = _report_of(out)
+    ours, sums = _written_before(report), _sums_before(report)
     for parent, _, files in os.walk(out):
         for name in sorted(files):
-            relative = (Path(parent) / name).relative_to(out).as_posix()
-            if name not in LITTER and relative not in ours:
+            path = Path(parent, name)
+            relative = path.relative_to(out).as_posix()
+            is_ours = relative in ours and (relative not in sums or sums[relative] == sha256_of(path))
+            if name not in LITTER and not is_ours:
                 return relative
     return None
 
 
-def _written_before(out: Path) -> set[str]:
-    """The files that the earlier demo says it wrote, by its own report."""
+def _report_of(out: Path) -> dict[str, Any]:
+    """The report of the earlier demo; empty where there is none."""
     try:
         report = json.loads((out / "report.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def _written_before(report: dict[str, Any]) -> set[str]:
+    """The files that the earlier demo says it wrote."""
+    try:
         if report["made_by"] == MADE_BY_PERSONALIZE:
             return {str(name) for name in report["files"]} | {"report.json"}
         if report["made_by"] != MADE_BY:
             return set()
         masks = {photo[key] for photo in report["photos"] for key in ("personal_mask", "base_mask", "overlay")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return set()
     return masks | {"report.json", "report.html"}
+
+
+def _sums_before(report: dict[str, Any]) -> dict[str, str]:
+    """The sha256 that each had then; none in the reports of earlier releases."""
+    sums = report.get("sha256")
+    return sums if isinstance(sums, dict) else {}
+
+
+def sums_below(folder: Path) -> dict[str, str]:
+    """The sha256 of each file, by its relative path."""
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _take_place(working: Path, out: Path) -> None:

@@ -78,7 +78,10 @@ class Rejected:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The whole outcome. `steps` are the demo's own (upload, adapt, …), `stages` those inside the adaptation."""
+    """The whole outcome. `steps` are the demo's own (upload, adapt, …), `stages` those inside the adaptation.
+
+    `sha256` is of every file of the out folder but report.json: one that was edited since is not replaced.
+    """
 
     made_at: str
     version: str
@@ -92,6 +95,7 @@ class DemoResult:
     stages: Sequence[Stage]
     problems: Sequence[str] = ()
     adaptation: JsonObject = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:

@@ -23,12 +23,13 @@ from app.client import BaseInfo, Client, ClientError, Job, UploadResult, User
 from app.demo import pictures
 from app.demo.album import write_album
 from app.demo.changes import pictured_changes
-from app.demo.folder import find_photos, fresh_folder, mask_names, require_replaceable
+from app.demo.folder import find_photos, fresh_folder, mask_names, require_replaceable, sums_below
 from app.demo.parts import Pictures
 from app.demo.report import write_report
 from app.demo.result import ClassInfo, DemoResult, Photo, Rejected, Stage, Verdict
 from app.demo.view import View
 from app.text import printable
+from app.whole_file import naming
 
 ModelName = Literal["personal", "base"]
 
@@ -187,7 +188,9 @@ def _perform(
             adaptation=report,
         )
         _write(result, folder, working, view)
-    (working / "report.json").write_text(printable(json.dumps(result.as_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
+    result = replace(result, sha256=sums_below(working))
+    with naming(working.parent):
+        (working / "report.json").write_text(printable(json.dumps(result.as_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
     return result
 
 
@@ -200,7 +203,7 @@ def _upload(client: Client, folder: Path, paths: Sequence[Path], ledger: _Ledger
         def note(result: UploadResult) -> None:
             advance()
 
-        results = client.upload(paths, on_result=note)
+        results = client.upload(paths, on_result=note, root=folder)
     sent = []
     for result in results:
         relative = PurePosixPath(result.path.relative_to(folder).as_posix())
@@ -288,7 +291,8 @@ def _fetch(client: Client, entry: _Sent, name: PurePosixPath, base: BaseInfo, gr
 def _save(working: Path, relative: PurePosixPath, content: bytes) -> PurePosixPath:
     path = working / relative
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    with naming(working.parent):  # `working` has its name for the time of the run
+        path.write_bytes(content)
     return relative
 
 

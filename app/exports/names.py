@@ -1,4 +1,4 @@
-"""File names of an export: the photo's own, made safe and unique."""
+"""File names of an export and of masks: the photo's own, made safe and unique."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 _SAFE_SIGNS = "_.() +-"
 _LONGEST_BYTES = 200
 """Of UTF-8, as file systems count: 255 are the most, and a suffix and a number are to come."""
+_LONGEST_FOLDERS_BYTES = 600
+"""Of all folders of one photo: some systems take paths of no more than 1024 bytes."""
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789¹²³")}
 """What Windows takes for a device, whatever follows after a dot."""
 
@@ -21,14 +23,41 @@ def unique_stems(filenames: Iterable[str]) -> list[str]:
     return [_untaken(_safe_stem(filename), taken, numbers) for filename in filenames]
 
 
+def unique_paths(filenames: Iterable[str]) -> list[str]:
+    """The same, each in the folders of its photo: `2019/IMG_1.jpg` → `2019/IMG_1`. No path leads out of the folder that it is put in."""
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
+    return [_untaken(_safe_folders(filename) + _safe_stem(filename), taken, numbers) for filename in filenames]
+
+
+def _safe_folders(filename: str) -> str:
+    """The folders with a `/` after each; of too many the last ones."""
+    *parts, _ = filename.replace("\\", "/").split("/")
+    folders = [f"{folder}/" for folder in map(_safe_folder, parts) if folder]
+    while len("".join(folders).encode()) > _LONGEST_FOLDERS_BYTES:
+        folders.pop(0)
+    return "".join(folders)
+
+
+def _safe_folder(name: str) -> str:
+    """Empty for what is no name, such as `..`; never that of a mask."""
+    safe = _safe(name)
+    return f"{safe}_" if safe.casefold().endswith(".png") else safe
+
+
 def _safe_stem(filename: str) -> str:
     # Browsers and clients may send a path: only its end is a name, and nothing of it may lead out of a folder.
+    return _safe(PurePosixPath(filename.replace("\\", "/")).stem) or "photo"
+
+
+def _safe(name: str) -> str:
+    """Empty where nothing of the name is left."""
     # Macs send an accent apart from its letter; together they are one safe character, and shorter.
-    stem = unicodedata.normalize("NFC", PurePosixPath(filename.replace("\\", "/")).stem)
-    safe = "".join("".join(run) if is_safe else "_" for is_safe, run in groupby(stem, _is_safe))
+    composed = unicodedata.normalize("NFC", name)
+    safe = "".join("".join(run) if is_safe else "_" for is_safe, run in groupby(composed, _is_safe))
     cut = _cut(safe.strip(". "))
     is_device = cut.partition(".")[0].rstrip().upper() in _DEVICES
-    return (_cut(f"_{cut}") if is_device else cut) or "photo"
+    return _cut(f"_{cut}") if is_device else cut
 
 
 def _cut(stem: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,20 @@ def test_bad_folders_are_one_sentence(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
         assert done.stdout == ""
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_an_export_replaces_no_file_unasked(tmp_path: Path) -> None:
+    (tmp_path / "masks.zip").write_text("precious")
+    for out, code, sentence in (
+        (tmp_path / "masks.zip", "file_exists", "masks.zip exists; say --overwrite to replace it."),
+        (tmp_path, "is_a_folder", "is a folder: give the name of the zip to write."),
+    ):
+        done = personalseg("export", "--json", "-o", str(out))
+        assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (2, code)
+        assert sentence in done.stderr and done.stderr.count("\n") == 1
+    assert (tmp_path / "masks.zip").read_text() == "precious"
+    not_asked = personalseg("export", "--json", "--overwrite", "-o", str(tmp_path / "masks.zip"), HOME=str(tmp_path))
+    assert json.loads(not_asked.stdout)["error"]["code"] == "not_logged_in"
 
 
 def test_a_bad_setting_is_one_sentence() -> None:

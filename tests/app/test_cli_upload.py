@@ -38,6 +38,7 @@ class SlowGallery(ThreadingHTTPServer):
         self.known = [hashlib.sha256(content).hexdigest() for content in known]
         self.waiting = 0
         self.files = 0
+        self.names: list[str] = []
         self.changed = threading.Condition()
         self.never = threading.Event()
 
@@ -58,8 +59,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"items": images, "next_cursor": None})
 
     def do_POST(self) -> None:
-        count = self.rfile.read(int(self.headers["Content-Length"])).count(b'filename="')
+        names = re.findall(rb'filename="([^"]*)"', self.rfile.read(int(self.headers["Content-Length"])))
+        count = len(names)
         with self.server.changed:
+            self.server.names += [name.decode() for name in names]
             self.server.waiting += 1
             self.server.files += count
             self.server.changed.notify_all()
@@ -124,6 +127,17 @@ def test_requests_go_side_by_side_and_known_photos_not_at_all(serve: Any, folder
     counts = json.loads(out)
     assert (counts["stored"], counts["duplicate"], counts["rejected"]) == (5 * BATCH - 2, 2, 0), err
     assert server.files == 5 * BATCH - 2
+
+
+def test_albums_keep_their_folders(serve: Any, tmp_path: Path) -> None:
+    for name in ("2019/IMG_1.jpg", "2020/IMG_1.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    server = serve(1, [])
+    assert upload(server, str(tmp_path)).wait(120) == 0
+    assert server.names == ["2019/IMG_1.jpg", "2020/IMG_1.jpg"]
+    assert upload(server, str(tmp_path / "2019" / "IMG_1.jpg")).wait(120) == 0
+    assert server.names[2:] == ["IMG_1.jpg"]
 
 
 def test_a_card_that_is_pulled_out_is_one_sentence(serve: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

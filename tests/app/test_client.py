@@ -44,7 +44,9 @@ from app.client import (
     User,
     WaitTimedOut,
 )
+from app.client.files import sha256_of
 from app.client.login import holder_of
+from tests.app.photos import mask_png
 from tools.sync_client import TARGET, generate
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -530,28 +532,82 @@ def test_a_folder_is_sent_nested_by_name_without_what_is_hidden_or_no_photo(tmp_
     for name in ("b.jpg", "a/z.HEIC", "a/notes.txt", ".hidden.jpg", ".thumbs/t.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    results = client_of(Uploads()).upload(str(tmp_path))
+    server = Uploads()
+    results = client_of(server).upload(str(tmp_path))
     assert [result.path for result in results] == [tmp_path / "b.jpg", tmp_path / "a/z.HEIC"]
-    assert len(client_of(Uploads()).upload(tmp_path / "b.jpg")) == 1
+    assert len(client_of(server).upload(tmp_path / "b.jpg")) == 1
+    client_of(server).upload([tmp_path / "a/z.HEIC"])
+    client_of(server).upload([tmp_path / "a/z.HEIC", tmp_path / "b.jpg"], root=tmp_path / "a")
+    assert server.requests == [["b.jpg", "a/z.HEIC"], ["b.jpg"], ["z.HEIC"], ["z.HEIC", "b.jpg"]]
 
 
-def test_a_folder_that_cannot_be_listed_is_told_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a/1.jpg", "b/2.jpg", "c/3.jpg"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_bytes(b"x")
-    scan = os.scandir
-
-    def scandir(path: Any) -> Any:  # the tests run as root, whom no mode keeps out
-        if Path(path).name == "b":
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+@pytest.mark.timeout(60)
+def test_a_pipe_is_told_like_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    files(tmp_path, {"a.jpg": 1})
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "z.jpg").symlink_to(tmp_path / "a.jpg")
     results = client_of(Uploads()).upload(tmp_path)
-    assert [(result.path, result.status) for result in results] == [
-        (tmp_path / "a/1.jpg", "stored"), (tmp_path / "c/3.jpg", "stored"), (tmp_path / "b", "rejected"),
-    ]  # fmt: skip
-    assert results[-1].code == "unreadable_file" and "cannot be read" in (results[-1].reason or "")
+    assert [(result.path.name, result.code) for result in results] == [("a.jpg", None), ("pipe.jpg", "unreadable_file"), ("z.jpg", None)]
+    assert sha256_of(tmp_path / "pipe.jpg") == ""
+
+
+# What is written to this computer
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_export_touches_no_file_of_another_name(tmp_path: Path, is_there: bool) -> None:
+    files(tmp_path, {"masks.zip": 3, "masks.zip.part": 7})
+    answer = httpx.Response(200, content=b"PK") if is_there else problem(404, "image_not_found")
+    try:
+        client_of(answering(answer)).export(tmp_path / "masks.zip")
+    except NotFound:
+        assert not is_there
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"masks.zip": 2 if is_there else 3, "masks.zip.part": 7}
+
+
+def test_an_export_into_a_folder_names_it(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as caught:
+        client_of(answering(httpx.Response(200, content=b"PK"))).export(tmp_path)
+    assert caught.value.filename == str(tmp_path) and list(tmp_path.parent.glob(".personalseg-*")) == []
+
+
+# The names of classes
+
+
+def masks_of(document: dict[str, Any], classes: Handler) -> Handler:
+    """A service whose every photo has a mask of 4 × 2 pixels, one row background and one of class 15."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/classes":
+            return classes(request)
+        if request.url.params.get("format") == "json":
+            return httpx.Response(200, json={"base": "tiny", **document})
+        return httpx.Response(200, content=mask_png(4, 2, label=15, background_rows=1))
+
+    return handler
+
+
+def test_a_class_that_no_base_has_is_no_empty_mask() -> None:
+    asked: list[str] = []
+
+    def classes(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params["base"])
+        return httpx.Response(200, json={"items": [{"id": 15, "name": "person"}, {"id": 8, "name": "cat"}]})
+
+    client = client_of(masks_of({"classes": [{"id": 15, "name": "person", "area_share": 0.5}]}, classes))
+    for each in (client, client.for_user("u2")):
+        mask = each.open_mask("i1")
+        assert mask.where("person").sum() == 4 and not mask.where("cat").any()
+        with pytest.raises(ValueError, match=r"^There is no class 'persn'. There are: person, cat\.$"):
+            mask.where("persn")
+    assert asked == ["tiny"], "once for a base"
+
+
+def test_a_service_that_does_not_tell_its_classes_still_gives_masks() -> None:
+    busy = httpx.Response(503, json={"code": "no_worker_yet"}, headers={"Retry-After": "5"})
+    pauses: list[float] = []
+    mask = client_of(masks_of({"classes": []}, lambda request: busy), pauses).open_mask("i1")
+    assert not mask.where("persn").any() and pauses == []
 
 
 @pytest.fixture

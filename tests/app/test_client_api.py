@@ -49,6 +49,14 @@ def test_upload(mine: Client, photos: list[Path], batch_files: int) -> None:
     assert [image.id for image in mine.images()] == [gallery[1].id]
 
 
+def test_albums_keep_their_folders(mine: Client, tmp_path: Path) -> None:
+    for seed, name in enumerate(("2019/IMG_1.jpg", "2020/IMG_1.jpg")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(jpeg(seed=seed))
+    mine.upload(tmp_path)
+    assert [image.filename for image in mine.images()] == ["2019/IMG_1.jpg", "2020/IMG_1.jpg"]
+
+
 def test_jobs(mine: Client, photos: list[Path], service: Caller) -> None:
     with pytest.raises(Conflict) as caught:
         mine.adapt()

@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 
 from app.errors import StorageUnavailable, TooManyRequests
 from app.exports.brush_rle import encode_classes
-from app.exports.names import unique_stems
+from app.exports.names import unique_paths, unique_stems
 from app.storage import labels_key
 from app.streams import OpenStreams, too_many_exports
 from app.tables import RegisteredBase
@@ -346,6 +346,16 @@ def test_names_are_safe_and_unique() -> None:
     assert unique_stems(names) == ["passwd", "a", "A-2", "photo", "naïve (1)", "a-2-2", "x" * 200]
     for name in unique_stems(["漢" * 300 + ".jpg", "漢" * 300 + ".png"]):
         assert len(f"{name}.png".encode()) <= 255 and set(name) <= {"漢", "-", "2"}
+
+
+def test_paths_keep_their_folders_and_lead_nowhere_else() -> None:
+    names = ["2019/IMG_1.jpg", "2020/IMG_1.jpg", "2019\\img_1.png", "../../etc/passwd.jpg", "/root/./a.jpg", "C:\\a.jpg", "nul/b.jpg"]
+    found = ["2019/IMG_1", "2020/IMG_1", "2019/img_1-2", "etc/passwd", "root/a", "C_/a", "_nul/b"]
+    assert unique_paths(names) == found
+    # no folder has the name of another photo's mask
+    assert unique_paths(["a.jpg", "a.PNG/b.jpg", ".hidden/c.jpg", "…/d.jpg"]) == ["a", "a.PNG_/b", "hidden/c", "_/d"]
+    (long,) = unique_paths([f"{'x' * 300}/" * 9 + "a.jpg"])
+    assert long == f"{'x' * 200}/{'x' * 200}/a"
 
 
 def test_names_of_any_script_stay_readable() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.demo.errors import DemoError
-from app.demo.folder import find_photos, fresh_folder, mask_names, require_replaceable
+from app.demo.folder import find_photos, fresh_folder, mask_names, require_replaceable, sums_below
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -129,6 +129,22 @@ def test_a_folder_with_anything_of_yours_is_never_replaced(tmp_path: Path, stran
     touch(tmp_path, stranger)
     with pytest.raises(DemoError, match=stranger):
         require_replaceable(tmp_path)
+
+
+@pytest.mark.parametrize("made_by", ["personalseg demo", "personalseg personalize"])
+def test_a_result_that_was_edited_is_not_replaced(tmp_path: Path, made_by: str) -> None:
+    write_result(tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    names = ["masks/base/a.png", "report.html"]
+    document = {**report, "made_by": made_by, "files": names, "sha256": {name: sums_below(tmp_path)[name] for name in names}}
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    require_replaceable(tmp_path)
+    (tmp_path / "masks/base/a.png").write_bytes(b"corrected by hand")
+    with pytest.raises(DemoError, match=r"masks/base/a\.png, which is not from an earlier run or was changed since"):
+        require_replaceable(tmp_path)
+    # earlier releases noted no sums
+    (tmp_path / "report.json").write_text(json.dumps({**document, "sha256": None}))
+    require_replaceable(tmp_path)
 
 
 def test_a_foreign_report_makes_no_folder_ours(tmp_path: Path) -> None:

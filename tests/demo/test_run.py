@@ -138,6 +138,11 @@ def test_an_accepted_model_is_shown_beside_the_base(monkeypatch: pytest.MonkeyPa
     report = json.loads((out / "report.json").read_text())
     assert report["verdict"]["figures"] == {"agreement": 0.9}
     assert report["changed_share"] == 0.5
+    assert set(report["sha256"]) == EXPECTED_FILES - {"report.json"}
+    require_replaceable(out)
+    (out / "masks/personal/trip/copy.png").write_bytes(b"corrected by hand")
+    with pytest.raises(DemoError, match=r"holds masks/personal/trip/copy\.png"):
+        require_replaceable(out)
     assert {photo["path"]: photo["group"] for photo in report["photos"]} == {
         "a.jpg": 0,
         "a.png": 0,

@@ -103,9 +103,9 @@ def test_the_whole_journey(ann: Terminal, deployment: Deployment, folder: Path, 
 
     code, out, err = ann("segment", "-o", tmp_path / "masks")
     assert code == 0, err
-    written = sorted(path.name for path in (tmp_path / "masks").glob("[!.]*"))
-    assert written == sorted(f"{photo.stem}.png" for photo in photos)
-    with Image.open(tmp_path / "masks" / f"{photos[0].stem}.png") as mask, Image.open(photos[0]) as photo:
+    written = {path.relative_to(tmp_path / "masks").as_posix() for path in (tmp_path / "masks").rglob("[!.]*.png")}
+    assert written == {f"{'trip/' * (index == 0)}{photo.stem}.png" for index, photo in enumerate(photos)}
+    with Image.open(tmp_path / "masks" / "trip" / f"{photos[0].stem}.png") as mask, Image.open(photos[0]) as photo:
         assert mask.mode == "P" and mask.size == photo.size
 
     again = ann.json("segment", "-o", tmp_path / "masks")
@@ -121,6 +121,9 @@ def test_the_whole_journey(ann: Terminal, deployment: Deployment, folder: Path, 
     exported = ann.json("export", "--format", "labelstudio", "-o", tmp_path / "tasks.zip")
     assert exported["byte_size"] == (tmp_path / "tasks.zip").stat().st_size
     assert len(json.loads(zipfile.ZipFile(tmp_path / "tasks.zip").read("tasks.json"))) == len(photos)
+    again = ann.json("export", "-o", tmp_path / "tasks.zip", code=2)
+    assert again["error"]["code"] == "file_exists"
+    assert ann.json("export", "--overwrite", "-o", tmp_path / "tasks.zip")["file"] == str(tmp_path / "tasks.zip")
 
     status = ann.json("status")
     assert status["ready"] and status["user"]["images"] == len(photos) and status["jobs"] == []
@@ -209,5 +212,10 @@ def test_personalize_without_a_service(terminal: Terminal, folder: Path, photos:
     (out / "mine.txt").write_text("precious")
     assert "mine.txt" in terminal.json("personalize", folder, "-o", out, code=2)["error"]["message"]
     (out / "mine.txt").unlink()
+    mask = out / told["photos"][0]["mask"]
+    untouched = mask.read_bytes()
+    mask.write_bytes(b"corrected by hand")
+    assert told["photos"][0]["mask"] in terminal.json("personalize", folder, "-o", out, code=2)["error"]["message"]
+    mask.write_bytes(untouched)
     unknown = terminal.json("personalize", folder, "-o", out, "--base", "nope", code=2)
     assert unknown["error"]["code"] == "unknown_base" and (out / "report.json").exists()

@@ -58,6 +58,7 @@ class AsyncConnection:
         self._retries = retries
         self._transport = transport
         self._sleep = sleep
+        self._class_names: dict[str, tuple[str, ...]] = {}
         self._http = httpx.AsyncClient(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {self._token}"},
@@ -91,7 +92,7 @@ class AsyncConnection:
     def for_user(self, user: User | str) -> Self:
         """A client that acts as this user (or id): with the user's own token where it is known, else with the present one."""
         known = user if isinstance(user, User) else User(id=user)
-        return type(self)(
+        client = type(self)(
             self.base_url,
             known.token or self._token,
             user_id=known.id,
@@ -100,6 +101,8 @@ class AsyncConnection:
             transport=self._transport,
             sleep=self._sleep,
         )
+        client._class_names = self._class_names  # of the same deployment
+        return client
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
         """Any route by hand, e.g. one that is newer than this client: the JSON of its answer (None where it has none).

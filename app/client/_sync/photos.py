@@ -12,7 +12,7 @@ from app.client._sync.connection import Connection, key_header
 from app.client.answers import body, entry_results, parse, upload_results
 from app.client.documents import Image, UploadResult
 from app.client.errors import TooLarge
-from app.client.files import BATCH_BYTES, BATCH_FILES, batches, is_readable, is_zip, photo_paths, sent_name, unreadable
+from app.client.files import BATCH_BYTES, BATCH_FILES, batches, folder_of, is_readable, is_zip, photo_paths, sent_name, unreadable
 
 ZIP_ANSWER_SECONDS = 3600.0
 _CHUNK_BYTES = 1024 * 1024
@@ -28,6 +28,7 @@ class Photos(Connection):
         on_result: Callable[[UploadResult], None] | None = None,
         batch_files: int = BATCH_FILES,
         batch_bytes: int = BATCH_BYTES,
+        root: str | Path | None = None,
     ) -> list[UploadResult]:
         """Send photos: a folder (all in it, nested), a file, or an iterable of files; one result per file (of a zip: per entry), in order.
 
@@ -35,12 +36,16 @@ class Photos(Connection):
         rejects spoils no other. Sending again is harmless: the server knows a photo by its bytes and answers
         `duplicate`, therefore a lost connection is simply retried.
 
+        A photo's name is its path below `root`, by default below the folder that is sent: two albums may each have an
+        `IMG_1.jpg`. Files of an iterable, without a `root`, keep their names alone. Links to photos are followed, links to folders are not.
+
         Raises:
             ClientError: a whole request was refused (no such user, quota) or got no answer.
         """
         results: list[UploadResult] = []
+        top = folder_of(photos) if root is None else Path(root)
         for batch in batches(photo_paths(photos), batch_files, batch_bytes):
-            for result in self._upload_batch(batch):
+            for result in self._upload_batch(batch, top):
                 results.append(result)
                 if on_result is not None:
                     on_result(result)
@@ -86,28 +91,28 @@ class Photos(Connection):
 
     # Below: one batch
 
-    def _upload_batch(self, batch: Sequence[Path]) -> list[UploadResult]:
+    def _upload_batch(self, batch: Sequence[Path], root: Path | None) -> list[UploadResult]:
         """Send a batch; where the whole request is too large, its files one by one: only the culprit is rejected."""
         if len(batch) == 1 and is_zip(batch[0]) and is_readable(batch[0]):
             return self.upload_zip(batch[0])
         readable = [path for path in batch if is_readable(path)]
         try:
-            sent = dict(zip(readable, self._post_files(readable), strict=True)) if readable else {}
+            sent = dict(zip(readable, self._post_files(readable, root), strict=True)) if readable else {}
         except TooLarge as error:
             if error.status != 413:
                 raise
             if len(readable) == 1:
                 sent = {readable[0]: UploadResult(readable[0], "rejected", code=error.code, reason=error.detail)}
             else:
-                sent = {path: (self._upload_batch([path]))[0] for path in readable}
+                sent = {path: (self._upload_batch([path], root))[0] for path in readable}
         return [sent.get(path) or unreadable(path) for path in batch]
 
-    def _post_files(self, paths: Sequence[Path]) -> list[UploadResult]:
+    def _post_files(self, paths: Sequence[Path], root: Path | None) -> list[UploadResult]:
         headers = key_header()
 
         def attempt() -> httpx.Response:
             with ExitStack() as opened:  # opened anew for every attempt: a failed one has read them to some point
-                files = [("files", (sent_name(path), opened.enter_context(path.open("rb")))) for path in paths]
+                files = [("files", (sent_name(path, root), opened.enter_context(path.open("rb")))) for path in paths]
                 return self._http.post(self._path("images"), files=files, headers=headers)
 
         return upload_results(paths, body(self._attempts(attempt)))

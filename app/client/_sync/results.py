@@ -8,9 +8,11 @@ from typing import Literal
 import httpx
 
 from app.client._sync.connection import Connection
-from app.client.answers import entries, error_of, no_answer, parse
-from app.client.documents import ExportFormat, JsonObject, MaskClass, MaskFormat, ModelChoice, PersonalModel
+from app.client.answers import body, checked, entries, error_of, no_answer, parse
+from app.client.documents import ClassInfo, ExportFormat, JsonObject, MaskClass, MaskFormat, ModelChoice, PersonalModel
+from app.client.errors import ClientError
 from app.client.mask import PREVIEW_PIXELS, Mask
+from app.whole_file import whole_file
 
 
 class Results(Connection):
@@ -57,6 +59,7 @@ class Results(Connection):
             labels_png=self.mask(image_id, model=pinned, base=of_base),
             confidence_png=self.mask(image_id, model=pinned, format="confidence", base=of_base),
             preview=(self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": PREVIEW_PIXELS})).content,
+            known_classes=self._known_classes(base),
         )
 
     def segment_photo(self, photo: bytes | str | Path, *, model: ModelChoice = "personal", format: MaskFormat = "png") -> bytes:
@@ -82,21 +85,34 @@ class Results(Connection):
         self._send("DELETE", self._path("models", str(version)))
 
     def export(self, path: str | Path, *, format: ExportFormat = "coco", **query: str | int) -> Path:
-        """Write the zip of all masks to a file, streamed; the file is there only once it is whole."""
+        """Write the zip of all masks to a file, streamed; the file is there, in the place of an earlier one, only once it is whole.
+
+        Raises:
+            OSError: the file cannot be written, e.g. where `path` is a folder.
+        """
         target = Path(path)
         wish: dict[str, str | int] = {"format": format, **query}
-        half = target.with_name(f"{target.name}.part")
         try:
             with self._http.stream("GET", self._path("export"), params=wish) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise error_of(answer)
-                with half.open("wb") as file:
+                with whole_file(target) as file:
                     for chunk in answer.iter_bytes():
                         file.write(chunk)
-            half.replace(target)
         except httpx.TransportError as error:
             raise no_answer(self.base_url, error) from error
-        finally:
-            half.unlink(missing_ok=True)
         return target
+
+    # Below: what is asked once
+
+    def _known_classes(self, base: str) -> tuple[str, ...]:
+        """The names of all classes of a base, asked once; none where the service cannot say, which is not waited for."""
+        if base not in self._class_names:
+            try:
+                answer = checked(self._http.get("/v1/classes", params={"base": base}))
+                found = [parse(ClassInfo, entry) for entry in entries(body(answer), "items")]
+            except (ClientError, httpx.TransportError):
+                return ()
+            self._class_names[base] = tuple(entry.name for entry in found)
+        return self._class_names[base]
