@@ -88,7 +88,7 @@ def test_source_photos_are_handed_on(asked: Asked, tmp_path: Path, monkeypatch: 
 
 
 def test_the_method_gets_the_source_photos(tmp_path: Path, bases: BaseCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = LabelledFolder(tmp_path, tmp_path, tmp_path, ("a",))
+    source = LabelledFolder(tmp_path, {}, {}, ("a",))
 
     def method(*_: Any, **given: Any) -> None:
         assert given["source"] is source
