@@ -130,13 +130,14 @@ def test_failed_uploads_are_sent_again(signed_in: Page, client: Client, photos: 
     expect(page.locator("[data-photo]")).to_have_count(3)
 
 
-def test_a_folder_is_taken_with_what_lies_in_it(signed_in: Page, photos: list[Path]) -> None:
+def test_a_folder_is_taken_with_what_lies_in_it(signed_in: Page, client: Client, photos: list[Path]) -> None:
     page = signed_in
     folder = photos[0].parent.parent
     (folder / "notes.txt").write_text("no photo")
     page.locator("input[data-picker=folder]").set_input_files(folder)
     expect(page.locator("[data-photo]")).to_have_count(len(photos))
     expect(page.locator(".tray")).to_contain_text("1 file of the folder is no photo and was left out.")
+    assert sorted(image.filename for image in client.images()) == sorted(photo.relative_to(folder).as_posix() for photo in photos)
 
 
 def test_a_drop_of_which_something_cannot_be_read(signed_in: Page) -> None:

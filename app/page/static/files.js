@@ -11,6 +11,9 @@ export class Picked {
   }
 }
 
+/** What the service keeps as the photo's name: its path below the folder that was picked, as the client and the terminal send it. */
+export const sentName = ({ file, path, fromFolder }) => (fromFolder ? path.slice(path.indexOf("/") + 1) : file.name);
+
 const looksLikePhoto = ({ file }) => file.type.startsWith("image/") || PHOTO.test(file.name);
 
 /** In place of a file or folder that this computer does not give: a link to nowhere, no permission. */

@@ -1,6 +1,7 @@
 /** Sends photos in small batches, a few at a time, and knows what became of each. */
 
 import { ApiError, address, errorFromText, noAnswer, userPath } from "./api.js";
+import { sentName } from "./files.js";
 
 const BATCH_FILES = 6;
 const BATCH_BYTES = 24_000_000;
@@ -21,6 +22,7 @@ export class Sending {
   constructor(picked) {
     this.file = picked.file;
     this.path = picked.path;
+    this.name = sentName(picked);
     /** @type {FileStatus} */
     this.status = "waiting";
     this.sent = 0;
@@ -156,7 +158,7 @@ export class Upload extends EventTarget {
   /** The service's results, one by one. XMLHttpRequest, because fetch does not tell how much has been sent. */
   #post(batch) {
     const body = new FormData();
-    for (const item of batch) body.append("files", item.file, item.file.name);
+    for (const item of batch) body.append("files", item.file, item.name);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       this.requests.add(request);

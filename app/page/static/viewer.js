@@ -239,7 +239,7 @@ export class Viewer {
   async #download(side) {
     const { photo, masks } = this.shown;
     try {
-      const stem = photo.filename.replace(/\.[^.]+$/, "");
+      const stem = photo.filename.replace(/^.*\//, "").replace(/\.[^.]+$/, "");
       saveAs(await this.app.masks.png(photo.id, masks[side].model), `${stem}-${side}.png`);
     } catch (error) {
       toast(error.message);
