@@ -168,7 +168,7 @@ def test_a_gallery_that_is_too_small_and_one_whose_seconds_are_used_up_are_left_
     for caller, photos in ((alice, 1), (bob, 3)):
         switch_on(caller)
         caller.upload_photos(photos)
-    service("PATCH", f"/v1/users/{bob.user_id}", json={"quotas": {"adaptation_seconds": 1}})
+    service("PATCH", f"/v1/users/{bob.user_id}", json={"quotas": {"adaptation_seconds": 0}})
     quiet(api)
     assert look(api) == []
 
@@ -179,7 +179,7 @@ def test_what_the_quota_refused_is_made_up_for_when_there_are_seconds_again(alic
 
     switch_on(alice)
     alice.upload_photos(3)
-    allow(1)
+    allow(0)
     quiet(api)
     assert look(api) == [] and look(api) == []
     allow(None)

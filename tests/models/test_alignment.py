@@ -141,6 +141,9 @@ def test_a_view_is_cropped_with_its_labels() -> None:
 
 
 def test_a_source_photo_that_is_gone_is_told(tiny: models.Base, source: LabelledFolder, pixels: torch.Tensor) -> None:
-    broken = source.subset([*source.ids, "missing"])
+    nowhere = source.root / "missing.jpg"
+    broken = replace(
+        source, photos={**source.photos, "missing": nowhere}, masks={**source.masks, "missing": nowhere}, ids=[*source.ids, "missing"]
+    )
     with pytest.raises(FileNotFoundError):
         align(copy.deepcopy(tiny.segmenter), broken, pixels, groups_of(pixels), replace(CONFIG, source_photos=99), device=CPU)
