@@ -67,10 +67,10 @@ def open_workshop(settings: Settings) -> Workshop:
 
 
 def source_photos(settings: Settings) -> LabelledFolder | None:
-    """The labelled photos of `source_dir`, None without one; raises SettingUnusable where it holds none."""
+    """The labelled photos of `source_dir`, None without one; raises SettingUnusable where it holds none, or two of one name."""
     if settings.source_dir is None:
         return None
     try:
         return open_source(settings.source_dir)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SettingUnusable("SOURCE_DIR", str(error)) from error

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.interrupts import end_as_by_ctrl_c
 from tests.interrupts import heed_interrupts
+from tests.waiting import within
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a terminal's signals")
 
@@ -84,12 +84,3 @@ def test_personalize_leaves_nothing_behind(tmp_path: Path, number: signal.Signal
 def heed_signals() -> None:
     heed_interrupts()
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()

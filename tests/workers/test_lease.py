@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,6 +12,7 @@ from app import jobs
 from app.clock import utc_now
 from app.errors import LeaseLost
 from app.tables import Job, JobStatus
+from tests.waiting import within
 from tests.workers.conftest import add_adaptation, job_of
 from workers import lease
 from workers.broker import make_broker
@@ -27,15 +27,6 @@ BOTH_DATABASES = True
 @pytest.fixture
 def job_id(workshop: Workshop, user_id: str) -> str:
     return add_adaptation(workshop, user_id)
-
-
-def within(seconds: float, condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def hold_job(workshop: Workshop, job_id: str, owner: str = "one"):

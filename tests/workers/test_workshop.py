@@ -18,6 +18,14 @@ def test_a_source_folder_without_labelled_photos_is_refused_by_name(tmp_path: Pa
         open_workshop(Settings(data_dir=tmp_path, source_dir=tmp_path, device="cpu"))
 
 
+def test_a_source_folder_with_two_photos_of_one_name_is_refused_by_name(tmp_path: Path) -> None:
+    for name in ("images/a.jpg", "images/a.png", "masks/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(SettingUnusable, match=r"PERSONALSEG_SOURCE_DIR .* are of one name"):
+        open_workshop(Settings(data_dir=tmp_path, source_dir=tmp_path, device="cpu"))
+
+
 @pytest.mark.parametrize("device", ["bogus", "", "meta", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused_by_the_settings_name(tmp_path: Path, device: str) -> None:
     with pytest.raises(SettingUnusable, match="PERSONALSEG_DEVICE is not usable"):
