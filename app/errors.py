@@ -4,10 +4,14 @@ AppError
 ├── Unauthorized          401  no, wrong, expired or revoked token
 ├── Forbidden             403  the token is right, and of a kind that may not do this
 ├── NotFound              404  unknown id, or somebody else's
-│   └── MaskNotReady      404  no mask yet; names the job that will make it
+│   ├── MaskNotReady      404  no mask yet; names the job that will make it
+│   └── MaskLost          404  its file is gone or damaged
 ├── Conflict              409  the state does not allow it
 │   ├── GalleryEmpty
-│   └── GalleryTooSmall
+│   ├── GalleryTooSmall
+│   ├── AdaptationEnding        a cancelled one has not ended yet
+│   ├── OtherAdaptation         the one under way is of another base
+│   └── SegmentationCancelled   of `/segment`
 ├── BadRequest            400  the body cannot be read
 ├── PayloadTooLarge       413
 ├── UnsupportedMediaType  415
@@ -28,6 +32,7 @@ StorageUnavailable             the object store does not answer, or is in troubl
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
 
@@ -245,3 +250,8 @@ class BlobNotFound(Exception):
 
 class StorageUnavailable(OSError):
     """The object store does not answer, or says that it is in trouble."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether writing failed because there is no room left, or none that this user may take."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

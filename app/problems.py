@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from http import HTTPStatus
 from typing import Any
 
@@ -16,10 +15,9 @@ from starlette.requests import ClientDisconnect
 
 from app.db import DATABASE_AWAY
 from app.edge.told import route_of
-from app.errors import AppError, StorageUnavailable
+from app.errors import AppError, StorageUnavailable, is_disk_full
 
 MEDIA_TYPE = "application/problem+json"
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _RETRY_AFTER_SECONDS = 2
 _CODE_OF_STATUS = {404: "route_not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
@@ -138,7 +136,7 @@ def _storage_away(request: Request, error: Exception) -> JSONResponse:
 
 
 def _os_error(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+    if is_disk_full(error):
         log.error("request.storage_full", method=request.method, route=route_of(request.scope), exc_info=error)
         detail = "The service has no room left. What was answered as stored before is kept."
         return problem(507, "storage_full", "Insufficient storage", detail)

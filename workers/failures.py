@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import BlobNotFound
+from app.errors import BlobNotFound, is_disk_full
 from models.bases.errors import BaseNotAvailable
 from models.memory import is_out_of_memory
 from models.types import ModelFileError
@@ -44,7 +43,7 @@ def describe(error: BaseException) -> Failure:
     """What to tell the user of this error; never shows a traceback or a path of the server."""
     if isinstance(error, BaseNotAvailable):
         return Failure(error.code, str(error))
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if is_disk_full(error):
         return Failure("storage_full", "The service has no room left to store the result. Try again when there is room.")
     if is_out_of_memory(error):
         return Failure("out_of_memory", "The worker ran out of memory. Try smaller photos, or a machine with more memory.")
@@ -61,7 +60,6 @@ def log_failure(event: str, error: BaseException, **context: object) -> Failure:
     return failure
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The first line that fits counts. Without a sentence of its own, a kind of error speaks for itself.
 _KNOWN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str | None], ...] = (
     (BlobNotFound, "photo_missing", "The stored file is missing: the photo or model was deleted meanwhile."),

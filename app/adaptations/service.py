@@ -42,9 +42,12 @@ def _start(wiring: Wiring, user_id: str, wish: NewAdaptation, slot: idempotency.
 def ensure(session: Session, settings: Settings, user_id: str, wish: NewAdaptation) -> Job:
     """The user's queued or running adaptation, whatever that was asked with; a new one where there is none.
 
+    A wish that makes no sense is refused also where an adaptation under way would answer it.
     Raises AdaptationEnding, GalleryEmpty, GalleryTooSmall, TooManyRequests for the quota, Unprocessable.
     """
-    _require_sensible(session, settings, wish)
+    _require_bounded(settings, wish)
+    named = wish.base or base_choice.kept_base(session, user_id)
+    base = catalog.resolve(session, settings, named)
     under_way = repository.active(session, user_id)
     if under_way is not None:
         if under_way.cancel_requested:
@@ -52,8 +55,6 @@ def ensure(session: Session, settings: Settings, user_id: str, wish: NewAdaptati
         return under_way
     require_gallery(settings, image_repository.count(session, user_id))
     budget_seconds = quotas.adaptation_budget(session, settings, user_id, wish.budget_seconds)
-    named = wish.base or base_choice.kept_base(session, user_id)
-    base = catalog.resolve(session, settings, named)
     return jobs.queue_adaptation(session, user_id, base=base, named=named, budget_seconds=budget_seconds, seed=wish.seed)
 
 
@@ -65,13 +66,10 @@ def require_gallery(settings: Settings, held: int) -> None:
         raise GalleryTooSmall(held, settings.min_gallery_images)
 
 
-def _require_sensible(session: Session, settings: Settings, wish: NewAdaptation) -> None:
-    """Also of a wish that an adaptation under way will answer: what makes no sense never does."""
+def _require_bounded(settings: Settings, wish: NewAdaptation) -> None:
     most = settings.max_adaptation_budget_seconds
     if wish.budget_seconds is not None and wish.budget_seconds > most:
         raise Unprocessable("budget_too_large", f"budget_seconds is at most {most:g} here.")
-    if wish.base is not None:
-        catalog.resolve(session, settings, wish.base)
 
 
 def read(database: Database, user_id: str, job_id: str, lines: turns.RecentLines | None = None) -> AdaptationDocument:

@@ -39,13 +39,6 @@ def resolve(session: Session, settings: Settings, name: str | None) -> str:
     return registered[0].name if name is None else _named(registered, name).name
 
 
-def require_known(session: Session, name: str) -> None:
-    """Raise Unprocessable for a base that no worker has; before the first worker has come up nobody can tell."""
-    registered = repository.bases(session)
-    if registered:
-        _named(registered, name)
-
-
 def _registered(session: Session) -> Sequence[RegisteredBase]:
     registered = repository.bases(session)
     if not registered:

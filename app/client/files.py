@@ -91,9 +91,9 @@ def sent_name(path: Path, root: Path | None = None) -> str:
 
 def sha256_of(path: Path) -> str:
     """64 hex digits of the file's content; "" where it cannot be read or is no regular file."""
-    if not is_readable(path):
-        return ""
     try:
+        if not path.is_file():
+            return ""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

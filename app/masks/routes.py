@@ -46,7 +46,7 @@ async def get_mask(
 
     `X-Model-Version` says which model made it (0 = base). 404 `mask_not_ready` names the job that will make it.
     """
-    find = partial(service.find, wiring.database, user_id, str(image_id), model, base=base)
+    find = partial(service.find, wiring, user_id, str(image_id), model, base=base)
     image, mask = await anyio.to_thread.run_sync(find)
     etag = etag_of(mask.id, format.value)
     fresh = not_modified(request, etag)

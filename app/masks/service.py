@@ -8,7 +8,6 @@ from PIL import Image as Picture
 from sqlalchemy.orm import Session
 
 from app.catalog import service as catalog
-from app.db import Database
 from app.decoding.errors import PhotoRejected
 from app.decoding.signatures import is_whole_png
 from app.deps import Wiring
@@ -27,7 +26,7 @@ from app.storage import Storage, photo_key
 from app.tables import Image, Mask
 
 
-def find(database: Database, user_id: str, image_id: str, choice: ModelChoice | None, *, base: str | None = None) -> tuple[Image, Mask]:
+def find(wiring: Wiring, user_id: str, image_id: str, choice: ModelChoice | None, *, base: str | None = None) -> tuple[Image, Mask]:
     """The photo and its mask; without a choice, the mask of the model in use, else the base's.
 
     `base`: of several base models' masks this one's; it goes with the choice `base`. Raises NotFound for the photo or the version,
@@ -35,11 +34,11 @@ def find(database: Database, user_id: str, image_id: str, choice: ModelChoice | 
     """
     if base is not None and choice != "base":
         raise Unprocessable("base_without_base_model", "`base` names one of several base models: it goes with `model=base`.")
-    image = require_image(database, user_id, image_id)
-    with database.read() as session:
+    image = require_image(wiring.database, user_id, image_id)
+    with wiring.database.read() as session:
         mask = _chosen(session, user_id, image_id, choice, base)
         if mask is None and base is not None:
-            catalog.require_known(session, base)
+            catalog.resolve(session, wiring.settings, base)  # raises for one that no worker has
         job = None if mask else pending.job_of(session, user_id, image_id, choice, base)
     if mask is None:
         detail = "There is no mask of this photo by this model yet. "

@@ -6,7 +6,6 @@ service may run meanwhile. Redis is not in it: the rows are the truth.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -25,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import utc_now
 from app.db import Database, revision_of
-from app.errors import BlobNotFound
+from app.errors import BlobNotFound, is_disk_full
 from app.observability.metrics import installed_version
 from app.operations import repository
 from app.operations.errors import NeedsPgDump, NoRoom
@@ -75,9 +74,7 @@ def _heeding_room(folder: Path) -> Iterator[None]:
 
 
 def _is_full(error: OSError | sqlite3.Error | SQLAlchemyError) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return getattr(getattr(error, "orig", error), "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return is_disk_full(error) or getattr(getattr(error, "orig", error), "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def _make(operator: Operator, source: Path, target: Path, with_blobs: bool) -> BackupMade:

@@ -134,7 +134,7 @@ def _remember(wiring: Wiring, slot: idempotency.Slot | None, user_id: str, mask:
 async def _rendered(
     wiring: Wiring, user_id: str, image_id: str, choice: ModelChoice, base: str | None, wanted: MaskFormat
 ) -> tuple[Mask, Response]:
-    image, mask = await anyio.to_thread.run_sync(partial(masks.find, wiring.database, user_id, image_id, choice, base=base))
+    image, mask = await anyio.to_thread.run_sync(partial(masks.find, wiring, user_id, image_id, choice, base=base))
     return mask, await anyio.to_thread.run_sync(render, wiring, image, mask, wanted, limiter=wiring.decoding)
 
 

@@ -126,16 +126,18 @@ def _require_images(session: Session, user_id: str, chosen: Sequence[str]) -> No
 def _adaptation_first(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> Job | None:
     if wish.adapt == "never" or (wish.adapt == "auto" and not _should_adapt(session, settings, user_id, wish)):
         return None
-    adaptation_wish = NewAdaptation(budget_seconds=None, base=wish.base, seed=0)
     try:
-        adaptation = adaptations.ensure(session, settings, user_id, adaptation_wish)
-        if wish.base is not None and adaptation.base != wish.base:
-            raise OtherAdaptation(adaptation.base, job_url(adaptation))
+        return _adaptation_of(session, settings, user_id, wish.base)
     except (TooManyRequests, AdaptationEnding, OtherAdaptation):
         if wish.adapt == "always":
             raise
-        # `auto` does what it can: the model there is goes on.
-        return None
+        return None  # `auto` does what it can: the model there is goes on
+
+
+def _adaptation_of(session: Session, settings: Settings, user_id: str, base: str | None) -> Job:
+    adaptation = adaptations.ensure(session, settings, user_id, NewAdaptation(budget_seconds=None, base=base, seed=0))
+    if base not in (None, adaptation.base):
+        raise OtherAdaptation(adaptation.base, job_url(adaptation))
     return adaptation
 
 
