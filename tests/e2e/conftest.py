@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -79,3 +80,13 @@ def new_user(deployment: Deployment) -> Client:
 def processes_below(pid: int) -> list[psutil.Process]:
     """All processes that this one has started, and theirs."""
     return psutil.Process(pid).children(recursive=True)
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether the condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()

@@ -20,8 +20,8 @@ from PIL import Image
 from app.client import Client
 from app.local import Deployment
 from tests.conftest import free_port
+from tests.e2e.conftest import within
 from tests.interrupts import heed_interrupts
-from tests.waiting import within
 
 TIMEOUT_SECONDS = 240
 

@@ -20,8 +20,7 @@ from app.client import Client
 from app.db import Database, upgrade
 from app.folder_lock import lock_folder
 from app.local import Deployment, LocalError
-from tests.e2e.conftest import FAST, deployment_in, new_user, processes_below
-from tests.waiting import within
+from tests.e2e.conftest import FAST, deployment_in, new_user, processes_below, within
 
 
 def test_stopped_in_the_middle_it_goes_on_where_it_was(tmp_path: Path, photos: list[Path]) -> None:

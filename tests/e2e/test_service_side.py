@@ -14,8 +14,7 @@ from standardwebhooks import Webhook
 
 from app.client import Client
 from app.local import Deployment
-from tests.e2e.conftest import deployment_in, new_user
-from tests.waiting import within
+from tests.e2e.conftest import deployment_in, new_user, within
 
 SETTINGS = {
     "segmentation_turn_seconds": 0.05,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from app.client import Client, Job
 from app.local import Deployment
-from tests.waiting import within
+from tests.e2e.conftest import within
 
 VOC_PERSON = (192, 128, 128)
 
