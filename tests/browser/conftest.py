@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
 from app.client import Client, User
 from app.demo.album import ALBUM, write_album
@@ -124,6 +124,19 @@ def signed_in(page: Page, deployment: Deployment, user: User) -> Page:
     assert user.token is not None
     page.goto(address_with(deployment.base_url, user.token))
     return page
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What the page says when a test fails goes into its report."""
+    report = yield
+    page = getattr(item, "funcargs", {}).get("page")
+    if report.when == "call" and report.failed and page is not None:
+        try:
+            report.sections.append((f"page {page.url}", page.locator("body").inner_text(timeout=5000)))
+        except Error as error:
+            report.sections.append(("page", f"It could not be read: {error}"))
+    return report
 
 
 Run = Callable[[str, str], Any]

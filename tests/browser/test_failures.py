@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Page, Route, expect
@@ -13,22 +11,15 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from app.client import Client
 from app.local import Deployment
 from tests.browser.conftest import Check
+from tests.halting import halted
 
 Upload = Callable[[list[Path]], None]
 WORKERS = ("worker-adaptation", "worker-segmentation")
 
 
-@contextmanager
-def halted(deployment: Deployment, *names: str) -> Iterator[None]:
-    """These children stand still, as on a machine that hangs."""
-    pids = [deployment.child_pids[name] for name in names]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+def stood_still(deployment: Deployment, *names: str) -> AbstractContextManager[None]:
+    """These children stand still."""
+    return halted([deployment.child_pids[name] for name in names], deployment.settings.database_url)
 
 
 def test_a_revoked_token_leads_back_to_the_form(signed_in: Page, client: Client, check: Check) -> None:
@@ -48,7 +39,7 @@ def test_without_workers_jobs_wait_and_say_so(
 ) -> None:
     page = signed_in
     banner = page.locator("#banner")
-    with halted(deployment, *WORKERS):
+    with stood_still(deployment, *WORKERS):
         expect(banner).to_contain_text("No worker is running")
         upload(photos[:3])
         page.get_by_role("button", name="Close the upload list").click()
@@ -75,7 +66,7 @@ def test_a_running_job_is_found_again_and_can_be_cancelled(signed_in: Page, clie
 def test_a_service_that_hangs_is_named_and_comes_back(signed_in: Page, deployment: Deployment, check: Check) -> None:
     page = signed_in
     expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
-    with halted(deployment, "api"):
+    with stood_still(deployment, "api"):
         page.evaluate("dispatchEvent(new Event('online'))")  # look now, not at the next turn
         expect(page.locator("#banner")).to_contain_text("The service does not answer")
         check("service-away")
@@ -85,6 +76,7 @@ def test_a_service_that_hangs_is_named_and_comes_back(signed_in: Page, deploymen
 def test_offline(signed_in: Page, context: BrowserContext, client: Client, photos: list[Path], upload: Upload, check: Check) -> None:
     page = signed_in
     upload(photos[:2])
+    expect(page.locator("[data-photo]")).to_have_count(2)
     context.set_offline(True)
     expect(page.locator("#banner")).to_contain_text("You are offline")
     page.get_by_role("button", name="Close the upload list").click()
@@ -104,6 +96,19 @@ def test_the_gallery_that_cannot_be_read_offers_another_try(page: Page, client: 
     page.unroute("**/images?*")
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+
+
+def test_photos_that_cannot_be_read_after_an_upload_are_read_again(signed_in: Page, photos: list[Path], upload: Upload) -> None:
+    page = signed_in
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    busy = '{"code": "database_busy", "detail": "The database is busy."}'
+    page.route("**/images?*", lambda route: route.fulfill(status=503, content_type="application/json", body=busy))
+    upload(photos[:2])
+    expect(page.get_by_text("The database is busy.")).to_be_visible()
+    with page.expect_request("**/images?*"):
+        pass  # the page asks again by itself
+    page.unroute("**/images?*")
+    expect(page.locator("[data-photo]")).to_have_count(2)
 
 
 def test_a_page_of_html_in_the_services_place_is_said_to_be_one(page: Page, deployment: Deployment, user) -> None:

@@ -103,3 +103,27 @@ def test_what_a_stopped_app_reads_is_not_shown(run: Run) -> None:
       return [main.children.length, asked.length - before];
     """
     assert run("app", body) == [0, 0]
+
+
+def test_an_answer_that_comes_after_a_later_one_is_not_shown(run: Run) -> None:
+    body = """
+      const answers = [];
+      const asked = () => new Promise((resolve) => answers.push(resolve));
+      const api = { get: async () => ({ items: [] }), all: async (path) => (path.endsWith("/images") ? asked() : []) };
+      const [main, bar, tray] = ["main", "div", "div"].map((tag) => document.createElement(tag));
+      const health = Object.assign(new EventTarget(), { state: "ready" });
+      const app = new m.App({ api, userId: "1", main, bar, health, tray, onLeave() {} });
+      const photo = (id) => ({ id, filename: id, group_index: null });
+      const starting = app.start();
+      answers[0]([]);
+      await starting;
+      const earlier = app.reloadPhotos();
+      const later = app.reloadPhotos();
+      answers[2]([photo("one"), photo("two")]);
+      await later;
+      answers[1]([photo("one")]);
+      await earlier;
+      app.stop();
+      return app.images.map((image) => image.id);
+    """
+    assert run("app", body) == ["one", "two"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +12,7 @@ from app.tables import Job, JobKind
 from tests.faults.deployment import ROOT, Deployment
 from tests.faults.marks import on_both_when_long
 from tests.faults.work import Start, Times
+from tests.halting import halted
 
 # Claims each job that it reads of and, if it got it, ends it; says what it got.
 RACER = """
@@ -38,22 +38,20 @@ def test_two_processes_race_for_each_job(service: Deployment, start: Start, time
     assert user_id is not None
     racers = [_racer(service, name) for name in ("one", "two")]
     winners = {"one": 0, "two": 0}
-    for worker in service.workers:
-        service.signal(worker, signal.SIGSTOP)  # the service's own workers keep out of the race
     try:
-        for number in range(times(1000, 100)):
-            work.accepted.append(_add_job(service, user_id))
-            order = racers if number % 2 else racers[::-1]
-            for racer in order:
-                racer.stdin.write(f"{work.accepted[-1]}\n".encode())
-                racer.stdin.flush()
-            tokens = [json.loads(racer.stdout.readline()) for racer in racers]
-            assert sorted(tokens, key=str) == [1, None], tokens
-            winners["one" if tokens[0] else "two"] += 1
-            work.line.times += 1
+        # The service's own workers keep out of the race.
+        with halted([service.pid(worker) for worker in service.workers], service.settings.database_url):
+            for number in range(times(1000, 100)):
+                work.accepted.append(_add_job(service, user_id))
+                order = racers if number % 2 else racers[::-1]
+                for racer in order:
+                    racer.stdin.write(f"{work.accepted[-1]}\n".encode())
+                    racer.stdin.flush()
+                tokens = [json.loads(racer.stdout.readline()) for racer in racers]
+                assert sorted(tokens, key=str) == [1, None], tokens
+                winners["one" if tokens[0] else "two"] += 1
+                work.line.times += 1
     finally:
-        for worker in service.workers:
-            service.signal(worker, signal.SIGCONT)
         for racer in racers:
             racer.stdin.close()
             assert racer.wait(30) == 0

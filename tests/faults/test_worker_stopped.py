@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
-from contextlib import closing
 
 from app.tables import JobStatus
 from tests.faults.audit import changes_of
 from tests.faults.deployment import Deployment, await_true
 from tests.faults.marks import on_both_when_long
 from tests.faults.work import Start, Times, Work
+from tests.halting import can_be_written
 
 
 @on_both_when_long
@@ -30,7 +29,7 @@ def stop_one(work: Work) -> None:
         return  # ended before it could be stopped
     service.signal(worker, signal.SIGSTOP)
     before = work.row(job_id)
-    if not can_be_written(service):
+    if not can_be_written(service.settings.database_url):
         # Stopped in the middle of a transaction, on SQLite: nobody can write until it goes on. PostgreSQL ends the transaction.
         service.signal(worker, signal.SIGCONT)
         work.await_ended(job_id)
@@ -46,17 +45,3 @@ def stop_one(work: Work) -> None:
     await_true(lambda: service.log(worker).count("job.lease_lost") > refusals, 120)
     assert work.row(job_id).revision == ended.revision, "the late worker wrote to the row"
     assert [new for _old, new, _attempt in changes_of(service.database, job_id)][-1] == ended.status
-
-
-def can_be_written(service: Deployment) -> bool:
-    """Whether SQLite's only write lock is free, or becomes free within two seconds; PostgreSQL has one per row."""
-    if service.database.engine.dialect.name != "sqlite":
-        return True
-    path = service.settings.database_url.removeprefix("sqlite:///")
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=2.0)) as connection:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-        except sqlite3.OperationalError:
-            return False
-    return True

@@ -14,6 +14,7 @@ import { Upload } from "./upload.js";
 import { Viewer } from "./viewer.js";
 import { Work } from "./work.js";
 
+const READ_AGAIN_MILLISECONDS = 4000;
 const PHOTO_TYPES = "image/*,.heic,.heif,.tif,.tiff,.zip";
 
 export class App {
@@ -23,6 +24,8 @@ export class App {
     this.stopped = new AbortController();
     this.images = [];
     this.models = [];
+    /** Of what has been asked for, and of what is shown: an answer that comes after a later one is not shown. */
+    this.turns = { asked: 0, shown: 0 };
     this.masks = new Masks(this);
     this.upload = new Upload(api, userId);
     this.tray = new Tray(tray, this.upload);
@@ -44,6 +47,7 @@ export class App {
 
   stop() {
     this.stopped.abort();
+    clearTimeout(this.again);
     this.gallery?.stop();
     this.viewer.stop();
     this.upload.stop();
@@ -90,18 +94,28 @@ export class App {
 
   /** Photos and models together: each model says what share of the photos came after it. */
   async #read() {
+    const turn = (this.turns.asked += 1);
     const [images, models] = await Promise.all([this.api.all(`${this.path}/images`), this.api.all(`${this.path}/models`)]);
+    if (turn < this.turns.shown) return;
+    this.turns.shown = turn;
     this.images = images;
     this.models = models;
   }
 
+  /** What cannot be read now is read a little later, again and again: photos that were added are shown in the end. */
   async reloadPhotos() {
+    clearTimeout(this.again);
     if (this.stopped.signal.aborted) return;
     try {
       await this.#read();
+      this.isStale = false;
       this.#show();
     } catch (error) {
-      if (!this.stopped.signal.aborted && error.status !== 401) toast(error.message);
+      if (this.stopped.signal.aborted || error.status === 401) return;
+      if (!this.isStale) toast(error.message);
+      this.isStale = true;
+      clearTimeout(this.again);
+      this.again = setTimeout(() => this.reloadPhotos(), READ_AGAIN_MILLISECONDS);
     }
   }
 
