@@ -4,6 +4,7 @@ import { userPath } from "./api.js";
 import { button, el, fill, icon, iconButton, toast } from "./dom.js";
 import { follow, hasEnded } from "./events.js";
 import { pickedByDrop, pickedByInput, sortOut } from "./files.js";
+import { plural } from "./format.js";
 import { Gallery } from "./gallery.js";
 import { Masks } from "./masks.js";
 import { showMenu } from "./menu.js";
@@ -36,6 +37,7 @@ export class App {
     this.upload.addEventListener("change", () => this.#showSoon());
     this.upload.addEventListener("done", () => this.reloadPhotos());
     health.addEventListener("change", (event) => this.#healthChanged(event.detail), { signal: this.stopped.signal });
+    addEventListener("beforeunload", (event) => this.upload.isBusy && event.preventDefault(), { signal: this.stopped.signal });
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(type, (event) => this.#drag(event), { signal: this.stopped.signal });
   }
 
@@ -59,6 +61,12 @@ export class App {
 
   get activeModel() {
     return this.models.find((model) => model.active) ?? null;
+  }
+
+  /** What would be broken off now, in words; "" where nothing is on its way. */
+  get underWay() {
+    const left = this.upload.count("waiting", "sending");
+    return left ? `${plural(left, "file")} ${left === 1 ? "is" : "are"} still on the way.` : "";
   }
 
   photo = (imageId) => this.images.find((image) => image.id === imageId);
