@@ -37,6 +37,7 @@ export class App {
     this.upload.addEventListener("change", () => this.#showSoon());
     this.upload.addEventListener("done", () => this.reloadPhotos());
     health.addEventListener("change", (event) => this.#healthChanged(event.detail), { signal: this.stopped.signal });
+    document.addEventListener("visibilitychange", () => document.hidden || this.lookAgain(), { signal: this.stopped.signal });
     addEventListener("beforeunload", (event) => this.upload.isBusy && event.preventDefault(), { signal: this.stopped.signal });
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(type, (event) => this.#drag(event), { signal: this.stopped.signal });
   }
@@ -50,6 +51,7 @@ export class App {
   stop() {
     this.stopped.abort();
     clearTimeout(this.again);
+    clearTimeout(this.resuming);
     this.gallery?.stop();
     this.viewer.stop();
     this.upload.stop();
@@ -74,7 +76,7 @@ export class App {
   /** The classes of the base; asked for until a worker has told of them. */
   async classes() {
     const base = this.activeModel?.base;
-    this.known ??= await this.api.get(`v1/classes${base ? `?base=${encodeURIComponent(base)}` : ""}`);
+    if (!this.known || this.known.of !== base) this.known = { of: base, ...(await this.api.get(`v1/classes${base ? `?base=${encodeURIComponent(base)}` : ""}`)) };
     return this.known.items;
   }
 
@@ -92,12 +94,31 @@ export class App {
       this.user = user;
       this.isLoaded = true;
       this.#show();
-      await this.work.resume();
     } catch (error) {
       if (this.stopped.signal.aborted || error.status === 401) return;
       if (error.status === 404) return this.onLeave("This user is no longer there.");
-      this.gallery.showProblem(error.message, () => this.start());
+      return this.gallery.showProblem(error.message, () => this.start());
     }
+    await this.#resume();
+  }
+
+  /** What is under way; where that cannot be read now, it is asked for again. */
+  async #resume(isFirst = true) {
+    clearTimeout(this.resuming);
+    try {
+      await this.work.resume();
+    } catch (error) {
+      if (this.stopped.signal.aborted || error.status === 401) return;
+      if (isFirst) toast(error.message);
+      this.resuming = setTimeout(() => this.#resume(false), READ_AGAIN_MILLISECONDS);
+    }
+  }
+
+  /** Other tabs and programs change the same gallery: what has become of it, and what is under way by now. */
+  async lookAgain() {
+    if (!this.isLoaded) return;
+    await this.reloadPhotos();
+    await this.#resume();
   }
 
   /** Photos and models together: each model says what share of the photos came after it. */
@@ -130,15 +151,24 @@ export class App {
   /** After an adaptation, an activation or a deletion: models, groups, and no mask of before. */
   async reloadModels() {
     await this.#read();
-    this.known = null;
     this.masks.forgetAll();
     this.#show();
   }
 
   async deletePhoto(imageId) {
-    await this.api.remove(`${this.path}/images/${imageId}`);
+    try {
+      await this.api.remove(`${this.path}/images/${imageId}`);
+    } catch (error) {
+      // It is gone, as it should be: another tab was faster.
+      if (error.code !== "image_not_found") throw error;
+    }
     this.images = this.images.filter((image) => image.id !== imageId);
     this.#show();
+    // What was asked before may still speak of the photo: it is asked anew.
+    if (this.turns.asked > this.turns.shown) {
+      this.turns.shown = this.turns.asked += 1;
+      return this.reloadPhotos();
+    }
     // What the models say of newer photos has changed with it; without an answer the old share is no harm.
     this.api.all(`${this.path}/models`).then((models) => { this.models = models; this.panel.show(); }, () => {});
   }
@@ -169,12 +199,12 @@ export class App {
     if (isEmpty) {
       this.welcome = this.#welcome();
       this.main.prepend(this.welcome);
-      return;
     }
     this.tools.hidden = false;
     this.heading.lastChild.textContent = this.images.length.toLocaleString("en");
     this.gallery.show(this.images);
     this.panel.show();
+    this.viewer.update(this.gallery.order);
   }
 
   #welcome() {
@@ -245,7 +275,11 @@ export class App {
   #healthChanged({ before, state }) {
     if (this.stopped.signal.aborted) return;
     if (!this.isLoaded && state !== "away" && state !== "offline" && before !== "unknown") this.start();
-    if (state === "ready") this.gallery?.thumbnails.retry();
+    if (state === "ready") {
+      this.gallery?.thumbnails.retry();
+      this.viewer.retry();
+    }
+    if (state === "ready" && (before === "away" || before === "offline")) this.lookAgain();
     this.panel?.show();
   }
 

@@ -35,6 +35,26 @@ export class Viewer {
     this.#show(imageId);
   }
 
+  /** The gallery or the model in use has changed, here or elsewhere. */
+  update(order) {
+    if (!this.shown) return;
+    const { photo, version } = this.shown;
+    const at = this.order.indexOf(photo.id);
+    this.order = order;
+    if (!order.includes(photo.id)) {
+      if (this.removing !== photo.id) toast(`“${photo.filename}” has been deleted elsewhere.`);
+      const next = order[Math.min(at, order.length - 1)];
+      if (next) this.#show(next);
+      else this.dialog.close();
+    } else if (version !== this.app.activeModel?.version) this.#show(photo.id);
+    else this.#number(photo);
+  }
+
+  /** The service is back: what could not be shown is asked for again. */
+  retry() {
+    if (this.shown?.hasFailed) this.#show(this.shown.photo.id);
+  }
+
   /** Its session has ended. */
   stop() {
     this.dialog.close();
@@ -107,7 +127,7 @@ export class Viewer {
     const { signal } = this.loading;
     const photo = this.app.photo(imageId);
     if (!photo) return this.dialog.close();
-    this.shown = { photo, masks: {}, isReady: false, trouble: "" };
+    this.shown = { photo, version: this.app.activeModel?.version, masks: {}, isReady: false, hasFailed: false, trouble: "" };
     this.#head(photo);
     this.stage.showLoading(photo);
     this.legend.showLoading();
@@ -118,18 +138,27 @@ export class Viewer {
       await this.#masks(photo, signal);
     } catch (error) {
       if (signal.aborted) return;
+      this.shown.hasFailed = true;
       this.stage.say(error.message, true);
       this.legend.clear();
+      // The photo, or the version in use, may have been deleted elsewhere.
+      if (error.status === 404 && error.code !== "mask_not_ready") this.app.lookAgain();
     }
   }
 
   #head(photo) {
+    this.title.textContent = this.title.title = photo.filename;
+    const at = this.#number(photo);
+    announce(`${photo.filename}, photo ${at + 1} of ${this.order.length}`);
+  }
+
+  /** Where the photo stands in the gallery. */
+  #number(photo) {
     const at = this.order.indexOf(photo.id);
-    this.title.textContent = photo.filename;
     this.place.textContent = `${at + 1} of ${this.order.length}`;
     this.previous.disabled = at <= 0;
     this.next.disabled = at >= this.order.length - 1;
-    announce(`${photo.filename}, photo ${at + 1} of ${this.order.length}`);
+    return at;
   }
 
   async #picture(photo, signal) {
@@ -250,16 +279,14 @@ export class Viewer {
     const { photo } = this.shown;
     const sure = await confirmIt({ title: "Delete this photo?", text: `“${photo.filename}” and its masks are removed for good.`, action: "Delete photo" });
     if (!sure) return;
+    this.removing = photo.id;
     try {
-      const at = this.order.indexOf(photo.id);
+      // The app tells by `update` that it has gone; who has moved on meanwhile stays there.
       await this.app.deletePhoto(photo.id);
-      this.order = this.order.filter((id) => id !== photo.id);
-      const next = this.order[Math.min(at, this.order.length - 1)];
-      if (next) this.#show(next);
-      else this.dialog.close();
     } catch (error) {
       toast(error.message);
     }
+    this.removing = null;
   }
 
   #closed() {
