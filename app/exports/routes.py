@@ -14,6 +14,9 @@ from app.exports.service import ExportFormat
 from app.model_choice import ModelChoice
 from app.problems import problem_responses
 
+LEFT_OUT = "X-Photos-Left-Out"
+_LEFT_OUT_SCHEMA = {"description": "How many photos have no mask by this model yet.", "schema": {"type": "integer"}}
+
 router = APIRouter(prefix="/v1/users/{user_id}", tags=["export"], responses=problem_responses(401, 404, 409, 422, 429))
 
 
@@ -28,7 +31,7 @@ async def count_under_way(user_id: CurrentUserId, wiring: WiringDep) -> AsyncIte
     "/export",
     summary="Export all masks",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/zip": {}}}},
+    responses={200: {"content": {"application/zip": {}}, "headers": {LEFT_OUT: _LEFT_OUT_SCHEMA}}},
     dependencies=[Depends(count_under_way)],
 )
 def export_masks(
@@ -41,12 +44,14 @@ def export_masks(
     `voc`: palette PNGs, `class_names.txt`, `labelmap.txt`; `labelstudio`: `tasks.json` with brush regions as predictions and
     `label_config.xml`; `confidence`: grey PNGs, 255 = certain.
 
-    What could not be exported is listed, with the reason, in `left_out.json` inside the zip.
+    What could not be exported is listed, with the reason, in `left_out.json` inside the zip; how much of it has no mask yet, the header
+    `X-Photos-Left-Out` says beforehand.
     """
     gathered = service.prepare(wiring, user_id, model, format)
     headers = {
         "Content-Disposition": f'attachment; filename="personalseg-{format.value}.zip"',
         "Cache-Control": "private, no-store",
         "X-Content-Type-Options": "nosniff",
+        LEFT_OUT: str(sum(entry.mask is None for entry in gathered.entries)),
     }
     return StreamingResponse(service.stream(wiring, gathered, format), media_type="application/zip", headers=headers)

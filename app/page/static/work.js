@@ -38,6 +38,11 @@ export class Work extends EventTarget {
     await this.#guarded(async () => this.#adapt(await this.app.api.post(`${this.app.path}/adaptations`, {})));
   }
 
+  /** What has a mask already keeps it. */
+  makeMissingMasks() {
+    return this.#guarded(() => this.segmentAll());
+  }
+
   /** Masks of all photos, by the model in use and by the base. */
   async segmentAll() {
     if (this.app.isReadOnly) return;
