@@ -179,7 +179,7 @@ export class App {
     this.gallery?.stop();
     this.picker = el("input", { type: "file", multiple: true, accept: PHOTO_TYPES, hidden: true, "data-picker": "photos", on: { change: (event) => this.#picked(event.target) } });
     this.folderPicker = el("input", { type: "file", webkitdirectory: true, multiple: true, hidden: true, "data-picker": "folder", on: { change: (event) => this.#picked(event.target) } });
-    this.heading = el("h1", {}, "Photos", el("span", { class: "numbers" }));
+    this.heading = el("h1", {}, "Photos ", el("span", { class: "numbers" }));
     this.exportButton = button("Export", () => showExport(this), { symbol: "download" });
     this.tools = el("div", { class: "tools", hidden: true }, this.heading, this.exportButton, button("Folder", () => this.folderPicker.click(), { symbol: "folder", "aria-label": "Add a folder", "data-writes": "" }), button("Add photos", () => this.picker.click(), { symbol: "plus", "data-writes": "" }));
     const grid = el("div", { class: "gallery" });
