@@ -52,7 +52,7 @@ def test_a_photo_that_was_deleted_elsewhere_is_said_to_be_gone(gallery: Page, cl
     gallery.locator("[data-photo]").first.click()
     client.delete_image(shown(gallery, 1))
     viewer.get_by_role("button", name="Next photo").click()
-    expect(viewer).to_contain_text(f"“{name}” has been deleted elsewhere.")
+    expect(viewer).to_contain_text(f"“\u2068{name}\u2069” has been deleted elsewhere.")
     expect(viewer.get_by_text("2 of 2", exact=True)).to_be_visible()
     expect(gallery.locator("[data-photo]")).to_have_count(2)
 

@@ -168,3 +168,13 @@ def test_an_answer_that_comes_after_a_later_one_is_not_shown(run: Run) -> None:
       return app.images.map((image) => image.id);
     """
     assert run("app", body) == ["one", "two"]
+
+
+def test_a_double_click_makes_one_user(page: Page, deployment: Deployment, service: Client) -> None:
+    page.goto(deployment.base_url)
+    page.get_by_label("Token").fill(deployment.service_token)
+    page.keyboard.press("Enter")
+    before = len(list(service.users()))
+    page.get_by_role("button", name="Create").dblclick()
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    assert len(list(service.users())) == before + 1

@@ -156,3 +156,12 @@ def test_the_focus_stays_in_the_tray_when_its_button_goes(run: Run) -> None:
       return [before, document.activeElement === button("Hide files")];
     """
     assert run("tray", BUSY_TRAY + body) == ["3.jpgFailed", True]
+
+
+def test_the_list_of_files_does_not_cover_a_phone(run: Run, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    run("tray", BUSY_TRAY)
+    expect(page.locator("#tray h2")).to_have_text("Adding photos: 0 of 40")
+    expect(page.locator("#tray .files")).to_be_hidden()
+    page.get_by_role("button", name="Show files").click()
+    expect(page.locator("#tray .files")).to_be_visible()

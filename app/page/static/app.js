@@ -6,6 +6,7 @@ import { follow, hasEnded } from "./events.js";
 import { pickedByDrop, pickedByInput, sortOut } from "./files.js";
 import { plural } from "./format.js";
 import { Gallery } from "./gallery.js";
+import { followHistory, photoInHistory } from "./history.js";
 import { Masks } from "./masks.js";
 import { showMenu } from "./menu.js";
 import { Panel } from "./panel.js";
@@ -39,6 +40,7 @@ export class App {
     health.addEventListener("change", (event) => this.#healthChanged(event.detail), { signal: this.stopped.signal });
     document.addEventListener("visibilitychange", () => document.hidden || this.lookAgain(), { signal: this.stopped.signal });
     addEventListener("beforeunload", (event) => this.upload.isBusy && event.preventDefault(), { signal: this.stopped.signal });
+    followHistory((imageId) => this.#goTo(imageId));
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(type, (event) => this.#drag(event), { signal: this.stopped.signal });
   }
 
@@ -52,6 +54,7 @@ export class App {
     this.stopped.abort();
     clearTimeout(this.again);
     clearTimeout(this.resuming);
+    followHistory(() => {});
     this.gallery?.stop();
     this.viewer.stop();
     this.upload.stop();
@@ -94,6 +97,7 @@ export class App {
       this.user = user;
       this.isLoaded = true;
       this.#show();
+      if (this.photo(photoInHistory())) this.openPhoto(photoInHistory());
     } catch (error) {
       if (this.stopped.signal.aborted || error.status === 401) return;
       if (error.status === 404) return this.onLeave("This user is no longer there.");
@@ -209,6 +213,12 @@ export class App {
 
   #welcome() {
     if (this.isReadOnly) return el("div", { class: "card narrow empty" }, icon("photos"), el("h1", {}, "There are no photos yet"), el("p", { class: "soft" }, "Your token may only read: it cannot add any."));
+    // Nothing is dropped on a phone, and few of them have folders to choose.
+    const isTouched = matchMedia("(hover: none) and (pointer: coarse)").matches;
+    const choices = [
+      button("Choose a folder", () => this.folderPicker.click(), { kind: isTouched ? "" : "primary", symbol: "folder", "data-writes": "" }),
+      button("Choose photos", () => this.picker.click(), { kind: isTouched ? "primary" : "", symbol: "photos", "data-writes": "" }),
+    ];
     return el(
       "div",
       {},
@@ -216,9 +226,9 @@ export class App {
         "section",
         { class: "drop", "aria-labelledby": "welcome" },
         el("span", { class: "glyph" }, icon("photos")),
-        el("h1", { id: "welcome" }, "Drop a folder of your photos here"),
+        el("h1", { id: "welcome" }, isTouched ? "Choose some of your photos" : "Drop a folder of your photos here"),
         el("p", {}, "A few dozen are a good start; hundreds are better. JPEG, PNG, WebP, HEIC and TIFF."),
-        el("div", { class: "row" }, button("Choose a folder", () => this.folderPicker.click(), { kind: "primary", symbol: "folder", "data-writes": "" }), button("Choose photos", () => this.picker.click(), { symbol: "photos", "data-writes": "" })),
+        el("div", { class: "row" }, ...(isTouched ? choices.reverse() : choices)),
       ),
       el(
         "ol",
@@ -232,6 +242,12 @@ export class App {
 
   openPhoto(imageId) {
     this.viewer.open(imageId, this.gallery.order);
+  }
+
+  /** The browser's Back and Forward; what covers the page goes first. */
+  #goTo(imageId) {
+    if (this.photo(imageId)) return this.openPhoto(imageId);
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   }
 
   viewerClosed(imageId) {

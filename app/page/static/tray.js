@@ -13,7 +13,8 @@ export class Tray {
   constructor(place, upload) {
     this.place = place;
     this.upload = upload;
-    this.isOpen = true;
+    // On a phone the list would cover the photos that it tells of.
+    this.isOpen = !matchMedia("(max-width: 640px)").matches;
     this.isStopped = false;
     this.due = false;
     this.leftOut = 0;

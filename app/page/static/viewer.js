@@ -2,7 +2,8 @@
 
 import { announce, button, el, fill, iconButton, saveAs, toast } from "./dom.js";
 import { confirmIt } from "./dialogs.js";
-import { percent } from "./format.js";
+import { percent, quoted } from "./format.js";
+import { enterPhoto, leavePhoto } from "./history.js";
 import { Legend } from "./legend.js";
 import { differing, paintChanges, paintConfidence, paintLabels } from "./paint.js";
 import { Stage } from "./stage.js";
@@ -42,7 +43,7 @@ export class Viewer {
     const at = this.order.indexOf(photo.id);
     this.order = order;
     if (!order.includes(photo.id)) {
-      if (this.removing !== photo.id) toast(`“${photo.filename}” has been deleted elsewhere.`);
+      if (this.removing !== photo.id) toast(`${quoted(photo.filename)} has been deleted elsewhere.`);
       const next = order[Math.min(at, order.length - 1)];
       if (next) this.#show(next);
       else this.dialog.close();
@@ -128,6 +129,7 @@ export class Viewer {
     const photo = this.app.photo(imageId);
     if (!photo) return this.dialog.close();
     this.shown = { photo, version: this.app.activeModel?.version, masks: {}, isReady: false, hasFailed: false, trouble: "" };
+    enterPhoto(photo.id);
     this.#head(photo);
     this.stage.showLoading(photo);
     this.legend.showLoading();
@@ -277,7 +279,7 @@ export class Viewer {
 
   async #remove() {
     const { photo } = this.shown;
-    const sure = await confirmIt({ title: "Delete this photo?", text: `“${photo.filename}” and its masks are removed for good.`, action: "Delete photo" });
+    const sure = await confirmIt({ title: "Delete this photo?", text: `${quoted(photo.filename)} and its masks are removed for good.`, action: "Delete photo" });
     if (!sure) return;
     this.removing = photo.id;
     try {
@@ -295,5 +297,6 @@ export class Viewer {
     this.url = null;
     this.app.viewerClosed(this.shown?.photo.id);
     this.shown = null;
+    leavePhoto();
   }
 }
