@@ -14,9 +14,6 @@ from app.exports.service import ExportFormat
 from app.model_choice import ModelChoice
 from app.problems import problem_responses
 
-LEFT_OUT = "X-Photos-Left-Out"
-_LEFT_OUT_SCHEMA = {"description": "How many photos have no mask by this model yet.", "schema": {"type": "integer"}}
-
 router = APIRouter(prefix="/v1/users/{user_id}", tags=["export"], responses=problem_responses(401, 404, 409, 422, 429))
 
 
@@ -31,7 +28,7 @@ async def count_under_way(user_id: CurrentUserId, wiring: WiringDep) -> AsyncIte
     "/export",
     summary="Export all masks",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/zip": {}}, "headers": {LEFT_OUT: _LEFT_OUT_SCHEMA}}},
+    responses={200: {"content": {"application/zip": {}}}},
     dependencies=[Depends(count_under_way)],
 )
 def export_masks(
@@ -52,6 +49,6 @@ def export_masks(
         "Content-Disposition": f'attachment; filename="personalseg-{format.value}.zip"',
         "Cache-Control": "private, no-store",
         "X-Content-Type-Options": "nosniff",
-        LEFT_OUT: str(sum(entry.mask is None for entry in gathered.entries)),
+        "X-Photos-Left-Out": str(sum(entry.mask is None for entry in gathered.entries)),
     }
     return StreamingResponse(service.stream(wiring, gathered, format), media_type="application/zip", headers=headers)

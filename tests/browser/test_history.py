@@ -41,6 +41,7 @@ def test_back_takes_an_open_question_with_it(gallery: Page, client: Client) -> N
     expect(gallery.get_by_role("button", name="Delete photo")).to_be_visible()
     gallery.go_back()
     expect(gallery.get_by_role("dialog")).to_have_count(0)
+    expect(gallery.locator("[data-photo]").first).to_be_focused()
     assert len(client.images()) == 3
 
 
@@ -50,7 +51,7 @@ def test_a_closed_photo_leaves_no_step_behind(gallery: Page) -> None:
         expect(gallery.get_by_role("dialog")).to_be_visible()
         gallery.keyboard.press("Escape")
         expect(gallery.get_by_role("dialog")).to_have_count(0)
-        gallery.wait_for_function("history.state === null")
+        gallery.wait_for_function("() => history.state === null")
     gallery.go_back()
     assert gallery.url == "about:blank"
 

@@ -116,10 +116,14 @@ def test_no_view_is_taken_for_another_while_it_is_fetched(run: Run, page: Page) 
 
 def test_changes_need_both_masks(run: Run, page: Page) -> None:
     run("viewer", f"{APP} lacking.add('b/1/json'); open();")
+    meaning = page.get_by_text("white where it sees background")
+    expect(meaning).to_be_hidden()
     page.get_by_label("Changes").check()
+    expect(meaning).to_be_visible()
     page.get_by_role("button", name="Next photo").click()
     expect(page.locator(".stage-note")).to_have_text("Personal mask: The storage is away.")
     expect(page.get_by_label("Classes")).to_be_checked()
+    expect(meaning).to_be_hidden()
     expect(page.locator("[data-layer=base]")).to_be_visible()
 
 

@@ -1,7 +1,7 @@
 /** One user's page: what is known, and who shows it. */
 
 import { userPath } from "./api.js";
-import { button, el, fill, icon, iconButton, toast } from "./dom.js";
+import { button, el, fill, iconButton, toast } from "./dom.js";
 import { follow, hasEnded } from "./events.js";
 import { pickedByDrop, pickedByInput, sortOut } from "./files.js";
 import { plural } from "./format.js";
@@ -14,6 +14,7 @@ import { showExport } from "./exporting.js";
 import { Tray } from "./tray.js";
 import { Upload } from "./upload.js";
 import { Viewer } from "./viewer.js";
+import { welcome } from "./welcome.js";
 import { Work } from "./work.js";
 
 const READ_AGAIN_MILLISECONDS = 4000;
@@ -201,7 +202,7 @@ export class App {
     this.welcome?.remove();
     this.layout.hidden = isEmpty;
     if (isEmpty) {
-      this.welcome = this.#welcome();
+      this.welcome = welcome(this);
       this.main.prepend(this.welcome);
     }
     this.tools.hidden = false;
@@ -209,35 +210,6 @@ export class App {
     this.gallery.show(this.images);
     this.panel.show();
     this.viewer.update(this.gallery.order);
-  }
-
-  #welcome() {
-    if (this.isReadOnly) return el("div", { class: "card narrow empty" }, icon("photos"), el("h1", {}, "There are no photos yet"), el("p", { class: "soft" }, "Your token may only read: it cannot add any."));
-    // Nothing is dropped on a phone, and few of them have folders to choose.
-    const isTouched = matchMedia("(hover: none) and (pointer: coarse)").matches;
-    const choices = [
-      button("Choose a folder", () => this.folderPicker.click(), { kind: isTouched ? "" : "primary", symbol: "folder", "data-writes": "" }),
-      button("Choose photos", () => this.picker.click(), { kind: isTouched ? "primary" : "", symbol: "photos", "data-writes": "" }),
-    ];
-    return el(
-      "div",
-      {},
-      el(
-        "section",
-        { class: "drop", "aria-labelledby": "welcome" },
-        el("span", { class: "glyph" }, icon("photos")),
-        el("h1", { id: "welcome" }, isTouched ? "Choose some of your photos" : "Drop a folder of your photos here"),
-        el("p", {}, "A few dozen are a good start; hundreds are better. JPEG, PNG, WebP, HEIC and TIFF."),
-        el("div", { class: "row" }, ...(isTouched ? choices.reverse() : choices)),
-      ),
-      el(
-        "ol",
-        { class: "steps" },
-        el("li", {}, el("h2", {}, "Add photos"), el("p", { class: "soft" }, "They stay on this service and are seen by nobody else's model.")),
-        el("li", {}, el("h2", {}, "Personalise"), el("p", { class: "soft" }, "A model adapts itself to your photos. You label nothing.")),
-        el("li", {}, el("h2", {}, "Compare"), el("p", { class: "soft" }, "Slide between the base model and yours. Where yours is not better, the base stays.")),
-      ),
-    );
   }
 
   openPhoto(imageId) {
@@ -275,7 +247,9 @@ export class App {
     if (this.isReadOnly) return;
     const isOver = event.type === "dragenter" || event.type === "dragover";
     document.body.classList.toggle("dragging", isOver || (event.type === "dragleave" && event.relatedTarget !== null));
-    if (event.type === "drop" && this.isLoaded) this.#add(await pickedByDrop(event.dataTransfer));
+    if (event.type !== "drop") return;
+    if (!this.isLoaded) return toast("The page is not ready yet: drop your photos again in a moment.");
+    this.#add(await pickedByDrop(event.dataTransfer));
   }
 
   #showSoon() {

@@ -49,10 +49,13 @@ async function begin() {
     return session ? open(session) : showSignIn(main, { onSession: open });
   }
   end();
+  fill(main, el("p", { class: "narrow soft", role: "status" }, "Signing in …"));
   try {
     await signIn(token, main, open);
   } catch (error) {
-    showSignIn(main, { message: error.status === 401 ? "The token of this link is unknown, expired or revoked." : error.message, onSession: open });
+    // The address has it no more: where it may still be good, it stands in the form for another try.
+    if (error.status === 401) showSignIn(main, { message: "The token of this link is unknown, expired or revoked.", onSession: open });
+    else showSignIn(main, { message: error.message, token, onSession: open });
   }
 }
 

@@ -9,10 +9,11 @@ const USERS_SHOWN = 50;
 
 /**
  * Show the form in `place`; `onSession` gets `{token, userId}`.
- * @param {{message?: string, onSession: (session: {token: string, userId: string}) => void}} options
+ * @param {{message?: string, token?: string, onSession: (session: {token: string, userId: string}) => void}} options
  */
-export function showSignIn(place, { message = "", onSession }) {
+export function showSignIn(place, { message = "", token = "", onSession }) {
   const input = el("input", { type: "password", id: "token", name: "token", autocomplete: "off", spellcheck: "false", required: true, placeholder: "pseg_usr_… or pseg_svc_…" });
+  input.value = token;
   const trouble = el("div", {}, message && problem(message));
   const submit = el("button", { type: "submit", class: "button primary wide" }, "Sign in");
   const form = el(

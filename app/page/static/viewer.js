@@ -70,6 +70,7 @@ export class Viewer {
     const strength = el("input", { type: "range", id: "opacity", min: 0, max: 100, value: this.opacity * 100, on: { input: (event) => this.#setOpacity(event.target.value / 100) } });
     this.strength = el("div", { class: "field" }, el("label", { for: "opacity" }, "Overlay"), strength);
     this.sureness = el("div", { class: "ramp", hidden: true }, el("span", {}, "sure"), el("i", { "aria-hidden": "true" }), el("span", {}, "unsure"));
+    this.meaning = el("p", { class: "small soft", hidden: true }, "What your model sees differently, in the colour of its class; white where it sees background.");
     this.previous = iconButton("Previous photo", "left", () => this.#step(-1), { class: "icon-button previous" });
     this.next = iconButton("Next photo", "right", () => this.#step(1), { class: "icon-button next" });
     const side = el(
@@ -78,6 +79,7 @@ export class Viewer {
       this.#views(),
       this.strength,
       this.sureness,
+      this.meaning,
       this.changed,
       this.legend.element,
       this.downloads,
@@ -108,6 +110,7 @@ export class Viewer {
     this.view = view;
     this.stage.setView(this.view);
     this.sureness.hidden = this.view !== "confidence";
+    this.meaning.hidden = this.view !== "changes";
     this.strength.hidden = this.view === "photo";
   }
 
