@@ -11,6 +11,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from app.client import Client, User
 from app.local import Deployment
 from tests.browser.conftest import Check
+from tests.browser.test_sessions import held as held_requests
 from tests.halting import halted
 
 Upload = Callable[[list[Path]], None]
@@ -36,8 +37,7 @@ def test_a_revoked_token_leads_back_to_the_form(signed_in: Page, client: Client,
 
 def test_a_link_that_is_not_answered_can_be_tried_again(page: Page, deployment: Deployment, user: User) -> None:
     """Its token is in the address no more."""
-    held: list[Route] = []
-    page.route("**/v1/me", held.append)
+    held = held_requests(page, "**/v1/me")
     page.goto(f"{deployment.base_url}/#token={user.token}")
     expect(page.get_by_text("Signing in …")).to_be_visible()
     held[0].abort()

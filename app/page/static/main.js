@@ -19,7 +19,7 @@ function open(session) {
   document.body.toggleAttribute("data-read-only", isReadOnly);
   // What an ended session asked for may be answered late: that ends no other.
   const leaveOwn = (message) => own === app && leave(message);
-  const lost = () => leaveOwn(["Your token is no longer valid: it has expired or was revoked. Sign in again.", own.underWay && `${own.underWay} Add them again then.`].filter(Boolean).join(" "));
+  const lost = () => leaveOwn(["Your token is no longer valid: it has expired or was revoked. Sign in again.", own.underWay && `${own.underWay} Add what is missing again then.`].filter(Boolean).join(" "));
   const api = new Api(session.token, lost);
   const own = new App({ api, userId: session.userId, isReadOnly, main, bar: actions, health, tray: document.getElementById("tray"), onLeave: leaveOwn });
   app = own;
