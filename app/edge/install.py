@@ -16,7 +16,16 @@ from app.settings import Settings
 
 _CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
-_CORS_ANSWER_HEADERS = ("Content-Location", "ETag", "Location", "Retry-After", "X-Image-Id", "X-Model-Version", "X-Request-ID")
+_CORS_ANSWER_HEADERS = (
+    "Content-Location",
+    "ETag",
+    "Location",
+    "Retry-After",
+    "X-Image-Id",
+    "X-Model-Version",
+    "X-Photos-Left-Out",
+    "X-Request-ID",
+)
 
 
 def install_edge(app: FastAPI, settings: Settings) -> None:

@@ -23,6 +23,7 @@ _HEADERS = {
     "Location": "Where it is read",
     "Retry-After": "Seconds after which to ask again; not there once it is done",
     "ETag": "For `If-None-Match`",
+    "X-Photos-Left-Out": "How many photos have no mask by this model yet",
     "X-Model-Version": "The personal model that made the mask; 0 is the base",
     "X-Image-Id": "The photo in the gallery",
     "Content-Location": "The mask's own address",
@@ -44,6 +45,7 @@ _HEADERS_OF: dict[tuple[str, str, str], tuple[str, ...]] = {
     ("get", f"{_OF_USER}/images/{{image_id}}/content", "200"): ("ETag",),
     ("get", f"{_OF_USER}/images/{{image_id}}/thumbnail", "200"): ("ETag",),
     ("get", f"{_OF_USER}/images/{{image_id}}/mask", "200"): ("ETag", "X-Model-Version"),
+    ("get", f"{_OF_USER}/export", "200"): ("X-Photos-Left-Out",),
     ("post", f"{_OF_USER}/segment", "200"): ("X-Model-Version", "X-Image-Id", "Content-Location"),
 }
 """(method, path, status) → what the answer carries besides its body."""

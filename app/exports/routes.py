@@ -41,12 +41,14 @@ def export_masks(
     `voc`: palette PNGs, `class_names.txt`, `labelmap.txt`; `labelstudio`: `tasks.json` with brush regions as predictions and
     `label_config.xml`; `confidence`: grey PNGs, 255 = certain.
 
-    What could not be exported is listed, with the reason, in `left_out.json` inside the zip.
+    What could not be exported is listed, with the reason, in `left_out.json` inside the zip; how much of it has no mask yet, the header
+    `X-Photos-Left-Out` says beforehand.
     """
     gathered = service.prepare(wiring, user_id, model, format)
     headers = {
         "Content-Disposition": f'attachment; filename="personalseg-{format.value}.zip"',
         "Cache-Control": "private, no-store",
         "X-Content-Type-Options": "nosniff",
+        "X-Photos-Left-Out": str(sum(entry.mask is None for entry in gathered.entries)),
     }
     return StreamingResponse(service.stream(wiring, gathered, format), media_type="application/zip", headers=headers)

@@ -185,6 +185,8 @@ def test_the_model_in_use_comes_before_the_base(api: FastAPI, segmented: Caller)
     first = segmented("GET", "images").json()["items"][0]["id"]
     hand_worker.segment(api, start(segmented, image_ids=[first]))
     assert len(json.loads(export(segmented, format="voc").read("photos.json"))) == 2
+    assert segmented("GET", "export").headers["X-Photos-Left-Out"] == "0"
+    assert segmented("GET", "export", params={"model": "personal"}).headers["X-Photos-Left-Out"] == "1"
     personal = export(segmented, format="voc", model="personal")
     assert [photo["image_id"] for photo in json.loads(personal.read("photos.json"))] == [first]
     (left_out,) = json.loads(personal.read("left_out.json"))

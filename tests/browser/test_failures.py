@@ -8,9 +8,10 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from app.client import Client
+from app.client import Client, User
 from app.local import Deployment
 from tests.browser.conftest import Check
+from tests.browser.test_sessions import held as held_requests
 from tests.halting import halted
 
 Upload = Callable[[list[Path]], None]
@@ -32,6 +33,19 @@ def test_a_revoked_token_leads_back_to_the_form(signed_in: Page, client: Client,
     expect(page.get_by_label("Token")).to_be_focused()
     assert page.evaluate("sessionStorage.length") == 0
     check("revoked")
+
+
+def test_a_link_that_is_not_answered_can_be_tried_again(page: Page, deployment: Deployment, user: User) -> None:
+    """Its token is in the address no more."""
+    held = held_requests(page, "**/v1/me")
+    page.goto(f"{deployment.base_url}/#token={user.token}")
+    expect(page.get_by_text("Signing in …")).to_be_visible()
+    held[0].abort()
+    expect(page.get_by_role("alert")).to_have_text("The service does not answer. Try again in a moment.")
+    expect(page.get_by_label("Token")).to_have_value(str(user.token))
+    page.unroute("**/v1/me")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
 
 
 def test_without_workers_jobs_wait_and_say_so(
@@ -165,6 +179,14 @@ def test_a_drop_of_which_something_cannot_be_read(signed_in: Page) -> None:
     page.evaluate(drop, {"withPhoto": True})
     expect(page.locator(".tray [data-status=stored]")).to_have_count(1)
     expect(page.locator(".tray")).to_contain_text("2 files or folders could not be read and were left out.")
+
+
+def test_a_drop_that_comes_too_early_is_not_lost_without_a_word(page: Page, deployment: Deployment, user: User) -> None:
+    page.route("**/images?*", lambda route: None)  # never answered
+    page.goto(f"{deployment.base_url}/#token={user.token}")
+    expect(page.get_by_role("status", name="Loading your photos")).to_be_visible()
+    page.evaluate("document.dispatchEvent(Object.assign(new Event('drop'), { dataTransfer: { types: ['Files'], items: [] } }))")
+    expect(page.locator("#toasts")).to_contain_text("drop your photos again in a moment")
 
 
 def test_without_events_the_page_polls(signed_in: Page, client: Client, photos: list[Path], upload: Upload) -> None:

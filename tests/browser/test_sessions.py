@@ -76,6 +76,46 @@ def test_a_link_closes_the_viewer(signed_in: Page, client: Client, link: str, ph
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+@pytest.fixture
+def sending(signed_in: Page, user: User, photos: list[Path]) -> Page:
+    """The page while a photo is on its way."""
+    held(signed_in, f"**/users/{user.id}/images")
+    expect(signed_in.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    signed_in.locator("input[data-picker=photos]").set_input_files(photos[:1])
+    expect(signed_in.get_by_role("progressbar", name="Upload")).to_be_visible()
+    return signed_in
+
+
+def test_signing_out_asks_while_photos_are_on_their_way(sending: Page) -> None:
+    def sign_out() -> None:
+        sending.get_by_role("button", name="Your account").click()
+        sending.get_by_role("button", name="Sign out").click()
+
+    sign_out()
+    expect(sending.get_by_role("dialog")).to_contain_text("1 file is still on the way.")
+    sending.get_by_role("button", name="Cancel").click()
+    expect(sending.get_by_role("progressbar", name="Upload")).to_be_visible()
+    sign_out()
+    sending.get_by_role("dialog").get_by_role("button", name="Sign out").click()
+    expect(sending.get_by_label("Token")).to_be_focused()
+
+
+def test_a_tab_asks_before_it_closes_while_photos_are_on_their_way(sending: Page) -> None:
+    sending.get_by_role("heading", name="Adding photos").click()  # the browser asks only those who have touched the page
+    with sending.expect_event("dialog") as asked:
+        sending.close(run_before_unload=True)
+    assert asked.value.type == "beforeunload"
+    asked.value.dismiss()
+    expect(sending.get_by_role("progressbar", name="Upload")).to_be_visible()
+
+
+def test_a_session_that_ends_says_what_has_not_arrived(sending: Page, client: Client) -> None:
+    (token,) = client.tokens()
+    client.revoke_token(token.id)
+    sending.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # come back to the tab: it looks again
+    expect(sending.get_by_role("alert")).to_contain_text("1 file is still on the way. Add what is missing again then.")
+
+
 def test_the_next_session_has_a_tray_of_its_own(signed_in: Page, link: str, tmp_path: Path) -> None:
     page = signed_in
     (tmp_path / "notes.txt").write_text("no photo")
@@ -127,3 +167,13 @@ def test_an_answer_that_comes_after_a_later_one_is_not_shown(run: Run) -> None:
       return app.images.map((image) => image.id);
     """
     assert run("app", body) == ["one", "two"]
+
+
+def test_a_double_click_makes_one_user(page: Page, deployment: Deployment, service: Client) -> None:
+    page.goto(deployment.base_url)
+    page.get_by_label("Token").fill(deployment.service_token)
+    page.keyboard.press("Enter")
+    before = len(list(service.users()))
+    page.get_by_role("button", name="Create").dblclick()
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    assert len(list(service.users())) == before + 1

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from playwright.sync_api import Page, expect
 
+from app.client import Client, User
+from app.local import Deployment
 from tests.browser.conftest import Run
 
 # Requests that are answered at once with what `answer` makes of their files' names.
@@ -51,7 +55,7 @@ def test_a_zip_is_sent_alone_and_summed_up(run: Run, page: Page) -> None:
     files, sent = run("upload", f"{UPLOAD}{ENTRIES} return [await through('b.jpg', 'album.zip', 'c.jpg'), sent];")
     assert sent == [["b.jpg"], ["album.zip"], ["c.jpg"]]
     assert files == [["rejected", "The file is cut off."], ["stored", SUMMED], ["stored", ""]]
-    expect(page.locator("#tray h2")).to_have_text("4 photos added, 3 not")
+    expect(page.locator("#tray h2")).to_have_text("3 photos added, 1 there already, 3 not added")
     expect(page.locator("#tray [data-status=stored]").first).to_contain_text(SUMMED)
 
 
@@ -75,6 +79,37 @@ def test_an_answer_that_is_not_the_services_fails_the_files(run: Run) -> None:
     files, is_busy = run("upload", UPLOAD + body)
     assert files == [["failed", "What answered is not the service. Perhaps this network wants you to sign in first."]] * 3
     assert not is_busy
+
+
+def test_photos_that_are_there_already_are_not_called_added(run: Run, page: Page) -> None:
+    run(
+        "upload",
+        f"{UPLOAD} const results = {{ 'a.jpg': [made('duplicate')], 'b.jpg': [made('duplicate')] }}; await through('a.jpg', 'b.jpg');",
+    )
+    expect(page.locator("#tray h2")).to_have_text("2 photos there already")
+
+
+def test_a_file_that_can_no_longer_be_read_spoils_no_other(
+    page: Page, deployment: Deployment, user: User, client: Client, photos: list[Path], tmp_path: Path
+) -> None:
+    """It is chosen, and gone from the disk before its turn comes."""
+    page.goto(deployment.base_url)
+    gone = tmp_path / "gone.jpg"
+    gone.write_bytes(photos[0].read_bytes())
+    page.evaluate("document.body.append(Object.assign(document.createElement('input'), { type: 'file', multiple: true, id: 'chosen' }))")
+    page.locator("#chosen").set_input_files([photos[1], gone, photos[2]])
+    gone.unlink()
+    body = """async ([token, userId]) => {
+      const { Upload } = await import("/page/upload.js");
+      const upload = new Upload({ token, noted: (error) => error }, userId);
+      const done = new Promise((resolve) => upload.addEventListener("done", resolve));
+      upload.add([...document.getElementById("chosen").files].map((file) => ({ file, path: file.name })));
+      await done;
+      return upload.items.map((item) => [item.status, item.reason]);
+    }"""
+    lost = "This computer no longer gives this file: it was moved, changed or unplugged. Choose it again."
+    assert page.evaluate(body, [user.token, user.id]) == [["stored", ""], ["failed", lost], ["stored", ""]]
+    assert len(client.images()) == 2
 
 
 BUSY_TRAY = """
@@ -121,3 +156,12 @@ def test_the_focus_stays_in_the_tray_when_its_button_goes(run: Run) -> None:
       return [before, document.activeElement === button("Hide files")];
     """
     assert run("tray", BUSY_TRAY + body) == ["3.jpgFailed", True]
+
+
+def test_the_list_of_files_does_not_cover_a_phone(run: Run, page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    run("tray", BUSY_TRAY)
+    expect(page.locator("#tray h2")).to_have_text("Adding photos: 0 of 40")
+    expect(page.locator("#tray .files")).to_be_hidden()
+    page.get_by_role("button", name="Show files").click()
+    expect(page.locator("#tray .files")).to_be_visible()

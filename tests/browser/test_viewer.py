@@ -116,10 +116,14 @@ def test_no_view_is_taken_for_another_while_it_is_fetched(run: Run, page: Page) 
 
 def test_changes_need_both_masks(run: Run, page: Page) -> None:
     run("viewer", f"{APP} lacking.add('b/1/json'); open();")
+    meaning = page.get_by_text("white where it sees background")
+    expect(meaning).to_be_hidden()
     page.get_by_label("Changes").check()
+    expect(meaning).to_be_visible()
     page.get_by_role("button", name="Next photo").click()
     expect(page.locator(".stage-note")).to_have_text("Personal mask: The storage is away.")
     expect(page.get_by_label("Classes")).to_be_checked()
+    expect(meaning).to_be_hidden()
     expect(page.locator("[data-layer=base]")).to_be_visible()
 
 
@@ -131,3 +135,19 @@ def test_the_photo_is_read_aloud_where_it_is_heard(run: Run, page: Page) -> None
     page.keyboard.press("Escape")
     run("dom", "m.announce('Your model is ready.');")
     expect(page.locator("#announcer")).to_have_text("Your model is ready.")
+
+
+def test_a_model_that_is_ready_is_shown_to_who_looks_at_a_photo(run: Run, page: Page) -> None:
+    run("viewer", f"{APP} app.activeModel = null; Object.assign(globalThis, {{ app, viewer }}); open();")
+    expect(page.locator(".changed")).to_have_text("Segmented by the base model. Personalise to compare.")
+    page.evaluate("app.activeModel = { version: 1 }; viewer.update(['a', 'b'])")
+    expect(page.locator(".changed")).to_have_text("Your model sees 0 % of this photo differently.")
+    assert painted(page) == ["base", "personal"]
+
+
+def test_what_could_not_be_shown_is_asked_for_again_when_the_service_is_back(run: Run, page: Page) -> None:
+    run("viewer", f"{APP} lacking.add('a/base/json').add('a/1/json'); Object.assign(globalThis, {{ lacking, viewer }}); open();")
+    expect(page.locator(".stage-note")).to_have_text("The storage is away.")
+    page.evaluate("lacking.clear(); viewer.retry()")
+    expect(page.locator(".legend-row")).to_have_count(1)
+    expect(page.locator(".stage-note")).to_have_text("")

@@ -1,10 +1,12 @@
 /** One user's page: what is known, and who shows it. */
 
 import { userPath } from "./api.js";
-import { button, el, fill, icon, iconButton, toast } from "./dom.js";
+import { button, el, fill, iconButton, toast } from "./dom.js";
 import { follow, hasEnded } from "./events.js";
 import { pickedByDrop, pickedByInput, sortOut } from "./files.js";
+import { plural } from "./format.js";
 import { Gallery } from "./gallery.js";
+import { followHistory, photoInHistory } from "./history.js";
 import { Masks } from "./masks.js";
 import { showMenu } from "./menu.js";
 import { Panel } from "./panel.js";
@@ -12,6 +14,7 @@ import { showExport } from "./exporting.js";
 import { Tray } from "./tray.js";
 import { Upload } from "./upload.js";
 import { Viewer } from "./viewer.js";
+import { welcome } from "./welcome.js";
 import { Work } from "./work.js";
 
 const READ_AGAIN_MILLISECONDS = 4000;
@@ -36,6 +39,9 @@ export class App {
     this.upload.addEventListener("change", () => this.#showSoon());
     this.upload.addEventListener("done", () => this.reloadPhotos());
     health.addEventListener("change", (event) => this.#healthChanged(event.detail), { signal: this.stopped.signal });
+    document.addEventListener("visibilitychange", () => document.hidden || this.lookAgain(), { signal: this.stopped.signal });
+    addEventListener("beforeunload", (event) => this.upload.isBusy && event.preventDefault(), { signal: this.stopped.signal });
+    followHistory((imageId) => this.#goTo(imageId));
     for (const type of ["dragenter", "dragover", "dragleave", "drop"]) document.addEventListener(type, (event) => this.#drag(event), { signal: this.stopped.signal });
   }
 
@@ -48,6 +54,8 @@ export class App {
   stop() {
     this.stopped.abort();
     clearTimeout(this.again);
+    clearTimeout(this.resuming);
+    followHistory(() => {});
     this.gallery?.stop();
     this.viewer.stop();
     this.upload.stop();
@@ -61,12 +69,18 @@ export class App {
     return this.models.find((model) => model.active) ?? null;
   }
 
+  /** What would be broken off now, in words; "" where nothing is on its way. */
+  get underWay() {
+    const left = this.upload.count("waiting", "sending");
+    return left ? `${plural(left, "file")} ${left === 1 ? "is" : "are"} still on the way.` : "";
+  }
+
   photo = (imageId) => this.images.find((image) => image.id === imageId);
 
   /** The classes of the base; asked for until a worker has told of them. */
   async classes() {
     const base = this.activeModel?.base;
-    this.known ??= await this.api.get(`v1/classes${base ? `?base=${encodeURIComponent(base)}` : ""}`);
+    if (!this.known || this.known.of !== base) this.known = { of: base, ...(await this.api.get(`v1/classes${base ? `?base=${encodeURIComponent(base)}` : ""}`)) };
     return this.known.items;
   }
 
@@ -84,12 +98,32 @@ export class App {
       this.user = user;
       this.isLoaded = true;
       this.#show();
-      await this.work.resume();
+      if (this.photo(photoInHistory())) this.openPhoto(photoInHistory());
     } catch (error) {
       if (this.stopped.signal.aborted || error.status === 401) return;
       if (error.status === 404) return this.onLeave("This user is no longer there.");
-      this.gallery.showProblem(error.message, () => this.start());
+      return this.gallery.showProblem(error.message, () => this.start());
     }
+    await this.#resume();
+  }
+
+  /** What is under way; where that cannot be read now, it is asked for again. */
+  async #resume(isFirst = true) {
+    clearTimeout(this.resuming);
+    try {
+      await this.work.resume();
+    } catch (error) {
+      if (this.stopped.signal.aborted || error.status === 401) return;
+      if (isFirst) toast(error.message);
+      this.resuming = setTimeout(() => this.#resume(false), READ_AGAIN_MILLISECONDS);
+    }
+  }
+
+  /** Other tabs and programs change the same gallery: what has become of it, and what is under way by now. */
+  async lookAgain() {
+    if (!this.isLoaded) return;
+    await this.reloadPhotos();
+    await this.#resume();
   }
 
   /** Photos and models together: each model says what share of the photos came after it. */
@@ -122,15 +156,24 @@ export class App {
   /** After an adaptation, an activation or a deletion: models, groups, and no mask of before. */
   async reloadModels() {
     await this.#read();
-    this.known = null;
     this.masks.forgetAll();
     this.#show();
   }
 
   async deletePhoto(imageId) {
-    await this.api.remove(`${this.path}/images/${imageId}`);
+    try {
+      await this.api.remove(`${this.path}/images/${imageId}`);
+    } catch (error) {
+      // It is gone, as it should be: another tab was faster.
+      if (error.code !== "image_not_found") throw error;
+    }
     this.images = this.images.filter((image) => image.id !== imageId);
     this.#show();
+    // What was asked before may still speak of the photo: it is asked anew.
+    if (this.turns.asked > this.turns.shown) {
+      this.turns.shown = this.turns.asked += 1;
+      return this.reloadPhotos();
+    }
     // What the models say of newer photos has changed with it; without an answer the old share is no harm.
     this.api.all(`${this.path}/models`).then((models) => { this.models = models; this.panel.show(); }, () => {});
   }
@@ -141,7 +184,7 @@ export class App {
     this.gallery?.stop();
     this.picker = el("input", { type: "file", multiple: true, accept: PHOTO_TYPES, hidden: true, "data-picker": "photos", on: { change: (event) => this.#picked(event.target) } });
     this.folderPicker = el("input", { type: "file", webkitdirectory: true, multiple: true, hidden: true, "data-picker": "folder", on: { change: (event) => this.#picked(event.target) } });
-    this.heading = el("h1", {}, "Photos", el("span", { class: "numbers" }));
+    this.heading = el("h1", {}, "Photos ", el("span", { class: "numbers" }));
     this.exportButton = button("Export", () => showExport(this), { symbol: "download" });
     this.tools = el("div", { class: "tools", hidden: true }, this.heading, this.exportButton, button("Folder", () => this.folderPicker.click(), { symbol: "folder", "aria-label": "Add a folder", "data-writes": "" }), button("Add photos", () => this.picker.click(), { symbol: "plus", "data-writes": "" }));
     const grid = el("div", { class: "gallery" });
@@ -159,41 +202,24 @@ export class App {
     this.welcome?.remove();
     this.layout.hidden = isEmpty;
     if (isEmpty) {
-      this.welcome = this.#welcome();
+      this.welcome = welcome(this);
       this.main.prepend(this.welcome);
-      return;
     }
     this.tools.hidden = false;
     this.heading.lastChild.textContent = this.images.length.toLocaleString("en");
     this.gallery.show(this.images);
     this.panel.show();
-  }
-
-  #welcome() {
-    if (this.isReadOnly) return el("div", { class: "card narrow empty" }, icon("photos"), el("h1", {}, "There are no photos yet"), el("p", { class: "soft" }, "Your token may only read: it cannot add any."));
-    return el(
-      "div",
-      {},
-      el(
-        "section",
-        { class: "drop", "aria-labelledby": "welcome" },
-        el("span", { class: "glyph" }, icon("photos")),
-        el("h1", { id: "welcome" }, "Drop a folder of your photos here"),
-        el("p", {}, "A few dozen are a good start; hundreds are better. JPEG, PNG, WebP, HEIC and TIFF."),
-        el("div", { class: "row" }, button("Choose a folder", () => this.folderPicker.click(), { kind: "primary", symbol: "folder", "data-writes": "" }), button("Choose photos", () => this.picker.click(), { symbol: "photos", "data-writes": "" })),
-      ),
-      el(
-        "ol",
-        { class: "steps" },
-        el("li", {}, el("h2", {}, "Add photos"), el("p", { class: "soft" }, "They stay on this service and are seen by nobody else's model.")),
-        el("li", {}, el("h2", {}, "Personalise"), el("p", { class: "soft" }, "A model adapts itself to your photos. You label nothing.")),
-        el("li", {}, el("h2", {}, "Compare"), el("p", { class: "soft" }, "Slide between the base model and yours. Where yours is not better, the base stays.")),
-      ),
-    );
+    this.viewer.update(this.gallery.order);
   }
 
   openPhoto(imageId) {
     this.viewer.open(imageId, this.gallery.order);
+  }
+
+  /** The browser's Back and Forward; what covers the page goes first. */
+  #goTo(imageId) {
+    if (this.photo(imageId)) return this.openPhoto(imageId);
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   }
 
   viewerClosed(imageId) {
@@ -221,7 +247,9 @@ export class App {
     if (this.isReadOnly) return;
     const isOver = event.type === "dragenter" || event.type === "dragover";
     document.body.classList.toggle("dragging", isOver || (event.type === "dragleave" && event.relatedTarget !== null));
-    if (event.type === "drop" && this.isLoaded) this.#add(await pickedByDrop(event.dataTransfer));
+    if (event.type !== "drop") return;
+    if (!this.isLoaded) return toast("The page is not ready yet: drop your photos again in a moment.");
+    this.#add(await pickedByDrop(event.dataTransfer));
   }
 
   #showSoon() {
@@ -237,7 +265,11 @@ export class App {
   #healthChanged({ before, state }) {
     if (this.stopped.signal.aborted) return;
     if (!this.isLoaded && state !== "away" && state !== "offline" && before !== "unknown") this.start();
-    if (state === "ready") this.gallery?.thumbnails.retry();
+    if (state === "ready") {
+      this.gallery?.thumbnails.retry();
+      this.viewer.retry();
+    }
+    if (state === "ready" && (before === "away" || before === "offline")) this.lookAgain();
     this.panel?.show();
   }
 

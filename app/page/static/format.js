@@ -3,6 +3,9 @@
 /** `count` with its noun: "1 photo", "22 photos". */
 export const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
+/** A name inside a sentence, whatever the direction it is written in. */
+export const quoted = (name) => `“\u2068${name}\u2069”`;
+
 /** A share in [0, 1] as a percentage; small ones keep a decimal. */
 export function percent(share) {
   if (share === null || share === undefined) return "–";

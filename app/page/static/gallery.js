@@ -110,6 +110,7 @@ export class Gallery {
 
   /** The gallery is one stop of the Tab key; inside it the arrows move. */
   #move(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const cells = this.#cells();
     const at = cells.indexOf(event.target.closest("[data-photo]"));
     if (at < 0) return;
@@ -126,7 +127,7 @@ class Section {
   constructor(title) {
     this.count = el("span", { class: "soft" });
     this.list = el("ul", { class: "grid" });
-    this.element = el("section", { class: "group", "aria-label": title || "Photos" }, title && el("h2", {}, title, this.count), this.list);
+    this.element = el("section", { class: "group", "aria-label": title || "Photos" }, title && el("h2", {}, title, " ", this.count), this.list);
   }
 }
 

@@ -19,7 +19,8 @@ function open(session) {
   document.body.toggleAttribute("data-read-only", isReadOnly);
   // What an ended session asked for may be answered late: that ends no other.
   const leaveOwn = (message) => own === app && leave(message);
-  const api = new Api(session.token, () => leaveOwn("Your token is no longer valid: it has expired or was revoked. Sign in again."));
+  const lost = () => leaveOwn(["Your token is no longer valid: it has expired or was revoked. Sign in again.", own.underWay && `${own.underWay} Add what is missing again then.`].filter(Boolean).join(" "));
+  const api = new Api(session.token, lost);
   const own = new App({ api, userId: session.userId, isReadOnly, main, bar: actions, health, tray: document.getElementById("tray"), onLeave: leaveOwn });
   app = own;
   app.start();
@@ -48,10 +49,13 @@ async function begin() {
     return session ? open(session) : showSignIn(main, { onSession: open });
   }
   end();
+  fill(main, el("p", { class: "narrow soft", role: "status" }, "Signing in …"));
   try {
     await signIn(token, main, open);
   } catch (error) {
-    showSignIn(main, { message: error.status === 401 ? "The token of this link is unknown, expired or revoked." : error.message, onSession: open });
+    // The address has it no more: where it may still be good, it stands in the form for another try.
+    if (error.status === 401) showSignIn(main, { message: "The token of this link is unknown, expired or revoked.", onSession: open });
+    else showSignIn(main, { message: error.message, token, onSession: open });
   }
 }
 

@@ -16,7 +16,7 @@ export function showMenu(app, opener) {
     { class: "menu", popover: "auto", role: "group", "aria-label": "Your account" },
     el("p", {}, el("b", {}, name), el("br"), el("span", { class: "soft small" }, `${plural(app.images.length, "photo")} · ${bytes(stored)}`)),
     el("a", { class: "button", href: "docs", target: "_blank", rel: "noopener" }, "API documentation"),
-    button("Sign out", () => { close(); app.onLeave(); }),
+    button("Sign out", () => { close(); signOut(app); }),
     button("Erase me …", () => { close(); eraseMe(app); }, { kind: "danger", "data-writes": "" }),
   );
   menu.addEventListener("toggle", (event) => {
@@ -27,6 +27,13 @@ export function showMenu(app, opener) {
   app.bar.append(menu);
   menu.showPopover();
   menu.querySelector(".button").focus();
+}
+
+/** Photos on their way are lost with the session: that is asked about. */
+async function signOut(app) {
+  const { underWay } = app;
+  if (underWay && !(await confirmIt({ title: "Sign out now?", text: `${underWay} What has not arrived will not be added.`, action: "Sign out" }))) return;
+  app.onLeave();
 }
 
 async function eraseMe(app) {

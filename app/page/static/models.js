@@ -83,8 +83,8 @@ function classTable(classes) {
       "tr",
       {},
       el("th", { scope: "row" }, className(entry.name)),
-      el("td", { class: "numbers" }, change(entry.area_before, entry.area_after)),
-      el("td", { class: "numbers" }, change(entry.mirror_iou_before, entry.mirror_iou_after)),
+      el("td", { class: "numbers", data: { label: "Area" } }, change(entry.area_before, entry.area_after)),
+      el("td", { class: "numbers", data: { label: "Agreement with the mirrored photo" } }, change(entry.mirror_iou_before, entry.mirror_iou_after)),
       el("td", { class: "reason" }, sentence(entry.reason)),
     );
   return el(

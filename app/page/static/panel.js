@@ -66,7 +66,7 @@ export class Panel {
       el("div", { class: "row between" }, el("h2", {}, "Your model"), el("span", { class: `badge ${refused ? "kept" : ""}` }, refused ? "Base kept" : "Base")),
       refused ? el("p", {}, sentence(work.lastAdaptation.error_reason ?? "The personal model was not better, so the base stays.")) : el("p", { class: "soft" }, "Let a model adapt itself to your photos: your rooms, your light, your people. You label nothing, and a model that is not better is not used."),
       refused && el("p", { class: "soft small" }, "More photos of what matters to you may change that."),
-      missing > 0 && el("p", { class: "hint" }, icon("plus"), el("span", {}, `Add ${plural(missing, "more photo").replace("photos", "photos")} to personalise.`)),
+      missing > 0 && el("p", { class: "hint" }, icon("plus"), el("span", {}, `Add ${plural(missing, "more photo")} to personalise.`)),
       this.#start(refused ? "Try again" : "Personalise", missing > 0, "primary"),
     );
   }

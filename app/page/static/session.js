@@ -1,6 +1,7 @@
 /** The token: in this tab's session storage only, gone with the tab. */
 
 const KEY = "personalseg.session";
+const MASKS_DUE = "personalseg.masks-due";
 
 /** A token that the address carries (`/#token=…`) is taken out of it at once, and out of the history with it. */
 export function takeTokenFromAddress() {
@@ -20,4 +21,12 @@ export function storedSession() {
 
 export const storeSession = (session) => sessionStorage.setItem(KEY, JSON.stringify(session));
 
-export const forgetSession = () => sessionStorage.removeItem(KEY);
+export function forgetSession() {
+  sessionStorage.removeItem(KEY);
+  sessionStorage.removeItem(MASKS_DUE);
+}
+
+/** Whether the masks that follow an adaptation are still to be made. */
+export const areMasksDue = () => sessionStorage.getItem(MASKS_DUE) !== null;
+
+export const noteMasksDue = (areDue) => (areDue ? sessionStorage.setItem(MASKS_DUE, "yes") : sessionStorage.removeItem(MASKS_DUE));

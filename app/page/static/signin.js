@@ -9,10 +9,11 @@ const USERS_SHOWN = 50;
 
 /**
  * Show the form in `place`; `onSession` gets `{token, userId}`.
- * @param {{message?: string, onSession: (session: {token: string, userId: string}) => void}} options
+ * @param {{message?: string, token?: string, onSession: (session: {token: string, userId: string}) => void}} options
  */
-export function showSignIn(place, { message = "", onSession }) {
+export function showSignIn(place, { message = "", token = "", onSession }) {
   const input = el("input", { type: "password", id: "token", name: "token", autocomplete: "off", spellcheck: "false", required: true, placeholder: "pseg_usr_… or pseg_svc_…" });
+  input.value = token;
   const trouble = el("div", {}, message && problem(message));
   const submit = el("button", { type: "submit", class: "button primary wide" }, "Sign in");
   const form = el(
@@ -60,23 +61,29 @@ export async function signIn(token, place, onSession) {
 function showUsers(place, api, onSession, users) {
   const trouble = el("div");
   // From here on the page holds a token of this one user, for half a day: the service token is let go.
-  const enter = async (userId) => {
+  let isBusy = false;
+  /** A second click while the first is on its way would make a second user, or a second token. */
+  const open = async (step) => {
+    if (isBusy) return;
+    isBusy = true;
     try {
-      const { token } = await api.post(`${userPath(userId)}/tokens`, { expires_in_seconds: TOKEN_SECONDS });
-      onSession({ token, userId });
+      onSession(await step());
     } catch (error) {
       fill(trouble, problem(error.message));
     }
+    isBusy = false;
   };
+  const enter = (userId) => open(async () => {
+    const { token } = await api.post(`${userPath(userId)}/tokens`, { expires_in_seconds: TOKEN_SECONDS });
+    return { token, userId };
+  });
   const name = el("input", { type: "text", id: "new-name", maxlength: 255, placeholder: "A name of your own, or none", autocomplete: "off" });
-  const create = async (event) => {
+  const create = (event) => {
     event.preventDefault();
-    try {
+    open(async () => {
       const user = await api.post("v1/users", name.value.trim() ? { external_id: name.value.trim() } : {});
-      onSession({ token: user.token, userId: user.id });
-    } catch (error) {
-      fill(trouble, problem(error.message));
-    }
+      return { token: user.token, userId: user.id };
+    });
   };
   const list = el("ul", { class: "users" });
   const search = el("input", { type: "search", id: "find-user", placeholder: "Find by name or id", on: { input: () => show() } });

@@ -2,6 +2,9 @@
 
 import { el, fill } from "./dom.js";
 
+/** A frame narrower or lower than this has its labels beside or below it: on it they would hide the photo, or change sides. */
+const ROOM_FOR_LABELS = { width: 240, height: 90 };
+
 export class Stage {
   constructor() {
     this.photo = el("img", { alt: "", draggable: "false" });
@@ -84,7 +87,9 @@ export class Stage {
     const room = this.element.getBoundingClientRect();
     const scale = Math.min(room.width / this.size.width, room.height / this.size.height);
     if (!Number.isFinite(scale) || scale <= 0) return;
-    this.frame.style.width = `${Math.floor(this.size.width * scale)}px`;
-    this.frame.style.height = `${Math.floor(this.size.height * scale)}px`;
+    const [width, height] = [this.size.width, this.size.height].map((side) => Math.floor(side * scale));
+    Object.assign(this.frame.style, { width: `${width}px`, height: `${height}px` });
+    this.frame.classList.toggle("slim", width < ROOM_FOR_LABELS.width);
+    this.frame.classList.toggle("flat", width >= ROOM_FOR_LABELS.width && height < ROOM_FOR_LABELS.height);
   }
 }

@@ -13,7 +13,8 @@ export class Tray {
   constructor(place, upload) {
     this.place = place;
     this.upload = upload;
-    this.isOpen = true;
+    // On a phone the list would cover the photos that it tells of.
+    this.isOpen = !matchMedia("(max-width: 640px)").matches;
     this.isStopped = false;
     this.due = false;
     this.leftOut = 0;
@@ -65,7 +66,9 @@ export class Tray {
     const { upload } = this;
     if (upload.isBusy) return `Adding photos: ${upload.items.length - upload.count("waiting", "sending")} of ${upload.items.length}`;
     const bad = upload.countPhotos("rejected") + upload.count("failed");
-    return `${plural(upload.countPhotos("stored", "duplicate"), "photo")} added${bad ? `, ${bad} not` : ""}`;
+    const ends = [[upload.countPhotos("stored"), "added"], [upload.countPhotos("duplicate"), "there already"], [bad, "not added"]];
+    const [first = [0, "added"], ...others] = ends.filter(([count]) => count);
+    return [`${plural(first[0], "photo")} ${first[1]}`, ...others.map(([count, end]) => `${count.toLocaleString("en")} ${end}`)].join(", ");
   }
 
   #close() {

@@ -13,6 +13,7 @@ const ARCHIVE = /\.zip$/i;
 /** Where several came to different ends, the first of these names them all. */
 const ENDS = ["stored", "duplicate", "rejected"];
 const SUMMED = { stored: "added", duplicate: "there already", rejected: "not taken" };
+const NO_LONGER_READABLE = "This computer no longer gives this file: it was moved, changed or unplugged. Choose it again.";
 const NO_PHOTOS = { stored: 0, duplicate: 0, rejected: 0 };
 
 /** @typedef {"waiting" | "sending" | "stored" | "duplicate" | "rejected" | "failed"} FileStatus */
@@ -132,17 +133,27 @@ export class Upload extends EventTarget {
         this.#settle(batch, await this.#post(batch));
         break;
       } catch (error) {
-        if (this.isStopped) return;
+        if (this.isStopped || (error.status === 0 && (await this.#partUnreadable(batch)))) break;
         if (attempt < TRIES && mayPass(error)) {
           await new Promise((resolve) => setTimeout(resolve, 700 * 2 ** attempt));
-          if (this.isStopped) return;
+          if (this.isStopped) break;
           continue;
         }
         for (const item of batch) Object.assign(item, { status: "failed", reason: error.message });
         break;
       }
     }
-    this.#changed();
+    if (!this.isStopped) this.#changed();
+  }
+
+  /** No request can be sent with a file that cannot be read: it fails, and the others go without it. */
+  async #partUnreadable(batch) {
+    const readable = await Promise.all(batch.map(({ file }) => isReadable(file)));
+    if (readable.every(Boolean)) return false;
+    batch.forEach((item, index) => Object.assign(item, readable[index] ? { status: "waiting", sent: 0 } : { status: "failed", reason: NO_LONGER_READABLE }));
+    const rest = batch.filter((_, index) => readable[index]);
+    if (rest.length) this.waiting.unshift(rest);
+    return true;
   }
 
   #settle(batch, results) {
@@ -188,6 +199,16 @@ export class Upload extends EventTarget {
 
   #changed() {
     this.dispatchEvent(new Event("change"));
+  }
+}
+
+async function isReadable(file) {
+  try {
+    // Of a file that was gone before its size was asked for, a part is empty and can be read.
+    await (file.size ? file.slice(0, 1) : file).arrayBuffer();
+    return true;
+  } catch {
+    return false;
   }
 }
 

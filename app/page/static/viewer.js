@@ -2,7 +2,8 @@
 
 import { announce, button, el, fill, iconButton, saveAs, toast } from "./dom.js";
 import { confirmIt } from "./dialogs.js";
-import { percent } from "./format.js";
+import { percent, quoted } from "./format.js";
+import { enterPhoto, leavePhoto } from "./history.js";
 import { Legend } from "./legend.js";
 import { differing, paintChanges, paintConfidence, paintLabels } from "./paint.js";
 import { Stage } from "./stage.js";
@@ -35,6 +36,26 @@ export class Viewer {
     this.#show(imageId);
   }
 
+  /** The gallery or the model in use has changed, here or elsewhere. */
+  update(order) {
+    if (!this.shown) return;
+    const { photo, version } = this.shown;
+    const at = this.order.indexOf(photo.id);
+    this.order = order;
+    if (!order.includes(photo.id)) {
+      if (this.removing !== photo.id) toast(`${quoted(photo.filename)} has been deleted elsewhere.`);
+      const next = order[Math.min(at, order.length - 1)];
+      if (next) this.#show(next);
+      else this.dialog.close();
+    } else if (version !== this.app.activeModel?.version) this.#show(photo.id);
+    else this.#number(photo);
+  }
+
+  /** The service is back: what could not be shown is asked for again. */
+  retry() {
+    if (this.shown?.hasFailed) this.#show(this.shown.photo.id);
+  }
+
   /** Its session has ended. */
   stop() {
     this.dialog.close();
@@ -49,6 +70,7 @@ export class Viewer {
     const strength = el("input", { type: "range", id: "opacity", min: 0, max: 100, value: this.opacity * 100, on: { input: (event) => this.#setOpacity(event.target.value / 100) } });
     this.strength = el("div", { class: "field" }, el("label", { for: "opacity" }, "Overlay"), strength);
     this.sureness = el("div", { class: "ramp", hidden: true }, el("span", {}, "sure"), el("i", { "aria-hidden": "true" }), el("span", {}, "unsure"));
+    this.meaning = el("p", { class: "small soft", hidden: true }, "What your model sees differently, in the colour of its class; white where it sees background.");
     this.previous = iconButton("Previous photo", "left", () => this.#step(-1), { class: "icon-button previous" });
     this.next = iconButton("Next photo", "right", () => this.#step(1), { class: "icon-button next" });
     const side = el(
@@ -57,6 +79,7 @@ export class Viewer {
       this.#views(),
       this.strength,
       this.sureness,
+      this.meaning,
       this.changed,
       this.legend.element,
       this.downloads,
@@ -87,6 +110,7 @@ export class Viewer {
     this.view = view;
     this.stage.setView(this.view);
     this.sureness.hidden = this.view !== "confidence";
+    this.meaning.hidden = this.view !== "changes";
     this.strength.hidden = this.view === "photo";
   }
 
@@ -107,7 +131,8 @@ export class Viewer {
     const { signal } = this.loading;
     const photo = this.app.photo(imageId);
     if (!photo) return this.dialog.close();
-    this.shown = { photo, masks: {}, isReady: false, trouble: "" };
+    this.shown = { photo, version: this.app.activeModel?.version, masks: {}, isReady: false, hasFailed: false, trouble: "" };
+    enterPhoto(photo.id);
     this.#head(photo);
     this.stage.showLoading(photo);
     this.legend.showLoading();
@@ -118,18 +143,27 @@ export class Viewer {
       await this.#masks(photo, signal);
     } catch (error) {
       if (signal.aborted) return;
+      this.shown.hasFailed = true;
       this.stage.say(error.message, true);
       this.legend.clear();
+      // The photo, or the version in use, may have been deleted elsewhere.
+      if (error.status === 404 && error.code !== "mask_not_ready") this.app.lookAgain();
     }
   }
 
   #head(photo) {
+    this.title.textContent = this.title.title = photo.filename;
+    const at = this.#number(photo);
+    announce(`${photo.filename}, photo ${at + 1} of ${this.order.length}`);
+  }
+
+  /** Where the photo stands in the gallery. */
+  #number(photo) {
     const at = this.order.indexOf(photo.id);
-    this.title.textContent = photo.filename;
     this.place.textContent = `${at + 1} of ${this.order.length}`;
     this.previous.disabled = at <= 0;
     this.next.disabled = at >= this.order.length - 1;
-    announce(`${photo.filename}, photo ${at + 1} of ${this.order.length}`);
+    return at;
   }
 
   async #picture(photo, signal) {
@@ -248,18 +282,16 @@ export class Viewer {
 
   async #remove() {
     const { photo } = this.shown;
-    const sure = await confirmIt({ title: "Delete this photo?", text: `“${photo.filename}” and its masks are removed for good.`, action: "Delete photo" });
+    const sure = await confirmIt({ title: "Delete this photo?", text: `${quoted(photo.filename)} and its masks are removed for good.`, action: "Delete photo" });
     if (!sure) return;
+    this.removing = photo.id;
     try {
-      const at = this.order.indexOf(photo.id);
+      // The app tells by `update` that it has gone; who has moved on meanwhile stays there.
       await this.app.deletePhoto(photo.id);
-      this.order = this.order.filter((id) => id !== photo.id);
-      const next = this.order[Math.min(at, this.order.length - 1)];
-      if (next) this.#show(next);
-      else this.dialog.close();
     } catch (error) {
       toast(error.message);
     }
+    this.removing = null;
   }
 
   #closed() {
@@ -268,5 +300,6 @@ export class Viewer {
     this.url = null;
     this.app.viewerClosed(this.shown?.photo.id);
     this.shown = null;
+    leavePhoto();
   }
 }

@@ -4,6 +4,9 @@ import { announce, toast } from "./dom.js";
 import { hasEnded } from "./events.js";
 import { stageName } from "./format.js";
 import { isTrained } from "./models.js";
+import { areMasksDue, noteMasksDue } from "./session.js";
+
+const LEADS_TO_MASKS = new Set(["succeeded", "refused"]);
 
 export class Work extends EventTarget {
   /** @param {import("./app.js").App} app */
@@ -20,6 +23,7 @@ export class Work extends EventTarget {
 
   /** Take up what is under way already. */
   async resume() {
+    if (this.isBusy) return;
     const { api, path } = this.app;
     const [adaptations, segmentations] = await Promise.all([api.get(`${path}/adaptations?limit=1`), api.get(`${path}/segmentations?limit=5`)]);
     this.lastAdaptation = adaptations.items[0] ?? null;
@@ -27,14 +31,21 @@ export class Work extends EventTarget {
     const active = segmentations.items.filter((job) => !hasEnded(job)).reverse();
     if (this.lastAdaptation && !hasEnded(this.lastAdaptation)) await this.#guarded(() => this.#adapt(this.lastAdaptation));
     for (const job of active) await this.#guarded(() => this.#segment(job));
+    if (areMasksDue()) await this.#guarded(() => this.#makeMasks());
   }
 
   async personalise() {
     await this.#guarded(async () => this.#adapt(await this.app.api.post(`${this.app.path}/adaptations`, {})));
   }
 
+  /** What has a mask already keeps it. */
+  makeMissingMasks() {
+    return this.#guarded(() => this.segmentAll());
+  }
+
   /** Masks of all photos, by the model in use and by the base. */
   async segmentAll() {
+    if (this.app.isReadOnly) return;
     const models = this.app.activeModel ? ["personal", "base"] : ["base"];
     for (const model of models) {
       const job = await this.app.api.post(`${this.app.path}/segmentations`, { image_ids: "all", model, adapt: "never" });
@@ -56,12 +67,18 @@ export class Work extends EventTarget {
   }
 
   async #adapt(job) {
+    // A page that is loaded anew in the middle goes on with the masks.
+    noteMasksDue(true);
     const ended = await this.#run("adaptation", job);
     this.lastAdaptation = ended;
     announce({ succeeded: isTrained(ended.report ?? {}) ? "Your model is ready." : "The base model is used, with your photos corrected.", refused: this.app.activeModel ? "Your model stays as it is." : "The base model is kept.", cancelled: "Cancelled." }[ended.status] ?? "Personalising failed.");
-    if (ended.status !== "succeeded" && ended.status !== "refused") return;
-    await this.app.reloadModels();
-    await this.segmentAll();
+    if (LEADS_TO_MASKS.has(ended.status)) await this.app.reloadModels();
+    await this.#makeMasks();
+  }
+
+  async #makeMasks() {
+    if (LEADS_TO_MASKS.has(this.lastAdaptation?.status)) await this.segmentAll();
+    noteMasksDue(false);
   }
 
   async #segment(job) {

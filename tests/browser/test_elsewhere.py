@@ -1,0 +1,147 @@
+"""What other tabs and programs do to the same gallery, and pages that are loaded anew in the middle of something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from app.client import Client
+from tests.browser.conftest import Run
+from tests.browser.test_modules import WORK
+
+BUSY = '{"code": "database_busy", "detail": "The database is busy."}'
+COME_BACK = "document.dispatchEvent(new Event('visibilitychange'))"
+
+
+@pytest.fixture
+def gallery(signed_in: Page, client: Client, photos: list[Path], upload: Callable[[list[Path]], None]) -> Page:
+    """The page with three photos."""
+    expect(signed_in.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    upload(photos[:3])
+    signed_in.get_by_role("button", name="Close the upload list").click()
+    expect(signed_in.locator("[data-photo]")).to_have_count(3)
+    return signed_in
+
+
+def shown(page: Page, at: int) -> str:
+    """The id of this photo."""
+    return str(page.locator("[data-photo]").nth(at).get_attribute("data-photo"))
+
+
+def delete_here(page: Page) -> None:
+    page.get_by_role("button", name="Delete this photo").click()
+    page.get_by_role("button", name="Delete photo").click()
+
+
+def test_who_comes_back_to_the_tab_sees_what_has_become_of_the_gallery(gallery: Page, client: Client, photos: list[Path]) -> None:
+    client.delete_image(shown(gallery, 0))
+    client.adapt(budget_seconds=200)
+    gallery.evaluate(COME_BACK)
+    expect(gallery.locator("[data-photo]")).to_have_count(2)
+    gallery.get_by_role("button", name="Cancel").click()
+    expect(gallery.get_by_role("progressbar", name="Progress")).to_be_hidden()
+
+
+def test_a_photo_that_was_deleted_elsewhere_is_said_to_be_gone(gallery: Page, client: Client) -> None:
+    viewer = gallery.get_by_role("dialog")
+    name = str(gallery.locator("[data-photo]").nth(1).get_attribute("title"))
+    gallery.locator("[data-photo]").first.click()
+    client.delete_image(shown(gallery, 1))
+    viewer.get_by_role("button", name="Next photo").click()
+    expect(viewer).to_contain_text(f"“\u2068{name}\u2069” has been deleted elsewhere.")
+    expect(viewer.get_by_text("2 of 2", exact=True)).to_be_visible()
+    expect(gallery.locator("[data-photo]")).to_have_count(2)
+
+
+def test_deleting_what_is_gone_already_is_no_failure(gallery: Page, client: Client) -> None:
+    gallery.locator("[data-photo]").first.click()
+    client.delete_image(shown(gallery, 0))
+    delete_here(gallery)
+    expect(gallery.get_by_role("dialog").get_by_text("1 of 2", exact=True)).to_be_visible()
+    expect(gallery.locator(".toast")).to_have_count(0)
+
+
+def test_who_moves_on_while_a_photo_is_deleted_stays_there(gallery: Page) -> None:
+    viewer = gallery.get_by_role("dialog")
+    held: list[Route] = []
+    gallery.route("**/images/*", lambda route: held.append(route) if route.request.method == "DELETE" else route.fallback())
+    third = gallery.locator("[data-photo]").nth(2).get_attribute("title")
+    gallery.locator("[data-photo]").first.click()
+    with gallery.expect_request(lambda request: request.method == "DELETE"):
+        delete_here(gallery)
+    for _ in range(2):
+        viewer.get_by_role("button", name="Next photo").click()
+    expect(viewer.get_by_text("3 of 3", exact=True)).to_be_visible()
+    held[0].continue_()
+    expect(viewer.get_by_text("2 of 2", exact=True)).to_be_visible()
+    expect(viewer.get_by_role("heading", name=str(third))).to_be_visible()
+
+
+def test_a_deleted_photo_does_not_come_back_with_an_older_answer(run: Run) -> None:
+    body = """
+      let images = ["one", "two"].map((id) => ({ id, filename: id, group_index: null, byte_size: 1 }));
+      let wait = Promise.resolve();
+      const all = async (path) => {
+        const answer = path.endsWith("/images") ? images : [];
+        await wait;
+        return answer;
+      };
+      const api = { get: async () => ({ items: [] }), all, remove: async () => { images = images.slice(1); } };
+      const [main, bar, tray] = ["main", "div", "div"].map((tag) => document.createElement(tag));
+      const health = Object.assign(new EventTarget(), { state: "ready" });
+      const app = new m.App({ api, userId: "1", main, bar, health, tray, onLeave() {} });
+      await app.start();
+      let answer;
+      wait = new Promise((resolve) => { answer = resolve; });
+      const earlier = app.reloadPhotos();
+      wait = Promise.resolve();
+      await app.deletePhoto("one");
+      answer();
+      await earlier;
+      app.stop();
+      return app.images.map((image) => image.id);
+    """
+    assert run("app", body) == ["two"]
+
+
+def test_photos_are_shown_although_nobody_knows_yet_what_is_under_way(gallery: Page, client: Client) -> None:
+    client.adapt(budget_seconds=200)
+    gallery.route("**/adaptations?*", lambda route: route.fulfill(status=503, content_type="application/json", body=BUSY))
+    gallery.reload()
+    expect(gallery.get_by_text("The database is busy.")).to_be_visible()
+    expect(gallery.locator("[data-photo]")).to_have_count(3)
+    gallery.unroute("**/adaptations?*")
+    expect(gallery.get_by_role("heading", name=re.compile("Personalising"))).to_be_visible()
+    gallery.get_by_role("button", name="Cancel").click()
+    expect(gallery.get_by_role("progressbar", name="Progress")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("status", "made"), [("succeeded", ["personal", "base"]), ("refused", ["personal", "base"]), ("failed", [])])
+def test_a_page_loaded_anew_goes_on_with_the_masks(run: Run, status: str, made: list[str]) -> None:
+    body = f"""
+      const session = await import("/page/session.js");
+      session.noteMasksDue(true);
+      api.jobs = {{ items: [{{ ...ended, status: "{status}" }}] }};
+      await work.resume();
+      const once = [...posted];
+      await work.resume();
+      return [once, posted.length, session.areMasksDue()];
+    """
+    assert run("work", WORK + body) == [made, len(made), False]
+
+
+def test_masks_are_made_by_nobody_who_only_looks(run: Run) -> None:
+    """Neither by a token that may only read, nor for an adaptation that this tab has not followed."""
+    body = """
+      api.jobs = { items: [ended] };
+      await work.resume();
+      app.isReadOnly = true;
+      api.jobs = { items: [running] };
+      await work.resume();
+      return [posted, work.problem];
+    """
+    assert run("work", WORK + body) == [[], ""]
