@@ -138,6 +138,12 @@ def authenticate(database: Database, text: str) -> Principal:
     return Principal(token_id=token.id, kind=TokenKind(token.kind), user_id=token.user_id, expires_at=ends_at(token))
 
 
+def is_service_token(database: Database, text: str) -> bool:
+    """Whether this is a service's valid token; asking is no use of it, `last_used_at` stays as it is."""
+    token = _find(database, text) if can_be_token(text) else None
+    return token is not None and token.kind == TokenKind.SERVICE
+
+
 def ends_at(token: Token) -> datetime | None:
     """When it ceases to be valid: when it expires or is revoked, which lies ahead where it was replaced with a grace; None: never."""
     return min((at for at in (token.expires_at, token.revoked_at) if at is not None), default=None)

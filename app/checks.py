@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import redis
 import structlog
@@ -57,6 +59,11 @@ class Foundations:
         questions = self.questions
         return {name: _answer(name, questions[name]) for name in (questions if names is None else names)}
 
+    def least_room(self) -> tuple[int, Path]:
+        """Of the disks with the data folder and the blobs, the bytes free on the one with less room, and its folder. Raises OSError."""
+        folders = [folder.absolute() for folder in (self.settings.data_dir, self.storage.folder) if folder is not None]
+        return min(map(_free, folders), key=lambda found: found[0])
+
     def _database(self) -> str:
         with self.database.engine.connect() as connection:
             found = db.revision_of(connection)
@@ -107,6 +114,13 @@ def workers_by_queue(database: Database, settings: Settings) -> dict[JobKind, in
     with database.read() as session:
         queues = session.scalars(select(Worker.queues).where(Worker.heartbeat_at > alive_since)).all()
     return {kind: sum(kind.value in some for some in queues) for kind in JobKind}
+
+
+def _free(folder: Path) -> tuple[int, Path]:
+    """The bytes free where this folder is, or would be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free, folder
 
 
 def _answer(name: str, question: Callable[[], str]) -> Check:

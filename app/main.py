@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
+import structlog
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
@@ -37,6 +39,7 @@ from app.personal_models import routes as personal_models
 from app.problems import install_handlers
 from app.quotas import routes as quotas
 from app.segmentations import routes as segmentations
+from app.setting_errors import BAD_SETTING, setting_sentence
 from app.settings import Settings
 from app.storage import open_storage
 from app.streams import OpenStreams, too_many_exports, too_many_streams
@@ -48,6 +51,7 @@ from app.user_settings import routes as user_settings
 from app.users import routes as users
 from app.webhooks import routes as webhooks
 
+_EXIT_CANNOT_START = 78  # EX_CONFIG, as a worker's: starting again will not help
 _DESCRIPTION = """Segments each user's photos with a model that has adapted itself to that user, without a label.
 
 1. `POST /v1/users` with the service token, then `POST …/images` with a batch of photos.
@@ -56,6 +60,8 @@ _DESCRIPTION = """Segments each user's photos with a model that has adapted itse
 
 Errors are `application/problem+json` with a stable `code`. Ids are UUIDv7, times are UTC.
 """
+
+log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -116,13 +122,22 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def app_factory() -> ASGIApp:
-    """For `uvicorn --factory app.main:app_factory`: settings from the environment."""
-    settings = Settings()
+    """For `uvicorn --factory app.main:app_factory`: settings from the environment; ends the process where one is not usable."""
+    settings = _settings()
     configure_logging(settings.log_level, as_json=settings.log_json)
     app = create_app(settings)
     if start_tracing("personalseg-api"):
         trace_api(app, app.state.wiring.database)
     return FreshContext(app)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except BAD_SETTING as error:
+        configure_logging()
+        log.error("api.cannot_start", reason=setting_sentence(error))
+        sys.exit(_EXIT_CANNOT_START)
 
 
 @asynccontextmanager

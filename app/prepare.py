@@ -10,16 +10,19 @@ import secrets
 import sys
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app import auth
 from app.db import Database, upgrade
-from app.errors import SchemaTooNew, Unauthorized
+from app.errors import SchemaTooNew
+from app.setting_errors import BAD_SETTING, setting_sentence
 from app.settings import Settings
 
 TOKEN_FILE = "service-token"  # noqa: S105 - the name of a file
 
 
 def prepare(settings: Settings) -> str:
-    """Migrate the database and make sure of the token file; returns the token's text. Raises SchemaTooNew, OSError."""
+    """Migrate the database and make sure of the token file; returns the token's text. Raises SchemaTooNew, SQLAlchemyError, OSError."""
     upgrade(settings.database_url)
     database = Database(settings.database_url)
     try:
@@ -31,7 +34,7 @@ def prepare(settings: Settings) -> str:
 def ensure_token_file(database: Database, path: Path) -> str:
     """The token in this file, which is made anew where it is missing or not valid any more. Raises OSError."""
     held = path.read_text().strip() if path.exists() else ""
-    if held and _is_service_token(database, held):
+    if held and auth.is_service_token(database, held):
         path.chmod(0o600)
         return held
     with database.write() as session:
@@ -54,21 +57,21 @@ def write_private(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _is_service_token(database: Database, text: str) -> bool:
-    try:
-        return auth.authenticate(database, text).is_service
-    except Unauthorized:
-        return False
-
-
 def main() -> int:
     """Prepare; the exit code."""
     try:
         prepare(Settings())
+    except BAD_SETTING as error:
+        complaint = setting_sentence(error)
+    except SQLAlchemyError as error:
+        # The text may hold the address and the password.
+        complaint = f"The database does not answer as it should ({type(error).__name__}): check PERSONALSEG_DATABASE_URL and the server."
     except (SchemaTooNew, OSError) as error:
-        sys.stderr.write(f"personalseg: {error}\n")
-        return 1
-    return 0
+        complaint = str(error)
+    else:
+        return 0
+    sys.stderr.write(f"personalseg: {complaint}\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -37,7 +37,8 @@ def _default_storage_url(fields: dict[str, Any]) -> str:
 class Settings(BaseSettings):
     """The service's settings; the unit is in the name. The table of docs/settings.md is made from the descriptions."""
 
-    model_config = SettingsConfigDict(env_prefix="PERSONALSEG_", frozen=True, extra="ignore")
+    # What is not usable may be a URL with its password: it must not stand in a traceback, nor in the log that keeps it.
+    model_config = SettingsConfigDict(env_prefix="PERSONALSEG_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     @classmethod
     def settings_customise_sources(

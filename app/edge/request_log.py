@@ -1,9 +1,13 @@
-"""One log line per request, and an id under which its lines are found. Plain ASGI, so that streams stay streams."""
+"""One log line per request (at DEBUG for a probe that is well), and an id under which its lines are found.
+
+Plain ASGI, so that streams stay streams.
+"""
 
 from __future__ import annotations
 
 import re
 import time
+from http import HTTPStatus
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,6 +19,9 @@ from app.ids import new_id
 HEADER = "X-Request-ID"
 # Nothing that could forge a log line, and no token of ours sent in the wrong header.
 _TAKEN = re.compile(r"(?!pseg_)[A-Za-z0-9._-]{1,64}")
+
+# Asked for by machines every few seconds: their lines would push the others out of logs that are kept by size.
+_PROBES = ("/healthz", "/readyz", "/metrics")
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +54,9 @@ class RequestLog:
             finally:
                 milliseconds = round((time.perf_counter() - started) * 1000, 1)
                 method = scope["method"] if scope["method"].isascii() else "?"
-                log.info("request", method=method, route=route_of(scope), status=status, milliseconds=milliseconds, **ids_of(scope))
+                route = route_of(scope)
+                tell = log.debug if route in _PROBES and status < HTTPStatus.BAD_REQUEST else log.info
+                tell("request", method=method, route=route, status=status, milliseconds=milliseconds, **ids_of(scope))
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,4 +1,7 @@
-"""Metrics of the whole deployment, read from the rows: every API process tells the same, so take the maximum of them."""
+"""Metrics of the whole deployment, read from the rows: every API process tells the same, so take the maximum of them.
+
+And the room on its disk, of which the least of them counts.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,23 @@ class ServiceState(Collector):
         for name, check in checks.items():
             up.add_metric([name], float(check.ok))
         yield up
+        yield from self._disk()
         if not checks["database"].ok:  # a scrape that waits for it once more comes too late
             return
         try:
             yield from self._rows()
         except SQLAlchemyError as error:
             log.warning("metrics.rows_not_read", error=str(error))
+
+    def _disk(self) -> Iterable[Metric]:
+        try:
+            free, _ = self._foundations.least_room()
+        except OSError as error:
+            log.warning("metrics.disk_not_read", error=str(error))
+            return
+        yield GaugeMetricFamily(
+            "personalseg_disk_free_bytes", "Bytes free on the disk with the data folder or the blobs, whichever has less.", free
+        )
 
     def _read_rows(self) -> list[Metric]:
         now = utc_now()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -67,13 +65,5 @@ def _jobs(operator: Operator) -> tuple[bool, str]:
 
 def _disk(operator: Operator) -> tuple[bool, str]:
     """Of the disks with the data folder and the blobs, the one with less room."""
-    folders = [folder.absolute() for folder in (operator.settings.data_dir, operator.storage.folder) if folder is not None]
-    free, folder = min(map(_free, folders), key=lambda found: found[0])
+    free, folder = operator.foundations.least_room()
     return free >= _LEAST_FREE_BYTES, f"{free / 1024**3:.1f} GiB free at {folder}"
-
-
-def _free(folder: Path) -> tuple[int, Path]:
-    """The bytes free where this folder is, or would be."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free, folder

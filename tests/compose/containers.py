@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -41,6 +42,11 @@ class Composition:
         command = [*compose_command(), "-p", PROJECT, "-f", str(ROOT / "docker-compose.yml"), *arguments]
         return run(command, PERSONALSEG_PORT=str(self.port))
 
+    def follow(self, script: str, folder: Path) -> None:
+        """Run a shell script that says `docker compose`, in this folder; raises WalkFailed."""
+        ours = shlex.join([*compose_command(), "-p", PROJECT, "-f", str(ROOT / "docker-compose.yml")])
+        run(["bash", "-euo", "pipefail", "-c", script.replace("docker compose", ours)], folder, PERSONALSEG_PORT=str(self.port))
+
     def ids(self, service: str, *, running: bool = True) -> list[str]:
         """The containers of a service."""
         labels = [f"--filter=label=com.docker.compose.project={PROJECT}", f"--filter=label=com.docker.compose.service={service}"]
@@ -66,10 +72,16 @@ class Composition:
         within(seconds, are_healthy, f"{count} healthy containers of {service}")
 
 
-def run(command: list[str], **environment: str) -> str:
+def run(command: list[str], folder: Path = ROOT, **environment: str) -> str:
     """The command's output; raises WalkFailed with the end of what it said."""
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=_LONGEST_COMMAND_SECONDS, check=False
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **environment},
+        timeout=_LONGEST_COMMAND_SECONDS,
+        check=False,
     )
     if done.returncode:
         raise WalkFailed(f"{' '.join(command)}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")

@@ -1,8 +1,9 @@
 """`make test-compose`: the whole way through the real containers, with a transcript; leaves no container and no volume behind.
 
 Build, up, upload, adapt, segment, a worker's process killed, three workers, a worker's container killed, down, up again with
-everything kept. Needs a Docker daemon, and the base images, which it fetches where there is a registry; where there is none
-they are made beforehand. TORCH_INDEX="" takes torch from where pip finds it.
+everything kept, and what docs/operations.md says of backups and passwords, as it is written there. Needs a Docker daemon, and
+the base images, which it fetches where there is a registry; where there is none they are made beforehand. TORCH_INDEX="" takes
+torch from where pip finds it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from PIL import Image
 
 from app.client import Client, Job
 from tests.compose.containers import Composition, require, run, within
+from tests.compose.documented import examples
 from tests.compose.photos import make_photos
 from tests.conftest import free_port
 
@@ -190,6 +192,38 @@ class Walk:
         with Client(self.url, token) as service:
             require(len(list(service.users())) > 0, "the users are gone")
 
+    def back_up_and_restore(self, client: Client, folder: Path) -> None:
+        """As documented: everything into two files, and out of them into an empty deployment."""
+        before = _everything(client)
+        self.containers.follow(examples()["Backup"], folder)
+        self.say(f"backed up: {', '.join(f'{file.name} {file.stat().st_size} bytes' for file in sorted(folder.iterdir()))}")
+        self.containers.compose("down", "--volumes")
+        self.up()
+        lost = self.service_token()
+        self.containers.follow(examples()["Back again"], folder)
+        self.up("--no-recreate")
+        require(_everything(client) == before, "photos, masks or models are not what they were")
+        require(self.service_token() != lost, "the service token of the empty deployment is still in the file")
+        with Client(self.url, self.service_token()) as service:
+            require(len(list(service.users())) > 0, "the users are gone")
+        self.say("restored into an empty deployment: all is as it was")
+
+    def change_the_passwords(self, client: Client, folder: Path) -> None:
+        """As documented; the old ones are good for nothing."""
+        names = ("postgres_password", "personalseg_metrics_token")
+        before = [self.containers.execute("api", "cat", f"/run/secrets/{name}") for name in names]
+        self.containers.follow(examples()["New passwords"], folder)
+        self.up("--no-recreate")
+        require(len(list(client.images())) > 0, "the photos are gone")
+        after = [self.containers.execute("api", "cat", f"/run/secrets/{name}") for name in names]
+        require(not set(before) & set(after), "a password is the old one")
+        statuses = [
+            httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {t}"}, timeout=30.0).status_code
+            for t in (before[1], after[1])
+        ]
+        require(statuses == [401, 200], f"metrics with the old and the new token: {statuses}")
+        self.say("new passwords; the old metrics token is refused")
+
     def clean_up(self) -> None:
         """No container, network or volume stays; the images do."""
         self.containers.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
@@ -236,6 +270,9 @@ def main(keep: bool = typer.Option(False, help="Leave the deployment running at 
             walk.up("--no-recreate", "--scale", "worker-segment=3", segmenting=3)
             walk.kill_a_workers_container(client)
             walk.down_and_up_again(client)
+            with tempfile.TemporaryDirectory() as files:
+                walk.back_up_and_restore(client, Path(files))
+                walk.change_the_passwords(client, Path(files))
         walk.say(f"the whole way is gone; the API listened on {walk.url}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from app.settings import Settings
+from tests.compose.documented import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -63,6 +65,13 @@ def test_uploads_are_kept_on_a_disk_and_not_in_memory() -> None:
     assert mount[1] not in SERVICES["api"]["tmpfs"]
     # A new volume takes its owner from the folder in the image.
     assert f"install -d -o personalseg -g personalseg -m 0700 {mount[1]} " in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_documented_examples_are_those_that_the_walk_runs() -> None:
+    assert list(examples()) == ["Backup", "Back again", "New passwords"]
+    for script in examples().values():
+        assert all(name in SERVICES for name in re.findall(r"docker compose (?:exec -T|run --rm --no-deps(?: -T)?) ([a-z-]+)", script))
+        assert "docker compose" in script
 
 
 @pytest.mark.parametrize("name", ["worker-segment", "worker-adapt"])

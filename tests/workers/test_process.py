@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,29 @@ def test_sigterm_hands_the_running_job_back(workshop: Workshop, user_id: str) ->
     assert (job.status, job.attempt, job.lease_owner) == (JobStatus.QUEUED, 0, None)
     with workshop.database.read() as session:
         assert session.query(Worker).count() == 0
+
+
+def test_a_worker_that_has_stopped_does_not_clear_up_after_itself(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the cores are busy that takes longer than the grace of `docker stop`."""
+    cleared = tmp_path / "cleared"
+    (tmp_path / "sitecustomize.py").write_text(f"import atexit, pathlib\natexit.register(pathlib.Path({str(cleared)!r}).touch)\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    assert cleared.exists(), "the test does not see it"
+    cleared.unlink()
+
+    def is_there() -> bool:
+        with workshop.database.read() as session:
+            return session.query(Worker).count() == 1
+
+    with worker_process(workshop) as process:
+        until(is_there, process)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0 and "worker.stopped" in said
+    assert not cleared.exists()
 
 
 @pytest.mark.parametrize("revision", ["from_the_future", "2026_11_22_first_tables"])

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 import structlog
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
+from app.log import configure_logging
 from tests.app.conftest import Caller
 
 log = structlog.get_logger()
+
+
+@pytest.mark.parametrize(
+    ("path", "level"), [("/healthz", "debug"), ("/readyz?check=database", "debug"), ("/readyz", "info"), ("/metrics", "info")]
+)
+def test_only_a_probe_that_is_well_is_told_at_debug(api: FastAPI, anonymous: httpx.Client, path: str, level: str) -> None:
+    configure_logging("DEBUG")
+    try:
+        with capture_logs() as lines:
+            answer = anonymous.get(path)
+    finally:
+        configure_logging()
+    assert (answer.status_code < 400) == (level == "debug")  # no worker is there, and no token was sent
+    assert [line["log_level"] for line in lines if line["event"] == "request"] == [level]
 
 
 def test_lines_inside_a_request_carry_its_ids(api: FastAPI, anonymous: httpx.Client, alice: Caller) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import httpx
@@ -154,6 +157,20 @@ def test_the_rows_tell_queue_and_workers(anonymous: httpx.Client, alice: Caller,
         "redis": 1,
         "storage": 1,
     }
+
+
+def test_the_room_of_the_fuller_disk_is_told(anonymous: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.data_dir.mkdir(exist_ok=True)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=7 if folder == settings.data_dir.absolute() else 9))
+    assert samples(anonymous)[labelled("personalseg_disk_free_bytes")] == 7
+
+    def fail(_folder: Path) -> None:
+        raise OSError("stale file handle")
+
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+    found = samples(anonymous)
+    assert labelled("personalseg_disk_free_bytes") not in found
+    assert found[labelled("personalseg_dependency_up", dependency="database")] == 1
 
 
 def test_rows_are_read_once_for_many_scrapes(api: FastAPI) -> None:
