@@ -207,7 +207,7 @@ def _sentence(words: str) -> str:
 
 def _most_of(pixels: Int64[np.ndarray, " classes"]) -> int | None:
     """The class that has at least half of the pixels."""
-    largest = int(pixels.argmax())
+    largest = int(np.argmax(pixels))
     return largest if 0 < int(pixels.sum()) <= 2 * int(pixels[largest]) else None
 
 
