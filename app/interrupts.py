@@ -8,10 +8,12 @@ from typing import NoReturn
 
 
 def end_as_by_ctrl_c() -> None:
-    """From here on SIGTERM and a lost terminal (SIGHUP, where there is one) raise KeyboardInterrupt in the main thread.
+    """From here on Ctrl-C, SIGTERM and a lost terminal (SIGHUP, where there is one) raise KeyboardInterrupt in the main thread.
 
-    A SIGHUP that is ignored, as under `nohup`, stays so.
+    A SIGHUP that is ignored, as under `nohup`, stays so; so does the Ctrl-C of what a script runs in the background.
     """
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _end_once)

@@ -185,13 +185,13 @@ def main(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Read the list of photos from the standard input, do the work, tell the result."""
-    end_as_by_ctrl_c()
     bound_allocator()
     files = [PhotoFile(Path(path), name) for path, name in json.load(sys.stdin)]
     with _failures(as_json):
         settings = Settings()
         config = PersonalizeConfig(budget_seconds=_budget(budget_seconds, settings), seed=seed)
         device, source = choose_device(settings.device), source_photos(settings)
+        end_as_by_ctrl_c()  # from here on there are children to be stopped
         decoder = DecoderPool(settings.decoding_limits())
         try:
             with _progress(as_json) as on_step:

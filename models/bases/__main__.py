@@ -7,6 +7,7 @@ With `--json` the answer, or `{"error": {"code", "message"}}`, is one JSON objec
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,6 +151,9 @@ def _fail(code: str, sentence: str, exit_code: int, as_json: bool) -> NoReturn:
 
 
 if __name__ == "__main__":
+    # Also under `app.method_child`: a fetch that is broken off leaves no half file.
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except KeyboardInterrupt:

@@ -56,6 +56,20 @@ def test_ctrl_c_while_a_child_imports_is_no_traceback(tmp_path: Path, monkeypatc
     assert (child.returncode, err) == (130, "")
 
 
+def test_ctrl_c_is_not_lost_in_an_import_that_swallows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    swallowing = "try:\n    time.sleep(60)\nexcept BaseException:\n    sys.exit('swallowed')\n"
+    (tmp_path / "heavy.py").write_text(f"import sys, time\nprint('importing', flush=True)\n{swallowing}")
+    command = [sys.executable, "-m", "app.method_child", "heavy"]
+    child = subprocess.Popen(
+        command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+    assert child.stdout is not None and child.stdout.readline() == "importing\n"
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (130, "")
+
+
 @pytest.mark.parametrize(("arguments", "code"), [((), 0), (("3",), 3)])
 def test_a_child_has_its_arguments_and_its_own_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,18 +22,18 @@ from tests.waiting import within
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a terminal's signals")
 
 
+def _not_taken(*_: object) -> None:
+    raise AssertionError("nobody takes this signal")
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """Those of the process that runs the tests come back; meanwhile a signal that is not taken does not end it."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGHUP, _not_taken)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-def _not_taken(*_: object) -> None:
-    raise AssertionError("nobody takes this signal")
 
 
 @pytest.mark.usefixtures("handlers")
@@ -48,6 +49,16 @@ def test_what_nohup_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_as_by_ctrl_c()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(
+    ("before", "after"), [(signal.SIG_IGN, signal.SIG_IGN), (_not_taken, signal.default_int_handler)], ids=["in the background", "else"]
+)
+def test_ctrl_c_is_asked_for_unless_a_script_lets_it_pass(before: Any, after: Any) -> None:
+    signal.signal(signal.SIGINT, before)
+    end_as_by_ctrl_c()
+    assert signal.getsignal(signal.SIGINT) == after
 
 
 @pytest.mark.usefixtures("handlers")
