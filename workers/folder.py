@@ -186,7 +186,7 @@ def main(
 ) -> None:
     """Read the list of photos from the standard input, do the work, tell the result."""
     bound_allocator()
-    files = [PhotoFile(Path(path), name) for path, name in json.load(sys.stdin)]
+    files = _sent()
     with _failures(as_json):
         settings = Settings()
         config = PersonalizeConfig(budget_seconds=_budget(budget_seconds, settings), seed=seed)
@@ -203,6 +203,14 @@ def main(
             (out / "report.json").write_text(printable(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
     _tell(result, as_json)
     raise typer.Exit(EXIT_FAILED if result.rejected else 0)
+
+
+def _sent() -> list[PhotoFile]:
+    """The list on the standard input; ends as after Ctrl-C where it is cut off: who sends it has been broken off, and says so."""
+    try:
+        return [PhotoFile(Path(path), name) for path, name in json.load(sys.stdin)]
+    except json.JSONDecodeError:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _budget(wanted: float | None, settings: Settings) -> float:

@@ -102,6 +102,7 @@ def test_a_question_costs_as_much_after_many_ended_jobs_as_after_few(database: D
     user_id = make_user(database)
     make_jobs(database, user_id, 20, ended=True)
     make_jobs(database, user_id, 1, ended=False)
+    steps_of(database, question)  # the first time the statement is prepared as well, which SQLite counts since 3.41
     after_few = steps_of(database, question)
     make_jobs(database, user_id, 500, ended=True)
     assert steps_of(database, question) == after_few

@@ -78,6 +78,15 @@ def test_the_seed_has_the_bound_of_the_api(asked: Asked, tmp_path: Path) -> None
     assert run(tmp_path, "--seed", str(2**31 - 1))[0] == 0 and asked.config.seed == 2**31 - 1
 
 
+@pytest.mark.parametrize("sent", ["", '[["/photos/a.jpg", "a'])
+def test_a_list_that_is_cut_off_ends_it_without_a_word(asked: Asked, tmp_path: Path, sent: str) -> None:
+    app = typer.Typer(add_completion=False)
+    app.command()(folder.main)
+    done = CliRunner().invoke(app, ["--out", str(tmp_path)], input=sent)
+    assert (done.exit_code, done.output) == (130, "")
+    assert not hasattr(asked, "config")
+
+
 def test_source_photos_are_handed_on(asked: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(tmp_path)[0] == 0 and asked.source is None
     for name in ("images/a.jpg", "masks/a.png"):
