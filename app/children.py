@@ -16,9 +16,8 @@ from pathlib import Path
 import structlog
 
 from app import keeper
+from app.setting_errors import EXIT_CANNOT_START
 
-# A child that asks not to be started again (sysexits' EX_CONFIG): the operator has to do something first.
-EXIT_CANNOT_START = 78
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 30.0
 _HEALTHY_AFTER_SECONDS = 30.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -12,11 +13,16 @@ def end_as_by_ctrl_c() -> None:
 
     A SIGHUP that is ignored, as under `nohup`, stays so; so does the Ctrl-C of what a script runs in the background.
     """
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    handle_unless_ignored(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _end_once)
+    if hasattr(signal, "SIGHUP"):
+        handle_unless_ignored(signal.SIGHUP, _end_once)
+
+
+def handle_unless_ignored(number: signal.Signals, handler: Callable[[int, FrameType | None], object]) -> None:
+    """Take this signal from here on, unless whoever started the process wants it ignored."""
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def _end_once(number: int, _frame: FrameType | None) -> NoReturn:

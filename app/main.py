@@ -39,7 +39,7 @@ from app.personal_models import routes as personal_models
 from app.problems import install_handlers
 from app.quotas import routes as quotas
 from app.segmentations import routes as segmentations
-from app.setting_errors import BAD_SETTING, setting_sentence
+from app.setting_errors import BAD_SETTING, EXIT_CANNOT_START, setting_sentence
 from app.settings import Settings
 from app.storage import open_storage
 from app.streams import OpenStreams, too_many_exports, too_many_streams
@@ -51,7 +51,6 @@ from app.user_settings import routes as user_settings
 from app.users import routes as users
 from app.webhooks import routes as webhooks
 
-_EXIT_CANNOT_START = 78  # EX_CONFIG, as a worker's: starting again will not help
 _DESCRIPTION = """Segments each user's photos with a model that has adapted itself to that user, without a label.
 
 1. `POST /v1/users` with the service token, then `POST …/images` with a batch of photos.
@@ -137,7 +136,7 @@ def _settings() -> Settings:
     except BAD_SETTING as error:
         configure_logging()
         log.error("api.cannot_start", reason=setting_sentence(error))
-        sys.exit(_EXIT_CANNOT_START)
+        sys.exit(EXIT_CANNOT_START)
 
 
 @asynccontextmanager

@@ -7,6 +7,8 @@ import runpy
 import signal
 import sys
 
+from app.interrupts import handle_unless_ignored
+
 EXIT_INTERRUPTED = 130
 
 
@@ -16,8 +18,7 @@ def main() -> None:
     Until the module asks for KeyboardInterrupt (`app.interrupts`, or `signal.default_int_handler`), Ctrl-C ends the process at once: there
     is nothing to tidy up yet, and an exception that is raised while compiled code is being imported or set up can be lost in it.
     """
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
+    handle_unless_ignored(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
     del sys.argv[0]
     try:
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

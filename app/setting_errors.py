@@ -9,6 +9,9 @@ from __future__ import annotations
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+EXIT_CANNOT_START = 78
+"""With which a process ends that is not to be started again (sysexits' EX_CONFIG): the operator has to do something first."""
+
 
 class SettingUnusable(Exception):
     """A well-formed setting names what this machine does not have; the message is the sentence for the operator."""

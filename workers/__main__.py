@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import current_revision, head_revision
 from app.log import configure_logging
-from app.setting_errors import BAD_SETTING, SettingUnusable, setting_sentence
+from app.setting_errors import BAD_SETTING, EXIT_CANNOT_START, SettingUnusable, setting_sentence
 from app.settings import Settings
 from app.tables import JobKind
 from app.tracing import start_tracing, stop_tracing, trace_database
@@ -34,7 +34,6 @@ from workers.presence import register, start_background, unregister
 from workers.tasks import declare_actors
 from workers.workshop import Workshop, open_workshop
 
-EXIT_CANNOT_START = 78  # EX_CONFIG: starting again will not help
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL
 # How often an idle worker asks Redis, and so the longest time before a ring is heard.
 _POLL_MILLISECONDS = 250

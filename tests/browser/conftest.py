@@ -21,6 +21,8 @@ from tests.e2e.conftest import deployment_in, own_environment
 
 __all__ = ["own_environment"]
 
+BUSY = '{"code": "database_busy", "detail": "The database is busy."}'
+"""The body of a 503."""
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Where the pictures of every state go, when somebody wants to look at them.
 _SHOTS = os.environ.get("BROWSER_SHOTS")
@@ -207,3 +209,13 @@ def upload(page: Page) -> Callable[[list[Path]], None]:
         page.get_by_role("button", name="Close the upload list").wait_for()
 
     return send
+
+
+@pytest.fixture
+def gallery(signed_in: Page, photos: list[Path], upload: Callable[[list[Path]], None]) -> Page:
+    """The page with three photos."""
+    expect(signed_in.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    upload(photos[:3])
+    signed_in.get_by_role("button", name="Close the upload list").click()
+    expect(signed_in.locator("[data-photo]")).to_have_count(3)
+    return signed_in

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from app.client import Client
-from tests.browser.conftest import Run
+from tests.browser.conftest import BUSY, Run
 from tests.browser.test_modules import WORK
+from tests.browser.test_sessions import BARE_APP
 
-BUSY = '{"code": "database_busy", "detail": "The database is busy."}'
 COME_BACK = "document.dispatchEvent(new Event('visibilitychange'))"
-
-
-@pytest.fixture
-def gallery(signed_in: Page, client: Client, photos: list[Path], upload: Callable[[list[Path]], None]) -> Page:
-    """The page with three photos."""
-    expect(signed_in.get_by_role("heading", name="Drop a folder")).to_be_visible()
-    upload(photos[:3])
-    signed_in.get_by_role("button", name="Close the upload list").click()
-    expect(signed_in.locator("[data-photo]")).to_have_count(3)
-    return signed_in
 
 
 def shown(page: Page, at: int) -> str:
@@ -91,9 +80,7 @@ def test_a_deleted_photo_does_not_come_back_with_an_older_answer(run: Run) -> No
         return answer;
       };
       const api = { get: async () => ({ items: [] }), all, remove: async () => { images = images.slice(1); } };
-      const [main, bar, tray] = ["main", "div", "div"].map((tag) => document.createElement(tag));
-      const health = Object.assign(new EventTarget(), { state: "ready" });
-      const app = new m.App({ api, userId: "1", main, bar, health, tray, onLeave() {} });
+      const app = bareApp(api);
       await app.start();
       let answer;
       wait = new Promise((resolve) => { answer = resolve; });
@@ -105,7 +92,7 @@ def test_a_deleted_photo_does_not_come_back_with_an_older_answer(run: Run) -> No
       app.stop();
       return app.images.map((image) => image.id);
     """
-    assert run("app", body) == ["two"]
+    assert run("app", BARE_APP + body) == ["two"]
 
 
 def test_photos_are_shown_although_nobody_knows_yet_what_is_under_way(gallery: Page, client: Client) -> None:

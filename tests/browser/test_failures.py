@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from app.client import Client, User
 from app.local import Deployment
-from tests.browser.conftest import Check
+from tests.browser.conftest import BUSY, Check
 from tests.browser.test_sessions import held as held_requests
 from tests.halting import halted
 
@@ -115,8 +115,7 @@ def test_the_gallery_that_cannot_be_read_offers_another_try(page: Page, client: 
 def test_photos_that_cannot_be_read_after_an_upload_are_read_again(signed_in: Page, photos: list[Path], upload: Upload) -> None:
     page = signed_in
     expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
-    busy = '{"code": "database_busy", "detail": "The database is busy."}'
-    page.route("**/images?*", lambda route: route.fulfill(status=503, content_type="application/json", body=busy))
+    page.route("**/images?*", lambda route: route.fulfill(status=503, content_type="application/json", body=BUSY))
     upload(photos[:2])
     expect(page.get_by_text("The database is busy.")).to_be_visible()
     with page.expect_request("**/images?*"):

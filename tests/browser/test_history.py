@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from app.client import Client, User
 from app.local import Deployment
 from app.page.opening import address_with
-
-
-@pytest.fixture
-def gallery(signed_in: Page, photos: list[Path], upload: Callable[[list[Path]], None]) -> Page:
-    """The page with three photos."""
-    expect(signed_in.get_by_role("heading", name="Drop a folder")).to_be_visible()
-    upload(photos[:3])
-    signed_in.get_by_role("button", name="Close the upload list").click()
-    expect(signed_in.locator("[data-photo]")).to_have_count(3)
-    return signed_in
 
 
 def test_back_leads_from_a_photo_to_the_gallery(gallery: Page) -> None:

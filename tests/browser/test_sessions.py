@@ -127,12 +127,18 @@ def test_the_next_session_has_a_tray_of_its_own(signed_in: Page, link: str, tmp_
     expect(page.locator("#tray")).to_be_hidden()
 
 
+BARE_APP = """
+  const [main, bar, tray] = ["main", "div", "div"].map((tag) => document.createElement(tag));
+  const health = Object.assign(new EventTarget(), { state: "ready" });
+  const bareApp = (api) => new m.App({ api, userId: "1", main, bar, health, tray, onLeave() {} });
+"""
+
+
 def test_what_a_stopped_app_reads_is_not_shown(run: Run) -> None:
     body = """
       const asked = [];
       const api = { all: async () => [], get: async (path) => { asked.push(path); return { items: [] }; } };
-      const [main, bar, tray] = ["main", "div", "div"].map((tag) => document.createElement(tag));
-      const app = new m.App({ api, userId: "1", main, bar, health: new EventTarget(), tray, onLeave() {} });
+      const app = bareApp(api);
       await app.start();
       const reading = app.reloadPhotos();
       app.stop();
@@ -142,7 +148,7 @@ def test_what_a_stopped_app_reads_is_not_shown(run: Run) -> None:
       app.upload.dispatchEvent(new Event("done"));
       return [main.children.length, asked.length - before];
     """
-    assert run("app", body) == [0, 0]
+    assert run("app", BARE_APP + body) == [0, 0]
 
 
 def test_an_answer_that_comes_after_a_later_one_is_not_shown(run: Run) -> None:
@@ -150,9 +156,7 @@ def test_an_answer_that_comes_after_a_later_one_is_not_shown(run: Run) -> None:
       const answers = [];
       const asked = () => new Promise((resolve) => answers.push(resolve));
       const api = { get: async () => ({ items: [] }), all: async (path) => (path.endsWith("/images") ? asked() : []) };
-      const [main, bar, tray] = ["main", "div", "div"].map((tag) => document.createElement(tag));
-      const health = Object.assign(new EventTarget(), { state: "ready" });
-      const app = new m.App({ api, userId: "1", main, bar, health, tray, onLeave() {} });
+      const app = bareApp(api);
       const photo = (id) => ({ id, filename: id, group_index: null });
       const starting = app.start();
       answers[0]([]);
@@ -166,7 +170,7 @@ def test_an_answer_that_comes_after_a_later_one_is_not_shown(run: Run) -> None:
       app.stop();
       return app.images.map((image) => image.id);
     """
-    assert run("app", body) == ["one", "two"]
+    assert run("app", BARE_APP + body) == ["one", "two"]
 
 
 def test_a_double_click_makes_one_user(page: Page, deployment: Deployment, service: Client) -> None:

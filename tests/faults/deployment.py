@@ -21,11 +21,11 @@ from typing import Self
 
 import httpx
 
-from app.children import EXIT_CANNOT_START
 from app.client import Client
 from app.db import Database
 from app.local import find_redis_server
 from app.prepare import TOKEN_FILE, prepare
+from app.setting_errors import EXIT_CANNOT_START
 from app.settings import Settings
 from app.storage import Storage
 from tests.conftest import free_port

@@ -43,11 +43,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     return work
 
 
-def run(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """Exit code and the JSON that it told."""
+def invoke(tmp_path: Path, *arguments: str, sent: str) -> Any:
+    """The command with this on its standard input."""
     app = typer.Typer(add_completion=False)
     app.command()(folder.main)
-    done = CliRunner().invoke(app, ["--out", str(tmp_path), "--json", *arguments], input=json.dumps([]))
+    return CliRunner().invoke(app, ["--out", str(tmp_path), *arguments], input=sent)
+
+
+def run(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and the JSON that it told."""
+    done = invoke(tmp_path, "--json", *arguments, sent=json.dumps([]))
     return done.exit_code, json.load(io.StringIO(done.stdout)) if done.stdout else {}
 
 
@@ -80,9 +85,7 @@ def test_the_seed_has_the_bound_of_the_api(asked: Asked, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("sent", ["", '[["/photos/a.jpg", "a'])
 def test_a_list_that_is_cut_off_ends_it_without_a_word(asked: Asked, tmp_path: Path, sent: str) -> None:
-    app = typer.Typer(add_completion=False)
-    app.command()(folder.main)
-    done = CliRunner().invoke(app, ["--out", str(tmp_path)], input=sent)
+    done = invoke(tmp_path, sent=sent)
     assert (done.exit_code, done.output) == (130, "")
     assert not hasattr(asked, "config")
 
