@@ -17,6 +17,7 @@ from benchmarks.survey.minent import MinEnt
 from benchmarks.survey.naive import NaiveSelfTraining
 from benchmarks.survey.ours import Ours
 from benchmarks.survey.ours_s1 import OursStep1
+from benchmarks.survey.ours_source import OursWithSource
 from benchmarks.survey.sar import SAR
 from benchmarks.survey.source_only import SourceOnly
 from benchmarks.survey.tent import Tent
@@ -75,6 +76,7 @@ OURS = _table(
     Entry(OursStep1(), "ours, step 1 only (alignment)"),
     Entry(Ours("ours_appearance", {"epochs": 0}), "ours, appearance alone (source-free step 1)", ours=True),
     Entry(Ours("ours"), "ours", seeds=3, ours=True),
+    Entry(OursWithSource(), "ours with source photos (steps 1 and 2)", ours=True, short=False),
     Entry(Ours("ours_no_appearance", {"appearance": False}), "ours without appearance", seeds=3, ours=True, short=False),
     Entry(Ours("ours_no_context", {"context": False}), "ours without context", seeds=3, ours=True, short=False),
     Entry(Ours("ours_no_step_back", {"step_share": 1.0}), "ours without stepping back", ours=True, short=False),
