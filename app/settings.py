@@ -129,7 +129,9 @@ class Settings(BaseSettings):
     weights_dir: Path | None = Field(None, description="Folder of fetched base weights. Default: in the cache folder of the worker's user.")
     weights_mirror: str | None = Field(None, description="URL of a folder to fetch base weights from, instead of their publishers'.")
     source_dir: Path | None = Field(
-        None, description="Labelled source photos (VOC layout) for step 1, alignment. Default: adaptations do without source photos."
+        None,
+        description="Labelled source photos (VOC layout) for step 1, alignment. Default: adaptations do without, and lose nothing "
+        "by it on the mean (docs/method.md, With source photos).",
     )
     lease_seconds: float = Field(30.0, gt=0, le=600, description="A worker that is silent for this long loses its job.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that it is alive.")

@@ -1,4 +1,5 @@
 from dataclasses import fields, replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -112,6 +113,21 @@ def test_no_step_is_begun_after_the_budget(entry: Entry, problem: Problem) -> No
 def test_a_method_that_needs_source_photos_says_so(name: str, problem: Problem) -> None:
     with pytest.raises(ValueError, match="source"):
         METHODS[name].method.adapt(replace(problem, source=None))
+
+
+def test_ours_with_source_photos_aligns_with_them_before_it_learns(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def align_with(_run: object, source: object, *_rest: object) -> None:
+        given.append(source)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module("models.personalize"), "align_with", align_with)
+    METHODS["ours"].method.adapt(problem)
+    assert given == []
+    with pytest.raises(KeyboardInterrupt):
+        METHODS["ours_source"].method.adapt(problem)
+    assert given == [problem.source]
 
 
 def test_adabn_merges_moments_by_hand() -> None:
