@@ -21,7 +21,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.url import make_url
-from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -41,6 +41,19 @@ _STALLED_WRITE_MILLISECONDS = 10_000
 _CHECKPOINT_TIMEOUT_MILLISECONDS = 500
 # Any fixed number will do; it keeps two processes from migrating one PostgreSQL at once.
 _MIGRATION_LOCK = 7_215_011_431
+
+
+def database_sentence(error: Exception) -> str:
+    """For the operator: what is wrong with the database. Without the error's own text, which may hold the address and the password."""
+    kind = type(getattr(error, "orig", None) or error).__name__
+    if kind == "InsufficientPrivilege":
+        return f"The database refuses this to the role of PERSONALSEG_DATABASE_URL ({kind}): let it make tables in that database."
+    if isinstance(error, ProgrammingError):
+        return (
+            f"The database answers, but its tables are not those of the revision it names ({kind}), as after a restore over tables that were "
+            "there: restore into an empty database (docs/operations.md, Backups)."
+        )
+    return f"The database does not answer as it should ({kind}): check PERSONALSEG_DATABASE_URL and the server."
 
 
 def make_engine(url: str, *, connections: int = 20, extra_connections: int = 20) -> Engine:

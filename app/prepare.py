@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import auth
-from app.db import Database, upgrade
+from app.db import Database, database_sentence, upgrade
 from app.errors import SchemaTooNew
 from app.setting_errors import BAD_SETTING, setting_sentence
 from app.settings import Settings
@@ -64,8 +64,7 @@ def main() -> int:
     except BAD_SETTING as error:
         complaint = setting_sentence(error)
     except SQLAlchemyError as error:
-        # The text may hold the address and the password.
-        complaint = f"The database does not answer as it should ({type(error).__name__}): check PERSONALSEG_DATABASE_URL and the server."
+        complaint = database_sentence(error)
     except (SchemaTooNew, OSError) as error:
         complaint = str(error)
     else:

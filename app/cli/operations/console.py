@@ -64,9 +64,9 @@ def failures(*, as_json: bool) -> Iterator[None]:
     except SchemaTooNew as error:
         stop(str(error), code="schema_too_new", as_json=as_json)
     except (SQLAlchemyError, sqlite3.Error) as error:
-        # The text may hold the address and the password.
-        sentence = f"The database does not answer as it should ({type(error).__name__}): check PERSONALSEG_DATABASE_URL."
-        stop(sentence, code="database_error", exit_code=EXIT_UNAVAILABLE, as_json=as_json)
+        from app.db import database_sentence
+
+        stop(database_sentence(error), code="database_error", exit_code=EXIT_UNAVAILABLE, as_json=as_json)
     except OSError as error:
         stop(f"{error.filename or 'A file'}: {error.strerror or error}.", code="file_error", exit_code=EXIT_FAILED, as_json=as_json)
 
