@@ -50,8 +50,8 @@ def database_sentence(error: Exception) -> str:
         return f"The database refuses this to the role of PERSONALSEG_DATABASE_URL ({kind}): let it make tables in that database."
     if isinstance(error, ProgrammingError):
         return (
-            f"The database answers, but its tables are not those of the revision it names ({kind}), as after a restore over tables that were "
-            "there: restore into an empty database (docs/operations.md, Backups)."
+            f"The database answers, but its tables are not those of the revision it names ({kind}), as after a restore over "
+            "tables that were there: restore into an empty database (docs/operations.md, Backups)."
         )
     return f"The database does not answer as it should ({kind}): check PERSONALSEG_DATABASE_URL and the server."
 

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from models.labels import IGNORE
+
 LAYOUTS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 NESTED = ("", "VOCdevkit/VOC2012", "VOC2012")
 """Where in the given folder the layout may lie: PASCAL's archives unpack to the second."""
@@ -18,6 +20,10 @@ PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", "
 MASK_SUFFIXES = frozenset({".png"})
 """How the files may end, in capitals or not."""
 MASK_MODES = ("P", "L")
+
+
+class MaskError(ValueError):
+    """A mask is not what it must be. Names the file, and says why."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,12 @@ class LabelledFolder:
             raise FileNotFoundError(f"{folder.root} has no list {path.relative_to(folder.root)}")
         return cls.open(root, path.read_text().split())
 
+    @classmethod
+    def open_list(cls, root: Path, split: str) -> LabelledFolder:
+        """The photos of PASCAL's list `split` where the folder has PASCAL's lists, else all. Raises FileNotFoundError, ValueError."""
+        folder = cls.open(root)
+        return cls.open_split(root, split) if (folder.root / "ImageSets" / "Segmentation").is_dir() else folder
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -69,13 +81,19 @@ class LabelledFolder:
         with Image.open(self.photos[self.ids[index]]) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
-    def label(self, index: int) -> UInt8[np.ndarray, "height width"]:
-        """Class ids, IGNORE where unlabelled. Raises ValueError, with the file, for a picture that holds no class ids."""
+    def label(self, index: int, classes: int | None = None) -> UInt8[np.ndarray, "height width"]:
+        """Class ids, IGNORE where unlabelled. Raises MaskError for a picture that holds no class ids, or others than those below
+        `classes`.
+        """
         path = self.masks[self.ids[index]]
         with Image.open(path) as image:
             if image.mode not in MASK_MODES:
-                raise ValueError(f"{path} is a picture of mode {image.mode}: a palette or 8-bit grey PNG of class ids is needed")
-            return np.array(image)
+                raise MaskError(f"{path} is a picture of mode {image.mode}: a palette or 8-bit grey PNG of class ids is needed")
+            label = np.array(image)
+        if classes is not None and (label[label != IGNORE] >= classes).any():
+            unknown = int(label[(label != IGNORE) & (label >= classes)].max())
+            raise MaskError(f"{path} holds class {unknown}: the base tells {classes} classes apart, 0 to {classes - 1}")
+        return label
 
     def subset(self, ids: Sequence[str]) -> LabelledFolder:
         """The same folder with these photos only."""

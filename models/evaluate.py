@@ -21,8 +21,9 @@ from rich.table import Table
 from torch import Tensor
 
 from models.arguments import refused_arguments
+from models.bases.fetch import read_state
 from models.bases.registry import Base, load_base
-from models.datasets import LabelledFolder
+from models.datasets import LabelledFolder, MaskError
 from models.gallery import network_input
 from models.grouping import GROUP_SIZE, describe, group_photos, group_runs
 from models.metrics import Scorer
@@ -56,7 +57,7 @@ def describe_folder(base: Base, folder: LabelledFolder) -> np.ndarray:
 
 @torch.inference_mode()
 def evaluate(base: Base, folder: LabelledFolder, *, side: int, seed: int = 0) -> dict[str, Scorer]:
-    """Scores of each mode over the folder's photos."""
+    """Scores of each mode over the folder's photos. Raises MaskError for one that holds other classes than the base's."""
     groups, _ = group_photos(describe_folder(base, folder), seed=seed)
     scorers = {mode: Scorer(base.classes) for mode in MODES}
     for run in track(group_runs(groups, GROUP_SIZE), "scoring"):
@@ -65,7 +66,7 @@ def evaluate(base: Base, folder: LabelledFolder, *, side: int, seed: int = 0) ->
         alone = base.segmenter.with_context(grouped.features, groups=torch.arange(len(run)))
         for mode, logits in zip(MODES, (grouped.features.logits, alone, grouped.logits), strict=True):
             for row, index in zip(logits, run, strict=True):
-                _score(scorers[mode], row, folder.label(index))
+                _score(scorers[mode], row, folder.label(index, base.classes))
     return scorers
 
 
@@ -75,14 +76,18 @@ def _score(scorer: Scorer, logits: Tensor, label: np.ndarray) -> None:
 
 
 def use_run(base: Base, state: Path) -> None:
-    """Puts the running mean of a `train_base` run (its state.pt) into a loaded base."""
-    base.segmenter.load_state_dict(torch.load(state, map_location="cpu", weights_only=True)["mean"], strict=True)
+    """Puts the running mean of a `train_base` run (its state.pt) into a loaded base. Raises ValueError where it does not fit, OSError."""
+    try:
+        base.segmenter.load_state_dict(read_state(state)["mean"], strict=True)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{state} is not the state of a run that trained {base.info.name}") from error
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Labelled folder.")],
+    data: Annotated[Path, typer.Option(help="Labelled folder: images/ + masks/, or JPEGImages/ + SegmentationClass/.")],
     base: Annotated[str, typer.Option(help="Base to score.")] = "espnetv2",
     run: Annotated[Path | None, typer.Option(help="Score a train_base run's state.pt instead of the shipped weights.")] = None,
+    split: Annotated[str, typer.Option(help="PASCAL's list to score, where the folder has such lists; all photos where not.")] = "val",
     half: Annotated[Half, typer.Option(help="A split by a hash of the id.")] = Half.ALL,
     side: Annotated[int | None, typer.Option(help="Input side in pixels; the base's own without.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the grouping.")] = 0,
@@ -90,14 +95,17 @@ def main(
 ) -> None:
     """Score a base: mIoU and FBIoU, plain and with context."""
     with refused_arguments():
-        folder, loaded = LabelledFolder.open(data), load_base(base)
+        folder, loaded = LabelledFolder.open_list(data, split), load_base(base)
+        if run is not None:
+            use_run(loaded, run)
     if json_out is not None and not json_out.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {json_out.parent} for --json")
-    if run is not None:
-        use_run(loaded, run)
     if half is not Half.ALL:
         folder = folder.subset([stem for stem in folder.ids if tuning_half(stem) == (half is Half.TUNE)])
-    scorers = evaluate(loaded, folder, side=side or loaded.info.side, seed=seed)
+    try:
+        scorers = evaluate(loaded, folder, side=side or loaded.info.side, seed=seed)
+    except MaskError as error:
+        raise typer.BadParameter(str(error)) from error
     table = Table("mode", "mIoU %", "FBIoU %", title=f"{base} on {data} ({half}, {len(folder)} photos)")
     for mode, scorer in scorers.items():
         table.add_row(mode, f"{scorer.miou:.2f}", f"{scorer.fbiou:.2f}")

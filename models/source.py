@@ -34,8 +34,7 @@ def voc_dataset() -> Callable[..., Any]:
 
 def open_source(folder: Path, split: str = "train") -> LabelledFolder:
     """The labelled photos of a source folder: PASCAL's list `split` where the folder has one, else all. Raises FileNotFoundError."""
-    opened = LabelledFolder.open(folder)
-    return LabelledFolder.open_split(folder, split) if (opened.root / "ImageSets" / "Segmentation").is_dir() else opened
+    return LabelledFolder.open_list(folder, split)
 
 
 def fetch_source(folder: Path, split: str = "train", *, dataset: Callable[..., Any] | None = None) -> LabelledFolder:

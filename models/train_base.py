@@ -10,9 +10,10 @@ nothing. Batch-norm statistics of the base stay as they were published.
 the base says of the clean photo on average over scales and mirroring. (The base has learned these very photos, so a context trained on
 their labels learns to trust it too much and does worse on new ones; docs/decisions/0002.)
 
-`--base` takes any base of the registry; one that ships no weights (`pspnet_resnet50`) is trained with `--phase together`, from
-torchvision's ImageNet weights of its backbone (`--imagenet`) or from nothing. Then the parts that are new learn their batch-norm
-statistics, there is no teacher to keep to, and the auxiliary head learns with the same weight.
+`--base` takes those bases of the registry whose context is trained: of the others nobody could use the result. One that ships no weights
+(`pspnet_resnet50`) is trained with `--phase together`, from torchvision's ImageNet weights of its backbone (`--imagenet`) or from nothing.
+Then the parts that are new learn their batch-norm statistics, there is no teacher to keep to, and the auxiliary head learns with the same
+weight. `--data` may be what PASCAL's archive unpacks to: then its list `train` is learned from (`--split`), and no photo of `val`.
 
 A run is resumable: state is written every `--checkpoint-steps`, and starting again with the same `--out` goes on from there.
 """
@@ -37,15 +38,14 @@ from torch import Tensor, nn
 
 from models.arguments import refused_arguments
 from models.augment import jitter_color, maybe_flip, simulate_camera
-from models.bases.errors import BaseNotAvailable
 from models.bases.espnetv2 import ESPNetv2
-from models.bases.fetch import default_folder
+from models.bases.fetch import default_folder, ensure, read, read_state
 from models.bases.info import with_new_context
 from models.bases.network import BaseNetwork
 from models.bases.pspnet import PSPNet, start_at_imagenet
-from models.bases.registry import DEFAULT, channels_last, find_base, load_base, write_base_weights
+from models.bases.registry import DEFAULT, channels_last, find_base, write_base_weights
 from models.bases.weights import read_network_weights
-from models.datasets import LabelledFolder
+from models.datasets import LabelledFolder, MaskError
 from models.gallery import network_input, snap
 from models.grouping import GROUP_SIZE, describe, group_batches, group_photos
 from models.labels import VOC_CLASSES
@@ -53,6 +53,8 @@ from models.losses import divergence, masked_cross_entropy
 from models.preprocess import normalize, shrink
 from models.segmenter import Segmenter, freeze_batch_norm
 
+STATE = "state.pt"
+"""A run's file of its state, in its folder."""
 NEW_BASE_RATE = 2e-4  # ours, not tried in a whole training: AdamW on a base that has never been trained on labels
 AUXILIARY_WEIGHT = 0.4  # METHOD, step 1
 FORGET_NOTHING_WEIGHT = 1.0  # ours: divergence from the starting weights
@@ -94,25 +96,37 @@ RECIPES = {
 def build(weights: Path | None, width: float, classes: int = len(VOC_CLASSES), *, base: str = DEFAULT) -> Segmenter:
     """A segmenter with a new context, and a base that holds its publisher's weights (.pth), ours (.safetensors) or random ones.
 
-    `width` is ESPNetv2's. Raises KeyError for an unknown base, ModelFileError or RuntimeError where the weights do not fit.
+    `width` is ESPNetv2's. Raises KeyError for an unknown base, ValueError (ModelFileError) where the weights do not fit, OSError.
     """
     network: BaseNetwork = ESPNetv2(width, classes) if base == DEFAULT else find_base(base).network()
     segmenter = with_new_context(network, classes)
     if weights is not None and weights.suffix == ".safetensors":
         read_network_weights(segmenter.base, weights.read_bytes())
     elif weights is not None:
-        segmenter.base.load_published(torch.load(weights, map_location="cpu", weights_only=True))
+        try:
+            segmenter.base.load_published(read_state(weights))
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ValueError(f"{weights} does not fit {base}: {error}") from error
     if weights is not None:
         segmenter.base.settle()
     return segmenter
 
 
-def initialise(segmenter: Segmenter, *, base: str, imagenet: bool, weights_dir: Path, mirror: str | None) -> None:
-    """Where no weights file is given: a published base's own weights, or ImageNet's for a new backbone. Raises BaseNotAvailable."""
-    if find_base(base).published is not None:
-        segmenter.base = copy.deepcopy(load_base(base, weights_dir=weights_dir, mirror=mirror).segmenter.base).requires_grad_(True)
+def initialise(segmenter: Segmenter, *, base: str, imagenet: bool, weights_dir: Path, mirror: str | None, goes_on: bool = False) -> None:
+    """Where no weights file is given: the base's own weights, or ImageNet's for a new backbone; a run that `goes_on` has those already.
+
+    Raises BaseNotAvailable; ModelFileError where they are of another width.
+    """
+    info = find_base(base)
+    if not info.must_be_trained:
+        ensure(info, weights_dir, mirror=mirror)
+        read_network_weights(segmenter.base, read(info, weights_dir)[0])
+        segmenter.base.settle()
     elif imagenet and isinstance(segmenter.base, PSPNet):
-        start_at_imagenet(segmenter.base, weights_dir, mirror=mirror)
+        if goes_on:
+            segmenter.base.new_parts.remove("backbone")
+        else:
+            start_at_imagenet(segmenter.base, weights_dir, mirror=mirror)
 
 
 def visible_mates(batch: int, classes: int, rng: np.random.Generator) -> Bool[Tensor, "images proxies"]:
@@ -136,7 +150,8 @@ class Together:
         side = int(rng.integers(self.recipe.smallest, self.recipe.largest + 1))
         crop = self.recipe.crop or side
         pixels = shrink(self.folder.load(index), side).float()
-        mask = F.interpolate(torch.from_numpy(self.folder.label(index))[None, None], (side, side), mode="nearest")[0, 0].long()
+        label = torch.from_numpy(self.folder.label(index, len(VOC_CLASSES)))
+        mask = F.interpolate(label[None, None], (side, side), mode="nearest")[0, 0].long()
         top, left = (int(v) for v in rng.integers(0, side - crop + 1, 2))
         window = (slice(top, top + crop), slice(left, left + crop))
         pixels, mask = maybe_flip(pixels[:, window[0], window[1]], mask[window], rng)
@@ -258,7 +273,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         """Where the state is written."""
-        return self.out / "state.pt"
+        return self.out / STATE
 
     def save(self) -> None:
         """Writes the state, atomically."""
@@ -275,7 +290,7 @@ class Trainer:
         """Takes up the state where there is one."""
         if not self.checkpoint.exists():
             return
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        state = read_state(self.checkpoint, self.device)
         self.step, self.groups = int(state["step"]), state["groups"].cpu().numpy()
         self.segmenter.load_state_dict(state["segmenter"], strict=True)
         self.mean.load_state_dict(state["mean"], strict=True)
@@ -346,14 +361,17 @@ def main(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Weights to start at: the publisher's (.pth), or ours (.safetensors). Without: the base's published ones, or random."
+            help="Weights to start at: the publisher's (.pth), or ours (.safetensors). Without: the base's own, where it has any."
         ),
     ] = None,
     phase: Annotated[Phase, typer.Option(help="Base and context together, or a new context on a frozen base.")] = Phase.TOGETHER,
     imagenet: Annotated[bool, typer.Option(help="Start pspnet_resnet50's backbone at torchvision's ImageNet weights (fetched).")] = False,
     weights_dir: Annotated[Path | None, typer.Option(help="Folder of fetched weights; the user's cache folder without.")] = None,
     mirror: Annotated[str | None, typer.Option(help="URL of a folder to fetch weights from.")] = None,
-    ids: Annotated[Path | None, typer.Option(help="File with the ids to use, one a line; all without.")] = None,
+    split: Annotated[
+        str, typer.Option(help="PASCAL's list to learn from, where it has lists; else all photos.")
+    ] = "train",
+    ids: Annotated[Path | None, typer.Option(help="File with the ids to use, one a line, in the place of a list of PASCAL's.")] = None,
     width: Annotated[float, typer.Option(help="ESPNetv2's scale s.")] = 2.0,
     epochs: Annotated[int | None, typer.Option(help="Passes over the photos; the phase's own without.")] = None,
     base_rate: Annotated[float | None, typer.Option(help="AdamW rate of the base network (phase together).")] = None,
@@ -365,18 +383,19 @@ def main(
     """Train a base and its context module together; resumable, with a progress bar."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with refused_arguments():
-        find_base(base)
-        folder = LabelledFolder.open(data, ids.read_text().split() if ids is not None else None)
+        if find_base(base).context != "trained":
+            raise ValueError(f"{base} is used with a context that has no weights, so that nobody could use the result")
+        folder = LabelledFolder.open_list(data, split) if ids is None else LabelledFolder.open(data, ids.read_text().split())
+        torch.manual_seed(seed)
+        segmenter = build(weights, width, base=base)
+        if weights is None:
+            goes_on = (out / STATE).exists()
+            initialise(segmenter, base=base, imagenet=imagenet, weights_dir=weights_dir or default_folder(), mirror=mirror, goes_on=goes_on)
+        if phase is Phase.CONTEXT and segmenter.base.learns_statistics():
+            raise ValueError(f"phase context leaves {base} as it is, and it has learned nothing yet: name trained weights with --weights")
     if limit is not None:
         folder = folder.subset(folder.ids[:limit])
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    segmenter = build(weights, width, base=base)
-    if weights is None:
-        try:
-            initialise(segmenter, base=base, imagenet=imagenet, weights_dir=weights_dir or default_folder(), mirror=mirror)
-        except BaseNotAvailable as error:
-            raise typer.BadParameter(str(error)) from error
     if base_rate is None and segmenter.base.learns_statistics():
         base_rate = NEW_BASE_RATE
     given: dict[str, Any] = {
@@ -387,8 +406,12 @@ def main(
     }
     recipe = replace(RECIPES[phase], **{name: value for name, value in given.items() if value is not None})
     trainer = Trainer(segmenter, phase, recipe, folder, out, device)
-    trainer.load()
-    trainer.train(checkpoint_steps)
+    with refused_arguments():
+        trainer.load()
+    try:
+        trainer.train(checkpoint_steps)
+    except MaskError as error:  # met when its turn comes
+        raise typer.BadParameter(str(error)) from error
     size = write_base_weights(trainer.mean, out / f"{base}.safetensors")
     print(f"wrote {out / base}.safetensors ({size / 1e6:.2f} MB)")
 

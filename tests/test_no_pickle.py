@@ -14,7 +14,7 @@ FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "job
 FORBIDDEN_CALLS = {"read_pickle", "to_pickle", "eval", "exec"}
 # Published checkpoints of other people are read once, with `weights_only`, after their hash was checked, and kept as
 # safetensors; training keeps its own state. Neither ever reads what came in through the service.
-TORCH_FILES = {"models/bases/fetch.py", "models/train_base.py", "models/evaluate.py"}
+TORCH_FILES = {"models/bases/fetch.py", "models/train_base.py"}
 # The class of an error that `torch.load(weights_only=True)` raises.
 ERRORS_ONLY = {"models/bases/fetch.py": {"UnpicklingError"}}
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import IO
+from typing import IO, Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -130,12 +130,20 @@ def checkpoint(
         download(url, published.sha256, published.byte_size, file, on_bytes=on_bytes, retry_delays=retry_delays)
         file.flush()
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+            state = read_state(path)
+        except ValueError as error:
             raise UnfitCheckpoint(published.file, "it is not a state dict of tensors") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UnfitCheckpoint(published.file, "it is not a state dict of tensors")
     return state
+
+
+def read_state(path: Path, device: torch.device | str = "cpu") -> Any:
+    """What `torch.save` wrote: tensors and plain containers only. Raises ValueError where the file is nothing of the kind, OSError."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a file of PyTorch's with tensors only") from error
 
 
 def _receipt(info: BaseInfo, folder: Path) -> Receipt | None:

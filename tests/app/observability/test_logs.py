@@ -91,4 +91,5 @@ def test_the_api_writes_a_json_object_a_line_from_its_start_to_its_end(tmp_path:
         api.wait(30.0)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     told = {line["event"] for line in lines}
-    assert {"Application startup complete.", "request", "Application shutdown complete."} <= told and all("timestamp" in line for line in lines)
+    assert {"Application startup complete.", "request", "Application shutdown complete."} <= told
+    assert all("timestamp" in line for line in lines)
