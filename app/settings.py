@@ -199,6 +199,15 @@ class Settings(BaseSettings):
     )
     events_heartbeat_seconds: float = Field(15.0, gt=0, description="Silence after which an event stream says it lives.")
 
+    @field_validator("data_dir", "weights_dir", "source_dir")
+    @classmethod
+    def _at_home(cls, given: Path | None) -> Path | None:
+        """`~` is the user's folder, also where no shell has seen it (systemd, env files)."""
+        try:
+            return given and given.expanduser()
+        except RuntimeError as error:
+            raise ValueError("there is no such user's folder") from error
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _listed(cls, given: object) -> object:

@@ -31,7 +31,8 @@ from models.config import PersonalizeConfig
 from workers.devices import is_there
 
 SHORT_EPOCHS, SHORT_BUDGET = 2, 20.0
-SETTINGS = tuple(field.name for field in fields(PersonalizeConfig))
+SETTINGS = tuple(field.name for field in fields(PersonalizeConfig) if field.name not in ("seed", "budget_seconds"))
+"""What `--set` may name; the other two are `--seeds` and `--budget`."""
 """What `--set` takes."""
 
 
@@ -175,10 +176,11 @@ def main(
         for recipe in (*REPORTED, *JUNK_GALLERIES):
             console.print(f"{recipe.name:36} {recipe.kind}", highlight=False)
         return
+    from_source = source_of(source, data)
     common = {
         "base": base, "device": device, "budget_seconds": budget or (SHORT_BUDGET if short else 240.0),
         "epochs": epochs or (SHORT_EPOCHS if short else 4), "settings": parse_settings(set_),
-        "source": source_of(source, data),
+        "source": from_source,
     }  # fmt: skip
     out, infos = out.resolve(), known_bases()  # a cell's process has a working directory of its own
     if base not in infos:
@@ -199,7 +201,7 @@ def main(
         specs, missing = [spec for spec in specs if spec not in missing], []
     if missing:
         require_device(device)
-        require_data([spec.gallery for spec in missing], [spec.method for spec in missing], data, missing[0].source)
+        require_data([spec.gallery for spec in missing], [spec.method for spec in missing], data, from_source)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("cells", total=len(missing))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.comparison import Comparison
+from models.labels import BACKGROUND
 from models.steadiness import class_consistency_error
 from models.types import Verdict
 
@@ -23,6 +24,10 @@ class GuardLimits:
 
     min_confident_agreement: float = 0.93
     """Share of the pixels that the base is sure of that must keep their class."""
+    min_objects_kept: float = 0.99
+    """Where photos are shown as they are: share of the pixels that the base surely sees as an object (any class but background) that must
+    keep their class. Where light, colour or side is corrected, a base that is sure and wrong there is what the correction mends.
+    (docs/decisions/0040)"""
     collapse_from_share: float = 0.003
     """A class of which the base is sure on at least this share of the gallery …"""
     collapse_from_photos: float = 0.05
@@ -43,10 +48,10 @@ class GuardLimits:
     """Agreement with the averaged predictions, from which the pseudo labels came, may fall by this much."""
 
 
-def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, ...]) -> Verdict:
+def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, ...], *, corrected: bool = False) -> Verdict:
     """The verdict on a personal model from its comparison with the base. Where photos are not told apart, no drop is put down to chance.
 
-    Raises ValueError where nothing was compared: that would look like a model that changes nothing.
+    `corrected`: photos are shown to both with another light, colour or side than they have. Raises ValueError where nothing was compared: that would look like a model that changes nothing.
     """
     if not comparison.total.pixels:
         raise ValueError("no photo was compared, so there is nothing to judge")
@@ -72,6 +77,9 @@ def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, .
             f"Kept the base model, because the personal one changed {share} of the pixels that the base is sure of.",
             figures,
         )
+    if not corrected and (objects := objects_kept(comparison, limits)) < limits.min_objects_kept:
+        says = f"the personal one takes {100 * (1 - objects):.1f} % of what the base is sure is an object for something else"
+        return Verdict(False, "objects_changed", f"Kept the base model, because {says}.", figures)
     drop = figures["consistency_before"] - figures["consistency_after"]
     if drop > limits.max_consistency_drop:
         return Verdict(
@@ -143,6 +151,18 @@ def collapsed(comparison: Comparison, limits: GuardLimits) -> list[int]:
     return [int(index) for index in np.flatnonzero(large & often & gone)]
 
 
+def objects_kept(comparison: Comparison, limits: GuardLimits) -> float:
+    """Of the pixels that the base is sure are an object the share that keep their class; 1 where they are too few to tell anything.
+
+    As with a collapse, a class counts that several photos show: one object may change its class.
+    """
+    total = comparison.total
+    objects = total.sure_photos >= limits.collapse_from_photos * total.photos
+    objects[BACKGROUND] = False
+    sure, kept = int(total.sure_before[objects].sum()), int(total.sure_kept[objects].sum())
+    return kept / sure if sure >= max(1.0, limits.collapse_from_share * total.pixels) else 1.0
+
+
 def _too_little(classes: list[int], limits: GuardLimits, class_names: tuple[str, ...], whose: str) -> str:
     names = ", ".join(class_names[index] for index in classes)
     return f"less than {100 * limits.collapse_to_ratio:.0f} % of what {whose} was sure of: {names}"
@@ -159,7 +179,7 @@ def settle(learned: Comparison, shown_as: str | None, limits: GuardLimits, class
     `learned` compares the base under that appearance with the trained model; `shown_as` says in words how photos are shown (None: as they
     are). The appearance has a judge of its own (`judge_appearance`): where it is refused, so is all that was learned under it.
     """
-    verdict = judge(learned, limits, class_names)
+    verdict = judge(learned, limits, class_names, corrected=shown_as is not None)
     if shown_as is None:
         return verdict
     if verdict.accepted:

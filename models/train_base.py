@@ -368,9 +368,7 @@ def main(
     imagenet: Annotated[bool, typer.Option(help="Start pspnet_resnet50's backbone at torchvision's ImageNet weights (fetched).")] = False,
     weights_dir: Annotated[Path | None, typer.Option(help="Folder of fetched weights; the user's cache folder without.")] = None,
     mirror: Annotated[str | None, typer.Option(help="URL of a folder to fetch weights from.")] = None,
-    split: Annotated[
-        str, typer.Option(help="PASCAL's list to learn from, where it has lists; else all photos.")
-    ] = "train",
+    split: Annotated[str, typer.Option(help="PASCAL's list to learn from, where it has lists; else all photos.")] = "train",
     ids: Annotated[Path | None, typer.Option(help="File with the ids to use, one a line, in the place of a list of PASCAL's.")] = None,
     width: Annotated[float, typer.Option(help="ESPNetv2's scale s.")] = 2.0,
     epochs: Annotated[int | None, typer.Option(help="Passes over the photos; the phase's own without.")] = None,

@@ -11,7 +11,7 @@ from datetime import timedelta
 import structlog
 from dramatiq.brokers.redis import RedisBroker
 from redis import RedisError
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -31,6 +31,7 @@ from workers.workshop import Workshop
 _FORGET_WORKERS_AFTER = timedelta(hours=1)
 _TIDY_SECONDS = 600.0
 _WEBHOOK_SECONDS = 1.0
+_BASES_SECONDS = 30.0
 # With this many rings still unheard, ringing again would only fill Redis.
 _ENOUGH_UNHEARD = 200
 
@@ -46,6 +47,23 @@ def register(workshop: Workshop, queues: Sequence[JobKind]) -> None:
             weights_present = _has_weights(workshop, info)
             if weights_present or not info.must_be_trained:
                 _register_base(session, info, is_default=info.name == workshop.settings.default_base, weights_present=weights_present)
+
+
+def register_bases(workshop: Workshop) -> list[str]:
+    """Write the bases whose weights came since somebody last looked: installed, or fetched by a command or a job. Returns their names.
+
+    None is taken back: another worker's folder may have what this one's has not.
+    """
+    there = [info for info in available_bases() if _has_weights(workshop, info)]
+    with workshop.database.read() as session:
+        known = set(session.scalars(select(RegisteredBase.name).where(RegisteredBase.weights_present)))
+    new = [info for info in there if info.name not in known]
+    if new:
+        with workshop.database.write() as session:
+            for info in new:
+                _register_base(session, info, is_default=info.name == workshop.settings.default_base, weights_present=True)
+        log.info("bases.registered", names=[info.name for info in new])
+    return [info.name for info in new]
 
 
 def _row_of(workshop: Workshop, queues: Sequence[JobKind]) -> Worker:
@@ -108,10 +126,11 @@ def tidy(workshop: Workshop) -> None:
 
 
 def start_background(workshop: Workshop, broker: RedisBroker, queues: Sequence[JobKind]) -> list[threading.Thread]:
-    """Start the heartbeat, the sweeper and the tidying; they end soon after `workshop.stopping` is set."""
+    """Start the heartbeat, the sweeper, the tidying and what else is done now and then; they end soon after `workshop.stopping` is set."""
     settings, stopping = workshop.settings, workshop.stopping
     return [
         _repeat("heartbeat", settings.heartbeat_seconds, stopping, lambda: beat(workshop, queues)),
+        _repeat("bases", _BASES_SECONDS, stopping, lambda: register_bases(workshop)),
         _repeat("sweeper", settings.sweep_seconds, stopping, lambda: sweep(workshop, broker)),
         _repeat("auto_adaptation", settings.sweep_seconds, stopping, lambda: start_adaptations(workshop)),
         _repeat("erasures", settings.sweep_seconds, stopping, lambda: finish_erasures(workshop)),

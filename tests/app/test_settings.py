@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from typer.testing import CliRunner
 
@@ -79,3 +80,16 @@ def test_serve_keeps_the_databases_password_to_itself(tmp_path: Path, monkeypatc
     error = json.loads(done.stdout)["error"]
     assert error["code"] == "cannot_start" and "somebody:***@127.0.0.1" in error["message"]
     assert "geheim" not in done.output
+
+
+def test_a_tilde_is_the_users_folder_for_everything_that_lies_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, folder in (("DATA_DIR", "~/photos"), ("WEIGHTS_DIR", "~/weights"), ("SOURCE_DIR", "~/voc")):
+        monkeypatch.setenv(f"PERSONALSEG_{name}", folder)
+    settings = Settings()
+    assert (settings.data_dir, settings.weights_dir, settings.source_dir) == tuple(tmp_path / n for n in ("photos", "weights", "voc"))
+    assert settings.database_url == f"sqlite:///{tmp_path}/photos/personalseg.sqlite3"
+    assert settings.storage_url == f"file://{tmp_path}/photos/blobs"
+    monkeypatch.setenv("PERSONALSEG_DATA_DIR", "~nobody-of-this-name/photos")
+    with pytest.raises(ValidationError, match="no such user's folder"):
+        Settings()

@@ -232,6 +232,7 @@ def test_dry_run_and_list(tmp_path: Path) -> None:
     [
         (("--base", "nope"), "no base named 'nope'; there are espnetv2"),
         (("--set", "epocs=2"), "no setting named 'epocs'; there are"),
+        (("--set", "seed=3"), "no setting named 'seed'; there are"),
         (("--set", "epochs"), "expected name=value"),
     ],
 )
@@ -265,6 +266,9 @@ def test_missing_photos_are_told_before_the_first_cell(tmp_path: Path) -> None:
     make_pss(tmp_path / "pss")
     assert "--source" in told("--pss", str(tmp_path / "pss"), "--methods", "cbst", "--source", "elsewhere")
     assert "voc2012/train" in told("--pss", str(tmp_path / "pss"), "--methods", "cbst")
+    (tmp_path / "voc2012" / "train").mkdir(parents=True)  # of no use to somebody who names another folder
+    assert "nowhere:see--data" in told("--pss", str(tmp_path / "pss"), "--methods", "source_only,cbst", "--source", "nowhere")
+    (tmp_path / "voc2012" / "train").rmdir()
     (tmp_path / "pss" / "id10" / "SegmentationClass" / "x1.png").unlink()
     assert "id10/val_all.txtlists['x1']" in told("--pss", str(tmp_path / "pss"))
     assert "--pss" in told("--gallery", "pss/id1")

@@ -271,8 +271,27 @@ def shrunk(kept: int) -> Comparison:
 def test_each_limit_parts_what_is_just_inside_from_what_is_just_outside(
     make: Callable[..., Comparison], inside: tuple[int, ...], outside: tuple[int, ...], code: str
 ) -> None:
-    assert judge(make(*inside), LIMITS, NAMES).code == "accepted"
-    assert judge(make(*outside), LIMITS, NAMES).code == code
+    assert judge(make(*inside), LIMITS, NAMES, corrected=True).code == "accepted"  # else each change of an object counts
+    assert judge(make(*outside), LIMITS, NAMES, corrected=True).code == code
+
+
+@pytest.mark.parametrize(("lost", "code"), [(1, "accepted"), (2, "objects_changed")])
+def test_a_hundredth_of_the_sure_objects_may_change_where_photos_are_shown_as_they_are(lost: int, code: str) -> None:
+    cat, fewer = [0] * 925 + [1] * 75, [0] * (925 + lost) + [1] * (75 - lost)
+    comparison = photos_of((cat, fewer), (cat, cat))  # 1 or 2 of 150 pixels; 99.95 % or 99.9 % of all
+    result = judge(comparison, LIMITS, NAMES)
+    assert (result.code, result.accepted) == (code, lost == 1)
+    assert judge(comparison, LIMITS, NAMES, corrected=True).accepted
+    assert settle(comparison, None, LIMITS, NAMES).code == code and settle(comparison, LIGHT, LIMITS, NAMES).accepted
+    if lost == 2:
+        assert "takes 1.3 % of what the base is sure is an object" in result.sentence
+    guessed = comparison_of(view(cat, sure=0.6), view([0] * 1000))  # the base was not sure
+    assert judge(guessed, LIMITS, NAMES).code not in ("objects_changed", "class_collapse")
+
+
+def test_background_that_becomes_an_object_is_no_object_that_changed() -> None:
+    plain = [0] * 900 + [1] * 100
+    assert judge(comparison_of(view(plain), view([0] * 880 + [2] * 20 + [1] * 100)), LIMITS, NAMES).accepted
 
 
 def test_a_drop_class_by_class_within_its_chance_is_accepted() -> None:

@@ -15,6 +15,7 @@ import pytest
 from dramatiq.worker import ConsumerThread
 from sqlalchemy import select
 
+from app.catalog.service import resolve
 from app.clock import utc_now
 from app.tables import JobKind, Token, Worker
 from tests.workers.conftest import add_adaptation
@@ -23,7 +24,7 @@ from workers import chores
 from workers.__main__ import EXIT_TRY_AGAIN, work_until_stopped
 from workers.broker import make_broker
 from workers.chores import forget_tokens
-from workers.presence import beat, register, sweep, tidy, unregister
+from workers.presence import beat, register, register_bases, sweep, tidy, unregister
 from workers.workshop import Workshop
 
 
@@ -34,6 +35,23 @@ def test_a_worker_that_was_taken_for_dead_registers_again(workshop: Workshop) ->
     with workshop.database.read() as session:
         (worker,) = session.scalars(select(Worker)).all()
     assert (worker.id, worker.queues) == (workshop.worker_id, ["segmentation"])
+
+
+def test_a_base_that_is_installed_while_the_worker_runs_can_be_named_soon(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(workshop, [JobKind.SEGMENTATION])
+    assert register_bases(workshop) == []
+    name = "pspnet_resnet50"
+    has_weights = type(workshop.bases).has_weights
+    monkeypatch.setattr(type(workshop.bases), "has_weights", lambda self, info: info.name == name or has_weights(self, info))
+    assert register_bases(workshop) == [name]
+    with workshop.database.read() as session:
+        assert resolve(session, workshop.settings, name) == name
+    monkeypatch.undo()
+    assert register_bases(workshop) == []  # another worker has it
+    with workshop.database.read() as session:
+        assert resolve(session, workshop.settings, name) == name
 
 
 def test_files_that_a_killed_process_left_are_removed_at_their_age(workshop: Workshop, user_id: str, tmp_path: Path) -> None:
