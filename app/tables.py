@@ -324,6 +324,8 @@ class Mask(Table):
     image_id: Mapped[str] = mapped_column(Id, ForeignKey("images.id", ondelete="CASCADE"), index=True)
     model_version: Mapped[int]
     base: Mapped[str] = mapped_column(String(64))
+    base_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Names the base's weights; null for masks of before 2026-12-01."""
     job_id: Mapped[str | None] = mapped_column(Id, ForeignKey("jobs.id", ondelete="SET NULL"), index=True)
     labels_key: Mapped[str] = mapped_column(String(512))
     confidence_key: Mapped[str] = mapped_column(String(512))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ MASK_SUFFIXES = frozenset({".png"})
 MASK_MODES = ("P", "L")
 
 
-class MaskError(ValueError):
-    """A mask is not what it must be. Names the file, and says why."""
+class UnusableFile(ValueError):
+    """A photo or mask of a labelled folder is not what it must be. Names the file, and says why."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class LabelledFolder:
     photos: Mapping[str, Path]
     masks: Mapping[str, Path]
     ids: Sequence[str]
+    classes: int | None = None
+    """Where it is known, masks may hold the class ids below it only."""
 
     @classmethod
     def open(cls, root: Path, ids: Sequence[str] | None = None) -> LabelledFolder:
@@ -77,27 +80,38 @@ class LabelledFolder:
         return len(self.ids)
 
     def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
-        """The photo, EXIF-upright RGB."""
-        with Image.open(self.photos[self.ids[index]]) as image:
+        """The photo, EXIF-upright RGB. Raises UnusableFile."""
+        with _readable(self.photos[self.ids[index]]) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
-    def label(self, index: int, classes: int | None = None) -> UInt8[np.ndarray, "height width"]:
-        """Class ids, IGNORE where unlabelled. Raises MaskError for a picture that holds no class ids, or others than those below
-        `classes`.
-        """
+    def label(self, index: int) -> UInt8[np.ndarray, "height width"]:
+        """Class ids, IGNORE where unlabelled. Raises UnusableFile, also for a picture that holds no class ids, or others than `classes`."""
         path = self.masks[self.ids[index]]
-        with Image.open(path) as image:
+        with _readable(path) as image:
             if image.mode not in MASK_MODES:
-                raise MaskError(f"{path} is a picture of mode {image.mode}: a palette or 8-bit grey PNG of class ids is needed")
+                raise UnusableFile(f"{path} is a picture of mode {image.mode}: a palette or 8-bit grey PNG of class ids is needed")
             label = np.array(image)
-        if classes is not None and (label[label != IGNORE] >= classes).any():
-            unknown = int(label[(label != IGNORE) & (label >= classes)].max())
-            raise MaskError(f"{path} holds class {unknown}: the base tells {classes} classes apart, 0 to {classes - 1}")
+        if self.classes is not None and (unknown := label[(label != IGNORE) & (label >= self.classes)]).size:
+            known = f"{self.classes} classes are known, 0 to {self.classes - 1}"
+            raise UnusableFile(f"{path} holds class {unknown.max()}: {known}, and {IGNORE} for what has none")
         return label
+
+    def of_classes(self, classes: int) -> LabelledFolder:
+        """The same folder, whose masks may hold the class ids below `classes` only."""
+        return replace(self, classes=classes)
 
     def subset(self, ids: Sequence[str]) -> LabelledFolder:
         """The same folder with these photos only."""
-        return LabelledFolder(self.root, self.photos, self.masks, list(ids))
+        return replace(self, ids=list(ids))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnusableFile(f"{path} cannot be read: {error}") from error
 
 
 def _files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:

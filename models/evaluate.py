@@ -23,7 +23,7 @@ from torch import Tensor
 from models.arguments import refused_arguments
 from models.bases.fetch import read_state
 from models.bases.registry import Base, load_base
-from models.datasets import LabelledFolder, MaskError
+from models.datasets import LabelledFolder, UnusableFile
 from models.gallery import network_input
 from models.grouping import GROUP_SIZE, describe, group_photos, group_runs
 from models.metrics import Scorer
@@ -57,7 +57,7 @@ def describe_folder(base: Base, folder: LabelledFolder) -> np.ndarray:
 
 @torch.inference_mode()
 def evaluate(base: Base, folder: LabelledFolder, *, side: int, seed: int = 0) -> dict[str, Scorer]:
-    """Scores of each mode over the folder's photos. Raises MaskError for one that holds other classes than the base's."""
+    """Scores of each mode over the folder's photos. Raises UnusableFile for one that holds other classes than the base's."""
     groups, _ = group_photos(describe_folder(base, folder), seed=seed)
     scorers = {mode: Scorer(base.classes) for mode in MODES}
     for run in track(group_runs(groups, GROUP_SIZE), "scoring"):
@@ -66,7 +66,7 @@ def evaluate(base: Base, folder: LabelledFolder, *, side: int, seed: int = 0) ->
         alone = base.segmenter.with_context(grouped.features, groups=torch.arange(len(run)))
         for mode, logits in zip(MODES, (grouped.features.logits, alone, grouped.logits), strict=True):
             for row, index in zip(logits, run, strict=True):
-                _score(scorers[mode], row, folder.label(index, base.classes))
+                _score(scorers[mode], row, folder.label(index))
     return scorers
 
 
@@ -100,11 +100,12 @@ def main(
             use_run(loaded, run)
     if json_out is not None and not json_out.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {json_out.parent} for --json")
+    folder = folder.of_classes(loaded.classes)
     if half is not Half.ALL:
         folder = folder.subset([stem for stem in folder.ids if tuning_half(stem) == (half is Half.TUNE)])
     try:
         scorers = evaluate(loaded, folder, side=side or loaded.info.side, seed=seed)
-    except MaskError as error:
+    except UnusableFile as error:
         raise typer.BadParameter(str(error)) from error
     table = Table("mode", "mIoU %", "FBIoU %", title=f"{base} on {data} ({half}, {len(folder)} photos)")
     for mode, scorer in scorers.items():

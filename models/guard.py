@@ -51,7 +51,8 @@ class GuardLimits:
 def judge(comparison: Comparison, limits: GuardLimits, class_names: tuple[str, ...], *, corrected: bool = False) -> Verdict:
     """The verdict on a personal model from its comparison with the base. Where photos are not told apart, no drop is put down to chance.
 
-    `corrected`: photos are shown to both with another light, colour or side than they have. Raises ValueError where nothing was compared: that would look like a model that changes nothing.
+    `corrected`: photos are shown to both with another light, colour or side than they have. Raises ValueError where nothing was compared:
+    that would look like a model that changes nothing.
     """
     if not comparison.total.pixels:
         raise ValueError("no photo was compared, so there is nothing to judge")

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import track
 
-from models.datasets import LabelledFolder
+from models.datasets import LabelledFolder, UnusableFile
+from models.labels import VOC_CLASSES
 from models.torchvision_ops import define_missing_schemas
 
 YEAR = "2012"
@@ -34,7 +36,7 @@ def voc_dataset() -> Callable[..., Any]:
 
 def open_source(folder: Path, split: str = "train") -> LabelledFolder:
     """The labelled photos of a source folder: PASCAL's list `split` where the folder has one, else all. Raises FileNotFoundError."""
-    return LabelledFolder.open_list(folder, split)
+    return LabelledFolder.open_list(folder, split).of_classes(len(VOC_CLASSES))
 
 
 def fetch_source(folder: Path, split: str = "train", *, dataset: Callable[..., Any] | None = None) -> LabelledFolder:
@@ -79,6 +81,28 @@ def fetch(
         console.print(f"[red]{error}[/red]", highlight=False)
         raise typer.Exit(1) from error
     console.print(f"{len(found)} labelled photos in {found.root}", highlight=False)
+
+
+@app.command()
+def check(folder: Annotated[Path, typer.Argument(help="The folder of PERSONALSEG_SOURCE_DIR.")]) -> None:
+    """Read every photo and mask that adaptations may draw; name those that cannot be used. Exit code 1 where there are any."""
+    console = Console(stderr=True)
+    try:
+        found = open_source(folder)
+    except (FileNotFoundError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    unusable = []
+    for index in track(range(len(found)), "reading", console=console):
+        try:
+            found.load(index)
+            found.label(index)
+        except UnusableFile as error:
+            unusable.append(str(error))
+    for complaint in unusable:
+        console.print(complaint, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{len(found)} labelled photos in {found.root}, {len(unusable)} of them unusable", highlight=False, soft_wrap=True)
+    if unusable:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from models.bases.network import BaseNetwork
 from models.bases.pspnet import PSPNet, start_at_imagenet
 from models.bases.registry import DEFAULT, channels_last, find_base, write_base_weights
 from models.bases.weights import read_network_weights
-from models.datasets import LabelledFolder, MaskError
+from models.datasets import LabelledFolder, UnusableFile
 from models.gallery import network_input, snap
 from models.grouping import GROUP_SIZE, describe, group_batches, group_photos
 from models.labels import VOC_CLASSES
@@ -150,7 +150,7 @@ class Together:
         side = int(rng.integers(self.recipe.smallest, self.recipe.largest + 1))
         crop = self.recipe.crop or side
         pixels = shrink(self.folder.load(index), side).float()
-        label = torch.from_numpy(self.folder.label(index, len(VOC_CLASSES)))
+        label = torch.from_numpy(self.folder.label(index))
         mask = F.interpolate(label[None, None], (side, side), mode="nearest")[0, 0].long()
         top, left = (int(v) for v in rng.integers(0, side - crop + 1, 2))
         window = (slice(top, top + crop), slice(left, left + crop))
@@ -331,6 +331,8 @@ class Trainer:
             group["lr"] = group["peak"] * min(1.0, done / 0.03 + 0.01) * 0.5 * (1 + math.cos(math.pi * done))
         self.segmenter.train()
         freeze_batch_norm(self.segmenter.base)
+        if isinstance(self.task, ContextOnly):
+            self.segmenter.base.eval()  # its dropout, too
         for part in self.segmenter.base.learns_statistics():
             part.train()
         with torch.autocast(self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda"):
@@ -391,6 +393,7 @@ def main(
             initialise(segmenter, base=base, imagenet=imagenet, weights_dir=weights_dir or default_folder(), mirror=mirror, goes_on=goes_on)
         if phase is Phase.CONTEXT and segmenter.base.learns_statistics():
             raise ValueError(f"phase context leaves {base} as it is, and it has learned nothing yet: name trained weights with --weights")
+    folder = folder.of_classes(len(VOC_CLASSES))
     if limit is not None:
         folder = folder.subset(folder.ids[:limit])
     out.mkdir(parents=True, exist_ok=True)
@@ -408,7 +411,7 @@ def main(
         trainer.load()
     try:
         trainer.train(checkpoint_steps)
-    except MaskError as error:  # met when its turn comes
+    except UnusableFile as error:  # met when its turn comes
         raise typer.BadParameter(str(error)) from error
     size = write_base_weights(trainer.mean, out / f"{base}.safetensors")
     print(f"wrote {out / base}.safetensors ({size / 1e6:.2f} MB)")

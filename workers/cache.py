@@ -12,7 +12,7 @@ from typing import NamedTuple
 from app.tenancy import require_user
 from models import Base, BaseInfo, PersonalModel, available_bases, load_base
 from models.bases.download import OnBytes, nothing
-from models.bases.fetch import default_folder, is_present
+from models.bases.fetch import default_folder, is_present, named
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ class UnknownBase(Exception):
 
 
 class BaseCache:
-    """One loaded base per name, for the life of the process; weights that are not here are fetched into `weights_dir`."""
+    """One loaded base per name; weights that are not here are fetched into `weights_dir`.
+
+    A base is loaded once, and again where its user has trained and installed other weights since.
+    """
 
     def __init__(self, device: str, weights_dir: Path | None = None, mirror: str | None = None) -> None:
         self._device = device
@@ -62,12 +65,15 @@ class BaseCache:
 
         Raises UnknownBase, BaseNotAvailable, ModelFileError or OSError.
         """
-        if name not in self._loaded:
+        if name not in self._loaded or self._was_installed_anew(self._loaded[name]):
             known = [info.name for info in available_bases()]
             if name not in known:
                 raise UnknownBase(name, known)
             self._loaded[name] = load_base(name, device=self._device, weights_dir=self._weights_dir, mirror=self._mirror, on_bytes=on_bytes)
         return self._loaded[name]
+
+    def _was_installed_anew(self, base: Base) -> bool:
+        return base.info.must_be_trained and named(base.info, self._weights_dir) not in (None, base.info.sha256)
 
 
 class PersonalModelCache:

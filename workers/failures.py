@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import BlobNotFound, is_disk_full
 from models.bases.errors import BaseNotAvailable
+from models.datasets import UnusableFile
 from models.memory import is_out_of_memory
 from models.types import ModelFileError
 from workers.cache import UnknownBase
@@ -65,6 +66,11 @@ _KNOWN: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, 
     (BlobNotFound, "photo_missing", "The stored file is missing: the photo or model was deleted meanwhile."),
     (PhotoTooLarge, "photo_too_large", None),
     (PhotoUnreadable, "photo_unreadable", None),
+    (
+        UnusableFile,
+        "source_unreadable",
+        "A labelled source photo of this service cannot be used; its log tells the operator which.",
+    ),
     (ModelFileError, "model_file_invalid", "The model's file is gone, damaged, or does not fit this version of the service. Adapt again."),
     (UnknownModelVersion, "unknown_model_version", None),
     (GalleryVanished, "gallery_empty", None),

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 import torch
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -163,7 +163,7 @@ def _segment_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, phot
 
 
 def _try_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> None:
-    if _reuse_mask(workshop, held, plan, photo):
+    if _reuse_mask(workshop, held, plan, photo, base):
         workshop.metrics.count_image("reused")
         return
     try:
@@ -187,12 +187,14 @@ def _fail_one(workshop: Workshop, held: HeldJob, photo: Photo, error: Exception)
     workshop.metrics.count_image("failed", failure.code)
 
 
-def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo) -> bool:
+def _reuse_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base) -> bool:
     same = select(Mask.labels_key, Mask.confidence_key).where(
         Mask.user_id == plan.user_id,
         Mask.image_id == photo.image_id,
         Mask.model_version == plan.version,
         Mask.base == plan.base,
+        # A base that its user has trained anew, or a new release's, has other weights under the same name.
+        or_(Mask.base_sha256.is_(None), Mask.base_sha256 == base.info.sha256),
     )
     with workshop.database.read() as session:
         keys = session.execute(same).one_or_none()
@@ -229,6 +231,7 @@ def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo:
         image_id=photo.image_id,
         model_version=plan.version,
         base=plan.base,
+        base_sha256=base.info.sha256,
         job_id=held.job_id,
         labels_key=labels,
         confidence_key=confidence,

@@ -54,6 +54,14 @@ def is_present(info: BaseInfo, folder: Path) -> bool:
     return info.weights is not None or _receipt(info, folder) is not None
 
 
+def named(info: BaseInfo, folder: Path) -> str | None:
+    """The sha256 that names the weights that are there, as `read` says, unread; None where there are none. Raises BaseNotAvailable."""
+    if info.weights is not None:
+        return info.sha256
+    receipt = _receipt(info, folder)
+    return receipt.source_sha256 if receipt is not None else None
+
+
 def ensure(info: BaseInfo, folder: Path, *, mirror: str | None = None, on_bytes: OnBytes = nothing) -> None:
     """Fetches the weights where they are not present. Raises BaseNotAvailable, and what `on_bytes` raises."""
     if not is_present(info, folder):

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from models import evaluate, train_base
 from models.bases.registry import load_base
-from models.datasets import LabelledFolder
+from models.datasets import LabelledFolder, UnusableFile
 
 SIZE = (48, 32)
 
@@ -57,7 +57,7 @@ def test_a_mask_that_holds_no_class_ids_is_named(album: Path, mode: str) -> None
     Image.fromarray(np.zeros((32, 48), np.uint16)).save(album / "masks" / "c.png") if mode == "I;16" else put(
         album / "masks", "c.png", mode, 0
     )
-    with pytest.raises(ValueError, match=rf"masks/c\.png is a picture of mode {mode}: a palette or 8-bit grey PNG"):
+    with pytest.raises(UnusableFile, match=rf"masks/c\.png is a picture of mode {mode}: a palette or 8-bit grey PNG"):
         LabelledFolder.open(album).label(2)
 
 
@@ -147,7 +147,7 @@ def test_of_pascals_folder_one_list_is_learned_from_and_the_other_scored(
 def test_a_class_that_the_base_does_not_know_is_told_with_its_file(album: Path) -> None:
     Image.fromarray(np.full((8, 8), 22, np.uint8)).save(album / "masks" / "c.png")
     assert LabelledFolder.open(album).label(2).max() == 22
-    assert "c.png holds class 22: the base tells 21 classes apart" in said_of(evaluate.main, "--data", album, "--base", "espnetv2_tiny")
+    assert "c.png holds class 22: 21 classes are known, 0 to 20" in said_of(evaluate.main, "--data", album, "--base", "espnetv2_tiny")
 
 
 def test_a_base_with_weights_of_its_own_is_trained_from_these(tmp_path: Path) -> None:

@@ -88,6 +88,22 @@ def test_torchvision_has_the_class() -> None:
     assert voc_dataset().__name__ == "VOCSegmentation"
 
 
+def test_the_check_names_every_file_that_cannot_be_used(tmp_path: Path) -> None:
+    root = make_voc(tmp_path)
+    for path in (root / "ImageSets" / "Segmentation").iterdir():
+        path.unlink()
+    (root / "ImageSets" / "Segmentation").rmdir()
+    assert CliRunner().invoke(source_module.app, ["check", str(tmp_path)]).exit_code == 0
+    photo = root / "JPEGImages" / "2007_000001.jpg"
+    photo.write_bytes(photo.read_bytes()[:-20])
+    Image.fromarray(np.full((8, 10), 22, np.uint8)).save(root / "SegmentationClass" / "2007_000002.png")
+    result = CliRunner().invoke(source_module.app, ["check", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "2007_000001.jpg cannot be read" in result.output and "2007_000002.png holds class 22" in result.output
+    assert "2 labelled photos" in result.output and "2 of them unusable" in result.output
+    assert CliRunner().invoke(source_module.app, ["check", str(tmp_path / "nowhere")]).exit_code == 2
+
+
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "voc_dataset", lambda: Dataset())
     result = CliRunner().invoke(source_module.app, ["fetch", str(tmp_path)])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from models.bases.registry import find_base
 from tests.workers.conftest import BASE
 from workers.cache import BaseCache, ModelKey, PersonalModelCache, UnknownBase
 
@@ -28,6 +30,21 @@ class Loader:
 
 def test_a_base_is_loaded_once(bases: BaseCache) -> None:
     assert bases.get(BASE) is bases.get(BASE)
+
+
+def test_a_base_that_its_user_has_installed_anew_is_loaded_again(bases: BaseCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, cache = "pspnet_resnet50", BaseCache("cpu")
+    first = replace(bases.get(BASE), info=replace(find_base(name), sha256="a" * 64))
+    second = replace(first, info=replace(first.info, sha256="b" * 64))
+    there: list[str | None] = ["a" * 64]
+    cache._loaded[name] = first
+    monkeypatch.setattr("workers.cache.named", lambda info, folder: there[0])
+    monkeypatch.setattr("workers.cache.load_base", lambda *_, **__: second)
+    assert cache.get(name) is first
+    there[0] = None  # removed: what is loaded serves
+    assert cache.get(name) is first
+    there[0] = "b" * 64
+    assert cache.get(name) is second and cache.get(name) is second
 
 
 def test_an_unknown_base_is_named(bases: BaseCache) -> None:

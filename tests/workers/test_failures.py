@@ -10,6 +10,7 @@ import torch
 from app.errors import BlobNotFound
 from models import ModelFileError
 from models.bases.errors import CannotStore, CutOff, Damaged, NotTrained, Refused, Unreachable, WrongFile
+from models.datasets import UnusableFile
 from workers.cache import UnknownBase
 from workers.codec import PhotoTooLarge, PhotoUnreadable
 from workers.failures import FAILURE_CODES, GalleryVanished, UnknownModelVersion, describe
@@ -24,6 +25,7 @@ from workers.failures import FAILURE_CODES, GalleryVanished, UnknownModelVersion
         (PhotoTooLarge("The picture has too many pixels."), "photo_too_large"),
         (PhotoUnreadable("The photo cannot be decoded: truncated"), "photo_unreadable"),
         (ModelFileError("shape of x"), "model_file_invalid"),
+        (UnusableFile("/srv/secret/images/a.jpg cannot be read: truncated"), "source_unreadable"),
         (UnknownModelVersion(3, "espnetv2"), "unknown_model_version"),
         (GalleryVanished(), "gallery_empty"),
         (UnknownBase("no base", ["espnetv2"]), "unknown_base"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,11 +27,13 @@ from app.tables import (
     Worker,
 )
 from models import Cancelled, Personalization, PersonalizeConfig, Verdict
+from models.source import open_source
 from tests.app.photos import jpeg_with_exif
 from tests.workers.conftest import BASE, add_adaptation, add_photo, add_segmentation, job_of, photograph
 from workers import adaptation
 from workers.adaptation import adapt_gallery
 from workers.broker import make_broker
+from workers.cache import BaseCache
 from workers.lease import HeldJob
 from workers.presence import beat, register, sweep, unregister
 from workers.segmentation import segment_photos
@@ -122,6 +125,36 @@ def test_masks_are_reused(workshop: Workshop, user_id: str, images: list[str]) -
     run(workshop, again, segment_photos)
     assert job_of(workshop, again).status == JobStatus.SUCCEEDED
     assert [mask.id for mask in masks_of(workshop, user_id)] == [mask.id for mask in first]
+
+
+def test_a_mask_of_other_weights_of_the_base_is_made_anew(workshop: Workshop, user_id: str, images: list[str]) -> None:
+    run(workshop, add_segmentation(workshop, user_id, images[:1], model="base"), segment_photos)
+    (first,) = masks_of(workshop, user_id)
+    base = workshop.bases.get(BASE)
+    assert first.base_sha256 == base.info.sha256
+    retrained = BaseCache("cpu")
+    retrained._loaded[BASE] = replace(base, info=replace(base.info, sha256="f" * 64))
+    run(replace(workshop, bases=retrained), add_segmentation(workshop, user_id, images[:1], model="base"), segment_photos)
+    (second,) = masks_of(workshop, user_id)
+    assert second.id != first.id and second.base_sha256 == "f" * 64
+    with workshop.database.write() as session:
+        session.get_one(Mask, second.id).base_sha256 = None  # of before the column was there
+    run(workshop, add_segmentation(workshop, user_id, images[:1], model="base"), segment_photos)
+    assert [mask.id for mask in masks_of(workshop, user_id)] == [second.id]
+
+
+def test_a_source_photo_that_cannot_be_used_is_not_put_down_to_the_blob_store(
+    workshop: Workshop, user_id: str, images: list[str], tmp_path: Path
+) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / "source" / folder).mkdir(parents=True)
+    (tmp_path / "source" / "images" / "a.jpg").write_bytes(photograph("chelsea.png")[:-800])
+    Pillow.new("L", (160, 100), 8).save(tmp_path / "source" / "masks" / "a.png")
+    job_id = add_adaptation(workshop, user_id)
+    run(replace(workshop, source=open_source(tmp_path / "source")), job_id, adapt_gallery)
+    job = job_of(workshop, job_id)
+    assert (job.status, job.error_code, job.attempt) == (JobStatus.FAILED, "source_unreadable", 1)
+    assert str(tmp_path) not in (job.error_reason or "")
 
 
 def test_a_version_that_does_not_exist_is_named(workshop: Workshop, user_id: str, images: list[str]) -> None:
