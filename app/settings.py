@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     source_dir: Path | None = Field(
         None,
         description="Labelled source photos (VOC layout) for step 1, alignment. Default: adaptations do without, and lose nothing "
-        "by it on the mean (docs/method.md, With source photos).",
+        "by it on the mean (docs/method.md, With source photos). `python -m models.source check DIR` reads every file of it.",
     )
     lease_seconds: float = Field(30.0, gt=0, le=600, description="A worker that is silent for this long loses its job.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="How often a worker says that it is alive.")
