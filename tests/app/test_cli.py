@@ -129,5 +129,7 @@ def test_status_tells_of_a_long_job_behind_a_newer_one_that_has_ended() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"items": jobs[request.url.path.rsplit("/", 1)[1]], "next_cursor": None})
 
-    with Client("http://test", "pseg_usr_x", user_id="u1", transport=httpx.MockTransport(handler)) as client:
+    with Client(
+        "http://test", "pseg_usr_x", user_id="01890000-0000-7000-8000-000000000000", transport=httpx.MockTransport(handler)
+    ) as client:
         assert [job.id for job in _going_on(client)] == ["gallery"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.client import Client, Conflict, NotAuthorized, NotFound, ServerFailed
+from app.client import Client, Conflict, InvalidRequest, NotAuthorized, NotFound, ServerFailed
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
 
@@ -99,6 +99,14 @@ def test_wrong_callers(service: Caller, mine: Client, bob: Caller) -> None:
     foreign.user_id = mine.user_id
     with pytest.raises(NotFound):
         foreign.images()
+
+
+def test_an_id_with_a_path_in_it_erases_nobody(mine: Client, service: Caller, bob: Caller) -> None:
+    back_end = client_as(service)
+    for climb in (lambda: back_end.for_user(str(mine.user_id)).delete_image(f"../../{bob.user_id}"), lambda: mine.delete_image("..")):
+        with pytest.raises(InvalidRequest, match="malformed_id"):
+            climb()
+    assert {mine.user_id, bob.user_id} <= {user.id for user in back_end.users()}
 
 
 def test_erase(mine: Client, photos: list[Path]) -> None:

@@ -13,6 +13,7 @@ from app.client._async.connection import AsyncConnection
 from app.client.answers import Patience, body, checked, no_answer, parse, retry_after, with_kind
 from app.client.documents import Adapt, Job, JobKind, ModelChoice
 from app.client.errors import BadAnswer, WaitTimedOut
+from app.client.paths import jobs_word
 
 POLL_SECONDS = 0.5
 LONGEST_POLL_SECONDS = 5.0
@@ -55,17 +56,17 @@ class AsyncJobs(AsyncConnection):
 
     async def job(self, kind: JobKind, job_id: str) -> Job:
         """The job as it stands now."""
-        return self._as_job(await self._json("GET", self._path(f"{kind}s", job_id)), kind)
+        return self._as_job(await self._json("GET", self._job_path(kind, job_id)), kind)
 
     async def jobs(self, kind: JobKind, *, page_entries: int | None = None) -> AsyncIterator[Job]:
         """The user's jobs of this kind, newest first, a page fetched when it is needed."""
         query = {} if page_entries is None else {"limit": page_entries}
-        async for entry in self._pages(self._path(f"{kind}s"), **query):
+        async for entry in self._pages(self._path(jobs_word(kind)), **query):
             yield self._as_job(entry, kind)
 
     async def cancel(self, job: Job) -> Job:
         """Ask a job to stop; it ends within seconds."""
-        return self._as_job(await self._json("POST", self._path(f"{job.kind}s", job.id, "cancel")), job.kind)
+        return self._as_job(await self._json("POST", self._job_path(job.kind, job.id, "/cancel")), job.kind)
 
     async def wait(
         self,
@@ -83,7 +84,7 @@ class AsyncJobs(AsyncConnection):
             WaitTimedOut: it has not ended within `timeout_seconds`.
         """
         started = time.monotonic()
-        path = self._path(f"{job.kind}s", job.id)
+        path = self._job_path(job.kind, job.id)
         query = {"items": "false"} if job.kind == "segmentation" else None
         while True:
             answer = await self._send("GET", path, params=query)
@@ -128,9 +129,12 @@ class AsyncJobs(AsyncConnection):
 
     # Below: one job
 
+    def _job_path(self, kind: str, job_id: str, action: str = "") -> str:
+        return self._path(f"{jobs_word(kind)}/{{}}{action}", job_id)
+
     async def _start(self, kind: JobKind, wish: dict[str, Any], key: str | None) -> Job:
         given = {name: value for name, value in wish.items() if value is not None}
-        return self._as_job(await self._json("POST", self._path(f"{kind}s"), json=given, key=key), kind)
+        return self._as_job(await self._json("POST", self._path(jobs_word(kind)), json=given, key=key), kind)
 
     async def _with_items(self, job: Job) -> Job:
         return job if job.kind == "adaptation" else await self.job("segmentation", job.id)
@@ -140,7 +144,7 @@ class AsyncJobs(AsyncConnection):
 
     def _event_source(self, job: Job, seen: str | None) -> Any:
         headers = {} if seen is None else {"Last-Event-ID": seen}
-        return aconnect_sse(self._http, "GET", self._path(f"{job.kind}s", job.id, "events"), headers=headers)
+        return aconnect_sse(self._http, "GET", self._job_path(job.kind, job.id, "/events"), headers=headers)
 
     async def _pause(self, patience: Patience, outcome: httpx.Response | httpx.TransportError) -> None:
         """Sleep before the stream is opened again; raises what the outcome means where that has no sense."""

@@ -75,19 +75,19 @@ class AsyncPhotos(AsyncConnection):
 
     async def image(self, image_id: str) -> Image:
         """One photo's facts."""
-        return parse(Image, await self._json("GET", self._path("images", image_id)))
+        return parse(Image, await self._json("GET", self._path("images/{}", image_id)))
 
     async def content(self, image_id: str) -> bytes:
         """The photo as it was uploaded."""
-        return (await self._send("GET", self._path("images", image_id, "content"))).content
+        return (await self._send("GET", self._path("images/{}/content", image_id))).content
 
     async def thumbnail(self, image_id: str, *, size: int = 256) -> bytes:
         """A small upright JPEG whose longer side has `size` pixels at most."""
-        return (await self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": size})).content
+        return (await self._send("GET", self._path("images/{}/thumbnail", image_id), params={"size": size})).content
 
     async def delete_image(self, image_id: str) -> None:
         """Remove a photo and its masks."""
-        await self._send("DELETE", self._path("images", image_id))
+        await self._send("DELETE", self._path("images/{}", image_id))
 
     # Below: one batch
 

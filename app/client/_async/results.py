@@ -27,12 +27,12 @@ class AsyncResults(AsyncConnection):
             MaskNotReady: segment the photo first.
         """
         query: dict[str, str | int] = {"model": model, "format": format} | ({} if base is None else {"base": base})
-        return (await self._send("GET", self._path("images", image_id, "mask"), params=query)).content
+        return (await self._send("GET", self._path("images/{}/mask", image_id), params=query)).content
 
     async def mask_document(self, image_id: str, *, model: ModelChoice = "personal", format: Literal["json", "rle"] = "json") -> JsonObject:
         """The mask in numbers: classes with area share and mean confidence, or COCO run lengths (`rle`)."""
         query: dict[str, str | int] = {"model": model, "format": format}
-        document: JsonObject = await self._json("GET", self._path("images", image_id, "mask"), params=query)
+        document: JsonObject = await self._json("GET", self._path("images/{}/mask", image_id), params=query)
         return document
 
     async def overlay(self, image_id: str, *, model: ModelChoice = "personal") -> bytes:
@@ -58,7 +58,7 @@ class AsyncResults(AsyncConnection):
             classes=tuple(parse(MaskClass, entry) for entry in entries(document, "classes")),
             labels_png=await self.mask(image_id, model=pinned, base=of_base),
             confidence_png=await self.mask(image_id, model=pinned, format="confidence", base=of_base),
-            preview=(await self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": PREVIEW_PIXELS})).content,
+            preview=(await self._send("GET", self._path("images/{}/thumbnail", image_id), params={"size": PREVIEW_PIXELS})).content,
             known_classes=await self._known_classes(base),
         )
 
@@ -78,11 +78,11 @@ class AsyncResults(AsyncConnection):
 
     async def activate(self, version: int) -> PersonalModel:
         """Make a version the one in use."""
-        return parse(PersonalModel, await self._json("POST", self._path("models", str(version), "activate")))
+        return parse(PersonalModel, await self._json("POST", self._path("models/{}/activate", version)))
 
     async def delete_model(self, version: int) -> None:
         """Drop a version; without an active one the base is used."""
-        await self._send("DELETE", self._path("models", str(version)))
+        await self._send("DELETE", self._path("models/{}", version))
 
     async def export(self, path: str | Path, *, format: ExportFormat = "coco", **query: str | int) -> Path:
         """Write the zip of all masks to a file, streamed; the file is there, in the place of an earlier one, only once it is whole.
