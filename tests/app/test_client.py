@@ -550,7 +550,7 @@ def test_a_lost_upload_is_sent_again_whole(tmp_path: Path) -> None:
 
 def test_a_zip_is_waited_for_and_sent_again_with_the_same_key(tmp_path: Path) -> None:
     """The answer comes only when all of it is stored: a client that gave up meanwhile would send gigabytes again."""
-    (path := tmp_path / "album.zip").write_bytes(b"PK")
+    (path := tmp_path / "album.zip").write_bytes(b"PK\3\4")
     requests: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -568,7 +568,7 @@ def test_a_zip_is_waited_for_and_sent_again_with_the_same_key(tmp_path: Path) ->
 
 def test_a_zip_among_photos_goes_alone_and_answers_for_its_entries(tmp_path: Path) -> None:
     paths = files(tmp_path, dict.fromkeys("ab", 1))
-    (path := tmp_path / "Takeout.ZIP").write_bytes(b"PK")
+    (path := tmp_path / "Takeout.ZIP").write_bytes(b"PK\3\4")
     server, zips = Uploads(), []
     entries = [
         {"filename": "index.html", "status": "rejected", "code": "not_an_image", "reason": "No picture."},
@@ -585,9 +585,38 @@ def test_a_zip_among_photos_goes_alone_and_answers_for_its_entries(tmp_path: Pat
     assert [(str(result.path), result.status) for result in results] == [
         (str(paths[0]), "stored"), ("index.html", "rejected"), ("Trip/c.jpg", "stored"), (str(paths[1]), "stored"),
     ]  # fmt: skip
-    assert zips == [b"PK"] and server.requests == [["a"], ["b"]]
+    assert zips == [b"PK\3\4"] and server.requests == [["a"], ["b"]]
     missing = tmp_path / "missing.zip"
     assert [(result.path, result.code) for result in client_of(handler).upload(missing)] == [(missing, "unreadable_file")]
+
+
+def test_an_answer_that_does_not_fit_a_batch_is_asked_for_file_by_file(tmp_path: Path) -> None:
+    """As of a zip that this client does not know for one: a later version of the service may unpack other archives, too."""
+    paths = files(tmp_path, {"a": 1, "archive": 1, "c": 1})
+    requests: list[list[str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        names = [part.split(b'"')[0].decode() for part in request.read().split(b'filename="')[1:]]
+        requests.append(names)
+        held = [entry for name in names for entry in (["1.jpg", "2.jpg"] if name == "archive" else [name])]
+        return httpx.Response(200, json={"results": [{"filename": name, "status": "stored", "image_id": name} for name in held]})
+
+    results = client_of(handler).upload(paths)
+    assert [str(result.path) for result in results] == [str(paths[0]), "1.jpg", "2.jpg", str(paths[2])]
+    assert requests == [["a", "archive", "c"], ["a"], ["archive"], ["c"]]
+    with pytest.raises(BadAnswer, match="no result came back"):
+        client_of(lambda request: httpx.Response(200, json={"results": []})).upload(paths)
+
+
+def test_a_zip_that_is_too_large_spoils_no_other(tmp_path: Path) -> None:
+    paths = files(tmp_path, {"a.jpg": 1, "b.jpg": 1})
+    paths[1].write_bytes(b"PK\3\4 and gigabytes")
+    server = Uploads()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return problem(413, "body_too_large") if request.headers["content-type"] == "application/zip" else server(request)
+
+    assert [(result.path, result.code) for result in client_of(handler).upload(paths)] == [(paths[0], None), (paths[1], "body_too_large")]
 
 
 def test_paths_are_taken_lazily(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,22 @@ def test_albums_keep_their_folders(mine: Client, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(jpeg(seed=seed))
     mine.upload(tmp_path)
     assert [image.filename for image in mine.images()] == ["2019/IMG_1.jpg", "2020/IMG_1.jpg"]
+
+
+def test_a_zip_by_the_name_of_a_photo_aborts_no_upload(mine: Client, tmp_path: Path) -> None:
+    for index in range(4):
+        (tmp_path / f"{index}.jpg").write_bytes(jpeg(seed=index))
+    with zipfile.ZipFile(tmp_path / "2.jpg", "w") as archive:
+        archive.writestr("Trip/a.jpg", jpeg(seed=8))
+        archive.writestr("Trip/b.jpg", jpeg(seed=9))
+    (tmp_path / "5.jpg").write_bytes(b"PK\3\4 cut off")
+    (tmp_path / "6.zip").write_bytes(b"no zip at all")
+    results = mine.upload([*sorted(tmp_path.glob("*.jpg")), tmp_path / "6.zip"])
+    assert [(result.path.name, result.status, result.code) for result in results] == [
+        ("0.jpg", "stored", None), ("1.jpg", "stored", None), ("a.jpg", "stored", None), ("b.jpg", "stored", None),
+        ("3.jpg", "stored", None), ("5.jpg", "rejected", "bad_archive"), ("6.zip", "rejected", "not_an_image"),
+    ]  # fmt: skip
+    assert results[5].path == tmp_path / "5.jpg"
 
 
 def test_jobs(mine: Client, photos: list[Path], service: Caller) -> None:
