@@ -8,9 +8,25 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
-from app.client import Client, Conflict, InvalidRequest, NotAuthorized, NotFound, ServerFailed
-from tests.app.conftest import Caller
+from app import auth
+from app.client import (
+    Client,
+    Conflict,
+    GallerySegmentation,
+    InvalidRequest,
+    ItemCounts,
+    Job,
+    JobFailed,
+    NotAuthorized,
+    NotFound,
+    ServerFailed,
+)
+from app.main import create_app
+from app.settings import Settings
+from tests.app import hand_worker
+from tests.app.conftest import Caller, TestClient
 from tests.app.photos import jpeg
 
 
@@ -86,6 +102,68 @@ def test_jobs(mine: Client, photos: list[Path], service: Caller) -> None:
     assert [item.status for item in segmentation.items] == ["pending", "pending"]
     ended = mine.wait(mine.cancel(job))
     assert (ended.status, ended.ended) == ("cancelled", True)
+
+
+def test_a_gallery_of_more_photos_than_one_job_takes(settings: Settings, tmp_path: Path) -> None:
+    """The first part adapts, the later ones take its model; a photo that is deleted meanwhile is left out; all is told as one."""
+    api = create_app(settings.model_copy(update={"max_segmentation_images": 2, "min_gallery_images": 2}))
+    with TestClient(api) as http:
+        database = api.state.wiring.database
+        with database.write() as session:
+            token = auth.create_token(session, None)[1]
+        back_end = Client("http://testserver", token, transport=http._transport, sleep=lambda seconds: None)
+        mine = back_end.for_user(back_end.create_user())
+        for index in range(6):
+            (tmp_path / f"{index}.jpg").write_bytes(jpeg(seed=index))
+        ids = [str(result.image_id) for result in mine.upload(tmp_path)]
+        with pytest.raises(InvalidRequest, match="too_many_images") as caught:
+            mine.segment()
+        assert caught.value.problem["most"] == 2
+        seen: list[tuple[str, float | None, int, int]] = []
+
+        def work(job: GallerySegmentation) -> None:
+            """Does what is queued, once it has been told of."""
+            assert job.item_counts is not None
+            seen.append((job.status, job.percent, job.item_counts.done, job.photos_to_come))
+            if job.status == "queued":
+                if len(job.jobs) == 1:
+                    (adaptation,) = mine.jobs("adaptation")
+                    hand_worker.adapt(api, adaptation.id)
+                    mine.delete_image(ids[2])
+                hand_worker.segment(api, job.id)
+                if len(job.jobs) == 1:  # another version comes into use meanwhile: the gallery is not to be mixed
+                    hand_worker.adapt(api, mine.adapt().id)
+
+        job = mine.segment_all(adapt="always", on_progress=work)
+        assert (job.status, job.model_version, job.photos_to_come, len(job.jobs)) == ("succeeded", 1, 0, 3)
+        assert [item.image_id for item in job.items] == [ids[0], ids[1], *ids[3:]]
+        assert {item.status for item in job.items} == {"done"} and job.item_counts == ItemCounts(done=5)
+        assert [status for status, *_ in seen] == ["queued", "running"] * 2 + ["queued", "succeeded"]
+        assert [to_come for *_, to_come in seen] == [4, 4, 2, 2, 0, 0]
+        percents = [percent for _, percent, *_ in seen]
+        assert percents == sorted(percents) and percents[-1] == 100
+        assert {mine.job("segmentation", job_id).model_version for job_id in job.jobs} == {1}
+
+        def cancel(job: GallerySegmentation) -> None:
+            if job.status == "queued":
+                mine.cancel(job)
+
+        stopped = mine.segment_all(model="base", adapt="never", on_progress=cancel)
+        assert (stopped.status, stopped.photos_to_come, len(stopped.jobs)) == ("cancelled", 3, 1)
+        with pytest.raises(JobFailed):
+            stopped.require_success()
+
+
+def test_a_gallery_that_one_job_takes_is_segmented_in_one(mine: Client, photos: list[Path], api: FastAPI) -> None:
+    mine.upload(photos)
+
+    def work(job: GallerySegmentation) -> None:
+        if job.status == "queued":
+            hand_worker.segment(api, job.id)
+
+    job = mine.segment_all(model="base", adapt="never", on_progress=work)
+    assert (job.status, job.percent, job.jobs, job.photos_to_come) == ("succeeded", 100, (job.id,), 0)
+    assert mine.job("segmentation", job.id) == Job.model_validate(job.model_dump())
 
 
 def test_masks_and_models_that_are_not_there(mine: Client, photos: list[Path]) -> None:
