@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,8 @@ LONGEST_RETRY_AFTER_SECONDS = 60.0
 _WHOLE_ZIP = Path("archive.zip")
 """Under this name the service refuses a zip that is the whole body of a request."""
 
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
 DocumentT = TypeVar("DocumentT", bound=Document)
 
 
@@ -33,6 +36,8 @@ class Patience:
     backoff_seconds: float = FIRST_BACKOFF_SECONDS
     used: bool = False
     """Whether the call has been made again."""
+    lost: bool = False
+    """Whether the answer of an attempt was lost that the server may have got and done."""
 
     def pause_after(self, outcome: httpx.Response | httpx.TransportError) -> float | None:
         """Seconds until the next attempt; None where the outcome stands."""
@@ -46,6 +51,7 @@ class Patience:
             return None
         self.left -= 1
         self.used = True
+        self.lost |= isinstance(outcome, httpx.TransportError) and not isinstance(outcome, _NOT_SENT)
         backoff = min(self.backoff_seconds, LONGEST_BACKOFF_SECONDS)
         self.backoff_seconds *= 2
         # Jitter keeps many clients from coming back at the same instant; never earlier than the server asked for.
@@ -130,6 +136,14 @@ def entries(document: Any, key: str) -> list[Any]:
 def with_kind(document: Any, kind: str) -> Any:
     """A job's document, which may lack its kind."""
     return {"kind": kind, **document} if isinstance(document, dict) else document
+
+
+def made_within(seconds: float, document: Any) -> bool:
+    """Whether what was changed just now was made at most so many seconds before, by the server's clock."""
+    try:
+        return (datetime.fromisoformat(document["changed_at"]) - datetime.fromisoformat(document["created_at"])).total_seconds() <= seconds
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def upload_results(paths: Sequence[Path], document: Any) -> dict[Path, list[UploadResult]] | None:

@@ -169,6 +169,21 @@ def test_an_erasure_whose_answer_was_lost_answers_nothing() -> None:
     assert client_of(handler, []).erase() == {}
 
 
+def test_an_erasure_by_the_user_s_own_token_whose_answer_was_lost_answers_nothing() -> None:
+    """The token is gone with the user; where no attempt can have been done, or the token is not the user's, 401 is what it says."""
+    handler = answering(httpx.ReadError("reset"), problem(401, "unauthorized"))
+    assert client_of(handler, []).erase() == {}
+    back_end = Client(
+        "http://test", "pseg_svc_x", user_id=USER, transport=httpx.MockTransport(lambda request: problem(401, "unauthorized"))
+    )
+    not_sent = client_of(answering(httpx.ConnectError("refused"), problem(503, "database_unavailable"), problem(401, "unauthorized")), [])
+    lost = answering(httpx.ReadError("reset"), problem(401, "unauthorized"))
+    of_service = Client("http://test", "pseg_svc_x", user_id=USER, transport=httpx.MockTransport(lost), sleep=lambda seconds: None)
+    for client in (back_end, not_sent, of_service, client_of(lambda request: problem(401, "unauthorized"))):
+        with pytest.raises(NotAuthorized):
+            client.erase()
+
+
 # Retries
 
 

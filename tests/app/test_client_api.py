@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import select, update
 
 from app import auth
 from app.client import (
@@ -23,8 +25,10 @@ from app.client import (
     NotFound,
     ServerFailed,
 )
+from app.clock import utc_now
 from app.main import create_app
 from app.settings import Settings
+from app.tables import Webhook
 from tests.app import hand_worker
 from tests.app.conftest import Caller, TestClient
 from tests.app.photos import jpeg
@@ -102,6 +106,43 @@ def test_jobs(mine: Client, photos: list[Path], service: Caller) -> None:
     assert [item.status for item in segmentation.items] == ["pending", "pending"]
     ended = mine.wait(mine.cancel(job))
     assert (ended.status, ended.ended) == ("cancelled", True)
+
+
+class LosesAnswers(httpx.BaseTransport):
+    """Loses what is answered to the first PUTs: all of it, or (`arrives=False`) the request itself."""
+
+    def __init__(self, inner: httpx.BaseTransport, count: int, *, arrives: bool = True) -> None:
+        self._inner, self._left, self._arrives = inner, count, arrives
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method != "PUT" or not self._left:
+            return self._inner.handle_request(request)
+        self._left -= 1
+        if self._arrives:
+            self._inner.handle_request(request).close()
+        raise httpx.ReadError("reset")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_webhook_whose_first_answer_was_lost_has_a_secret_that_is_known(mine: Client, service: Caller, api: FastAPI, count: int) -> None:
+    def losing(*, arrives: bool = True) -> Client:
+        transport = LosesAnswers(service.client._transport, count, arrives=arrives)
+        token = mine.create_token().token
+        return Client("http://testserver", str(token), user_id=mine.user_id, transport=transport, sleep=lambda seconds: None)
+
+    def stored() -> str:
+        with api.state.wiring.database.read() as session:
+            found: str = session.scalars(select(Webhook.secret)).one()
+        return found
+
+    made = losing().set_webhook("https://example.org/hook")
+    assert made.secret == stored()
+    # One that was there keeps its secret, whatever was lost.
+    with api.state.wiring.database.write() as session:
+        session.execute(update(Webhook).values(created_at=utc_now() - timedelta(minutes=1)))
+    for arrives in (True, False):
+        changed = losing(arrives=arrives).set_webhook(f"https://example.org/{arrives}")
+        assert (changed.url, changed.secret, stored()) == (f"https://example.org/{arrives}", None, made.secret)
 
 
 def test_a_gallery_of_more_photos_than_one_job_takes(settings: Settings, tmp_path: Path) -> None:

@@ -146,7 +146,10 @@ class AsyncConnection:
     async def _json(self, method: str, path: str, **options: Any) -> Any:
         return body(await self._send(method, path, **options))
 
-    async def _send(self, method: str, path: str, *, key: str | None = None, **options: Any) -> httpx.Response:
+    async def _send(
+        self, method: str, path: str, *, key: str | None = None, patience: Patience | None = None, **options: Any
+    ) -> httpx.Response:
+        """The answer, when it is a success. `patience`: tells afterwards how it went. Raises ClientError."""
         headers = options.pop("headers", None) or {}
         if method == "POST":
             headers = key_header(key) | headers
@@ -155,11 +158,13 @@ class AsyncConnection:
             # A blob may be in a bucket: the answer leads there, and httpx shows another server no token.
             return await self._http.request(method, path, headers=headers, follow_redirects=method == "GET", **options)
 
-        return await self._attempts(attempt, is_delete=method == "DELETE")
+        return await self._attempts(attempt, is_delete=method == "DELETE", patience=patience)
 
-    async def _attempts(self, attempt: Callable[[], Awaitable[httpx.Response]], *, is_delete: bool = False) -> httpx.Response:
+    async def _attempts(
+        self, attempt: Callable[[], Awaitable[httpx.Response]], *, is_delete: bool = False, patience: Patience | None = None
+    ) -> httpx.Response:
         """Make a request until its answer stands, at most `retries` + 1 times."""
-        patience = Patience(self._retries)
+        patience = patience or Patience(self._retries)
         while True:
             try:
                 answer = await attempt()

@@ -8,8 +8,10 @@ from typing import Literal
 import httpx
 
 from app.client._async.connection import AsyncConnection
-from app.client.answers import body, entries, no_answer, parse
+from app.client.answers import Patience, body, entries, no_answer, parse
 from app.client.documents import BaseInfo, Caller, ClassInfo, Erasure, JsonObject, Quotas, Readiness, Token, User, UserSettings
+from app.client.errors import NotAuthorized
+from app.client.login import is_of_a_user
 from app.client.paths import path_of
 
 
@@ -39,7 +41,14 @@ class AsyncPeople(AsyncConnection):
 
         Empty where the answer got lost and the user was gone when it was asked for again.
         """
-        answer = await self._send("DELETE", self._path())
+        patience = Patience(self._retries)
+        try:
+            answer = await self._send("DELETE", self._path(), patience=patience)
+        except NotAuthorized as error:
+            # The user's own token is gone with them.
+            if patience.lost and error.status == httpx.codes.UNAUTHORIZED and is_of_a_user(self._token):
+                return {}
+            raise
         document: JsonObject = body(answer) if answer.is_success else {}
         return document
 

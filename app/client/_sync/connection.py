@@ -145,7 +145,8 @@ class Connection:
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return body(self._send(method, path, **options))
 
-    def _send(self, method: str, path: str, *, key: str | None = None, **options: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, *, key: str | None = None, patience: Patience | None = None, **options: Any) -> httpx.Response:
+        """The answer, when it is a success. `patience`: tells afterwards how it went. Raises ClientError."""
         headers = options.pop("headers", None) or {}
         if method == "POST":
             headers = key_header(key) | headers
@@ -154,11 +155,13 @@ class Connection:
             # A blob may be in a bucket: the answer leads there, and httpx shows another server no token.
             return self._http.request(method, path, headers=headers, follow_redirects=method == "GET", **options)
 
-        return self._attempts(attempt, is_delete=method == "DELETE")
+        return self._attempts(attempt, is_delete=method == "DELETE", patience=patience)
 
-    def _attempts(self, attempt: Callable[[], httpx.Response], *, is_delete: bool = False) -> httpx.Response:
+    def _attempts(
+        self, attempt: Callable[[], httpx.Response], *, is_delete: bool = False, patience: Patience | None = None
+    ) -> httpx.Response:
         """Make a request until its answer stands, at most `retries` + 1 times."""
-        patience = Patience(self._retries)
+        patience = patience or Patience(self._retries)
         while True:
             try:
                 answer = attempt()
