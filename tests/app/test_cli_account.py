@@ -148,6 +148,10 @@ def test_login_by_any_name_of_a_user(user: Client, settings: Settings, tmp_path:
     assert again["code"] == "external_id_taken" and "--user ann" in again["message"]
     assert login("--user", "ann")["user_id"] == login("--user", made["user_id"])["user_id"] == made["user_id"]
     assert answer("status", code=3)["user"]["external_id"] == "ann"
+    for name in ("01890000-0000-7000-8000-00000000000a", "0123456789abcdef0123456789abcdef"):  # as applications name theirs
+        assert login("--user", name, code=2)["error"]["code"] == "user_not_found"
+        made = login("--new-user", name)
+        assert login("--user", name)["user_id"] == made["user_id"]
     assert login("--user", "bob", code=2)["error"]["code"] == "user_not_found"
     assert answer("login", user.base_url, "--token-file", str(tmp_path / "none"), code=2)["error"]["code"] == "file_error"
     assert answer("login", "127.0.0.1", "--token-file", str(file), code=2)["error"]["code"] == "bad_url"
