@@ -688,6 +688,33 @@ def test_an_export_touches_no_file_of_another_name(tmp_path: Path, is_there: boo
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"masks.zip": 2 if is_there else 3, "masks.zip.part": 7}
 
 
+def broken_off(first: bytes) -> httpx.Response:
+    """An answer whose line breaks, after so many bytes."""
+
+    class Breaks(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from [first] if first else []
+            raise httpx.ReadError("reset")
+
+    return httpx.Response(200, stream=Breaks())
+
+
+def test_an_export_is_asked_for_again_until_its_first_byte_has_come(tmp_path: Path) -> None:
+    crowded = problem(429, "too_many_exports")
+    crowded.headers["Retry-After"] = "7"
+    whole = httpx.Response(200, content=b"PK")
+    pauses: list[float] = []
+    handler = answering(problem(503, "storage_unavailable"), crowded, httpx.ConnectError("refused"), broken_off(b""), whole)
+    assert client_of(handler, pauses).export(tmp_path / "masks.zip").read_bytes() == b"PK"
+    assert len(pauses) == 4 and pauses[1] == 7
+    (tmp_path / "masks.zip").unlink()
+    with pytest.raises(ConnectionFailed):
+        client_of(answering(broken_off(b"P"), whole)).export(tmp_path / "masks.zip")
+    with pytest.raises(RateLimited):
+        client_of(lambda request: crowded, retries=2).export(tmp_path / "masks.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_export_into_a_folder_names_it(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught:
         client_of(answering(httpx.Response(200, content=b"PK"))).export(tmp_path)

@@ -8,7 +8,7 @@ from typing import Literal
 import httpx
 
 from app.client._async.connection import AsyncConnection
-from app.client.answers import body, checked, entries, error_of, no_answer, parse
+from app.client.answers import Patience, body, checked, entries, error_of, no_answer, parse
 from app.client.documents import ClassInfo, ExportFormat, JsonObject, MaskClass, MaskFormat, ModelChoice, PersonalModel
 from app.client.errors import ClientError
 from app.client.mask import PREVIEW_PIXELS, Mask
@@ -87,24 +87,40 @@ class AsyncResults(AsyncConnection):
     async def export(self, path: str | Path, *, format: ExportFormat = "coco", **query: str | int) -> Path:
         """Write the zip of all masks to a file, streamed; the file is there, in the place of an earlier one, only once it is whole.
 
+        Asked for again as other calls are, until its first byte has come; one that breaks off later is not.
+
         Raises:
             OSError: the file cannot be written, e.g. where `path` is a folder.
         """
         target = Path(path)
-        wish: dict[str, str | int] = {"format": format, **query}
-        try:
-            async with self._http.stream("GET", self._path("export"), params=wish) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise error_of(answer)
-                with whole_file(target) as file:
-                    async for chunk in answer.aiter_bytes():
-                        file.write(chunk)
-        except httpx.TransportError as error:
-            raise no_answer(self.base_url, error) from error
+        patience = Patience(self._retries)
+        while (pause := await self._exported(target, {"format": format, **query}, patience)) is not None:
+            await self._sleep(pause)
         return target
 
-    # Below: what is asked once
+    # Below: one attempt, and what is asked once
+
+    async def _exported(self, target: Path, wish: dict[str, str | int], patience: Patience) -> float | None:
+        """None once the file is written; or the seconds to wait before the export is asked for again. Raises ClientError, OSError."""
+        pause: float | None
+        begun = False
+        try:
+            async with self._http.stream("GET", self._path("export"), params=wish) as answer:
+                if answer.is_success:
+                    with whole_file(target) as file:
+                        async for chunk in answer.aiter_bytes():
+                            begun = True
+                            file.write(chunk)
+                    return None
+                await answer.aread()
+                pause = patience.pause_after(answer)
+                if pause is None:
+                    raise error_of(answer)
+        except httpx.TransportError as error:
+            pause = None if begun else patience.pause_after(error)
+            if pause is None:
+                raise no_answer(self.base_url, error) from error
+        return pause
 
     async def _known_classes(self, base: str) -> tuple[str, ...]:
         """The names of all classes of a base, asked once; none where the service cannot say, which is not waited for."""
