@@ -74,7 +74,7 @@ def upload(
     ledger = Ledger()
     try:
         with failures(as_json), counting("Uploading", len(paths), quiet=as_json) as advance:
-            anyio.run(*(_send_zip, folder, ledger) if is_zip(folder) else (_send_all, paths, folder, parallel, ledger, advance))
+            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip(folder) else (_send_all, paths, folder, parallel, ledger, advance))
     except KeyboardInterrupt:
         errors().print(f"Stopped: {ledger.files} of {len(paths)} files were dealt with. The same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -82,9 +82,10 @@ def upload(
     raise typer.Exit(EXIT_FAILED if ledger.rejected else EXIT_FINE)
 
 
-async def _send_zip(path: Path, ledger: Ledger) -> None:
+async def _send_zip(path: Path, ledger: Ledger, advance: Callable[[int], None]) -> None:
     async with AsyncClient.logged_in() as client:
         ledger.results.extend(await client.upload_zip(path))
+    _dealt_with(1, ledger, advance)
 
 
 async def _send_all(paths: list[Path], root: Path, parallel: int, ledger: Ledger, advance: Callable[[int], None]) -> None:
