@@ -12,7 +12,7 @@ import typer
 from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, require_folder, stop
 from app.cli.mask_folder import MaskFolder, WouldOverwrite
 from app.cli.progress import counting, following
-from app.client import Client, Image, Job, MaskFormat, ModelChoice, NotFound
+from app.client import Client, GallerySegmentation, Image, Job, MaskFormat, ModelChoice, NotFound
 from app.exports.names import unique_paths
 
 BaseOption = Annotated[str | None, typer.Option(help="The base model, by name.", show_default="the service's")]
@@ -56,7 +56,8 @@ def segment(
 ) -> None:
     """Segment all photos, wait for it, and write the masks into a folder. Files that it did not write itself are never replaced.
 
-    Exit code 1 where a photo could not be segmented; the others are written.
+    A gallery of more photos than one job takes is segmented in several, one after the other (`jobs` with --json). Exit code 1
+    where a photo could not be segmented; the others are written.
 
     Examples:
 
@@ -71,7 +72,7 @@ def segment(
         folder = None if out is None else MaskFolder(out, format)
         if folder is not None:
             folder.require_free(_mask_names(client.images()))
-        job = _watched(client, client.segment(model=choice, adapt=adapt, base=base), "Segmenting", as_json)
+        job = _segmented(client, choice, adapt, base, as_json)
         job.require_success()
         failed = {item.image_id: item.error_reason or "It could not be segmented." for item in job.items if item.status == "failed"}
         used: ModelChoice = job.model_version or "base"
@@ -115,6 +116,27 @@ def _watched(client: Client, job: Job, title: str, quiet: bool) -> Job:
             return client.wait(job, follow)
     except KeyboardInterrupt:
         errors().print(f"The {job.kind} goes on without you; `personalseg status` shows it, `personalseg cancel` stops it.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _segmented(
+    client: Client, model: ModelChoice, adapt: Literal["auto", "always", "never"], base: str | None, quiet: bool
+) -> GallerySegmentation:
+    seen: GallerySegmentation | None = None
+    try:
+        with following("Segmenting", quiet=quiet) as follow:
+
+            def note(job: GallerySegmentation) -> None:
+                nonlocal seen
+                seen = job
+                follow(job)
+
+            return client.segment_all(model=model, adapt=adapt, base=base, on_progress=note)
+    except KeyboardInterrupt:
+        if seen is None:
+            raise
+        rest = f" {seen.photos_to_come} photos are not begun: the same command goes on from there." if seen.photos_to_come else ""
+        errors().print(f"The segmentation goes on without you; `personalseg status` shows it, `personalseg cancel` stops it.{rest}")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

@@ -15,7 +15,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from app.cli.console import EXIT_FINE, EXIT_UNAVAILABLE, AsJson, errors, failures, print_json, stop
-from app.client import Client, Conflict, Job, User
+from app.client import Client, Conflict, Job, NotFound, User
 from app.client.login import DEFAULT_URL, URL_VARIABLE, Login, address_of, forget_login, login_path, save_login, token_of
 from app.demo.view import describe
 
@@ -102,15 +102,18 @@ def _made(client: Client, name: str, as_json: bool) -> User:
 
 
 def _user_named(client: Client, name: str, as_json: bool) -> str:
-    """The id of the user of this id or external id."""
-    try:
-        user_id = str(UUID(name))
-    except ValueError:  # an application's own name
-        for user in client.users():
-            if user.external_id == name:
-                return user.id
+    """The id of the user of this id or external id, which may look like an id itself."""
+    found = _user_of_id(client, name) or next((user for user in client.users() if user.external_id == name), None)
+    if found is None:
         stop(f"There is no user of the id or external id {name!r}.", code="user_not_found", as_json=as_json)
-    return client.for_user(user_id).user().id
+    return found.id
+
+
+def _user_of_id(client: Client, name: str) -> User | None:
+    try:
+        return client.for_user(str(UUID(name))).user()
+    except (ValueError, NotFound):  # it is no id, or one of nobody
+        return None
 
 
 def logout(as_json: AsJson = False) -> None:

@@ -18,7 +18,7 @@ from rich.table import Table
 from app.cli.console import EXIT_FAILED, EXIT_FINE, EXIT_INTERRUPTED, AsJson, errors, failures, print_json, stop
 from app.cli.progress import counting
 from app.client import AsyncClient, ClientError, UploadResult
-from app.client.files import batches, photo_paths, sha256_of
+from app.client.files import batches, is_zip, photo_paths, sha256_of
 from app.text import printable
 
 _SHOWN_REJECTED = 20
@@ -32,6 +32,8 @@ class Ledger:
     there: int = 0
     """Not sent, since the service has these very bytes."""
     results: list[UploadResult] = field(default_factory=list)
+    files: int = 0
+    """Dealt with; of a zip there are more results."""
 
     def counts(self) -> dict[str, int]:
         """How many had which end."""
@@ -63,7 +65,6 @@ def upload(
     if not folder.exists():
         stop(f"{folder} does not exist: give a folder of photos.", code="no_such_folder", as_json=as_json)
     paths = list(photo_paths(folder))
-    is_zip = folder.suffix.lower() == ".zip" and folder.is_file()
     if not paths:
         stop(
             f"No photo was found in {folder}: give a folder that holds JPEG, PNG, WebP, HEIC or TIFF files.",
@@ -73,10 +74,9 @@ def upload(
     ledger = Ledger()
     try:
         with failures(as_json), counting("Uploading", len(paths), quiet=as_json) as advance:
-            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip else (_send_all, paths, folder, parallel, ledger, advance))
+            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip(folder) else (_send_all, paths, folder, parallel, ledger, advance))
     except KeyboardInterrupt:
-        done = sum(ledger.counts().values())
-        errors().print(f"Stopped: {done} of {len(paths)} files were dealt with. The same command goes on from there.")
+        errors().print(f"Stopped: {ledger.files} of {len(paths)} files were dealt with. The same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _report(ledger, as_json)
     raise typer.Exit(EXIT_FAILED if ledger.rejected else EXIT_FINE)
@@ -85,7 +85,7 @@ def upload(
 async def _send_zip(path: Path, ledger: Ledger, advance: Callable[[int], None]) -> None:
     async with AsyncClient.logged_in() as client:
         ledger.results.extend(await client.upload_zip(path))
-    advance(1)
+    _dealt_with(1, ledger, advance)
 
 
 async def _send_all(paths: list[Path], root: Path, parallel: int, ledger: Ledger, advance: Callable[[int], None]) -> None:
@@ -116,13 +116,14 @@ async def _send_batches(
     for batch in waiting:
         new = await anyio.to_thread.run_sync(_not_known, batch, known) if known else batch
         ledger.there += len(batch) - len(new)
-        advance(len(batch) - len(new))
-        await client.upload(new, on_result=lambda result: _note(result, ledger, advance), root=root)
+        _dealt_with(len(batch) - len(new), ledger, advance)
+        ledger.results.extend(await client.upload(new, root=root))
+        _dealt_with(len(new), ledger, advance)
 
 
-def _note(result: UploadResult, ledger: Ledger, advance: Callable[[int], None]) -> None:
-    ledger.results.append(result)
-    advance(1)
+def _dealt_with(files: int, ledger: Ledger, advance: Callable[[int], None]) -> None:
+    ledger.files += files
+    advance(files)
 
 
 def _not_known(paths: list[Path], known: set[str]) -> list[Path]:

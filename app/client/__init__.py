@@ -5,7 +5,7 @@
     me = Client.logged_in()                                      # after `personalseg login`
     me.upload("photos")                                          # a folder, or any iterable of paths
     me.wait(me.adapt(), on_progress=lambda job: print(job.stage, job.percent))
-    me.wait(me.segment())
+    me.segment_all()                                             # adapts first where that is due, waits for the end
     me.open_mask(me.images()[0].id)                              # shows itself in a notebook; .labels is a numpy array
 
 A back end holds a service token: `Client(url, token)`, `client.for_user(client.create_user("ann"))`.
@@ -26,6 +26,7 @@ from app.client.documents import (
     Document,
     Erasure,
     ExportFormat,
+    GallerySegmentation,
     Image,
     Item,
     ItemCounts,
@@ -91,6 +92,7 @@ __all__ = [
     "Erasure",
     "ExportFormat",
     "GalleryEmpty",
+    "GallerySegmentation",
     "GalleryTooSmall",
     "IdempotencyConflict",
     "Image",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,10 @@ FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 8.0
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 """A server that asks for more (a daily quota) is not waited for: the error says how long it is."""
+_WHOLE_ZIP = Path("archive.zip")
+"""Under this name the service refuses a zip that is the whole body of a request."""
+
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 DocumentT = TypeVar("DocumentT", bound=Document)
 
@@ -31,6 +36,8 @@ class Patience:
     backoff_seconds: float = FIRST_BACKOFF_SECONDS
     used: bool = False
     """Whether the call has been made again."""
+    lost: bool = False
+    """Whether the answer of an attempt was lost that the server may have got and done."""
 
     def pause_after(self, outcome: httpx.Response | httpx.TransportError) -> float | None:
         """Seconds until the next attempt; None where the outcome stands."""
@@ -44,6 +51,7 @@ class Patience:
             return None
         self.left -= 1
         self.used = True
+        self.lost |= isinstance(outcome, httpx.TransportError) and not isinstance(outcome, _NOT_SENT)
         backoff = min(self.backoff_seconds, LONGEST_BACKOFF_SECONDS)
         self.backoff_seconds *= 2
         # Jitter keeps many clients from coming back at the same instant; never earlier than the server asked for.
@@ -130,18 +138,42 @@ def with_kind(document: Any, kind: str) -> Any:
     return {"kind": kind, **document} if isinstance(document, dict) else document
 
 
-def upload_results(paths: Sequence[Path], document: Any) -> list[UploadResult]:
-    """One result per path, in order."""
+def made_within(seconds: float, document: Any) -> bool:
+    """Whether what was changed just now was made at most so many seconds before, by the server's clock."""
+    try:
+        return (datetime.fromisoformat(document["changed_at"]) - datetime.fromisoformat(document["created_at"])).total_seconds() <= seconds
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def upload_results(paths: Sequence[Path], document: Any) -> dict[Path, list[UploadResult]] | None:
+    """The results of each file; None where they cannot be told apart: one of several files is a zip of photos after all.
+
+    A single file's results are all its own: where there are several, they go by the names of its entries.
+    """
     answers = entries(document, "results")
-    if len(answers) != len(paths):
-        raise BadAnswer(f"{len(paths)} files were sent, {len(answers)} results came back.")
-    return [_upload_result(path, answer if isinstance(answer, dict) else {}) for path, answer in zip(paths, answers, strict=True)]
+    if len(answers) == len(paths):
+        return {
+            path: [_upload_result(path, answer if isinstance(answer, dict) else {})] for path, answer in zip(paths, answers, strict=True)
+        }
+    if len(paths) > 1:
+        return None
+    if not answers:
+        raise BadAnswer("A file was sent, and no result came back.")
+    return {paths[0]: entry_results(document)}
 
 
 def entry_results(document: Any) -> list[UploadResult]:
     """One result per entry of a zip, by the entry's name."""
     found = [answer if isinstance(answer, dict) else {} for answer in entries(document, "results")]
     return [_upload_result(Path(str(answer.get("filename", ""))), answer) for answer in found]
+
+
+def of_zip(path: Path, results: list[UploadResult]) -> list[UploadResult]:
+    """The results of a zip's entries; where it was refused as a whole, which the service tells under a name of its own, of the file."""
+    if [result.path for result in results] == [_WHOLE_ZIP] and results[0].status == "rejected":
+        return [replace(results[0], path=path)]
+    return results
 
 
 def _upload_result(path: Path, entry: dict[str, Any]) -> UploadResult:

@@ -185,6 +185,17 @@ class Job(Document):
         return self
 
 
+class GallerySegmentation(Job):
+    """A gallery's segmentation, which takes one job or, of a large gallery, several: photos and percent are those of all.
+
+    What else it tells is of the job under way, at the end of the last one; `jobs` are the ids of those that were started.
+    """
+
+    jobs: tuple[str, ...] = ()
+    photos_to_come: int = 0
+    """Photos for which no job is started yet."""
+
+
 class PersonalModel(Document):
     """A version of the user's own model."""
 

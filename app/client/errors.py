@@ -14,7 +14,7 @@ ClientError(Exception)             code, title, detail, status
 │   │   └── GalleryTooSmall        gallery_too_small
 │   ├── TooLarge                   413, 507
 │   │   └── QuotaExceeded          quota_exceeded
-│   ├── InvalidRequest             400, 415, 422 (and any other 4xx)
+│   ├── InvalidRequest             400, 415, 422 (and any other 4xx); `malformed_id`, `malformed_path` without asking (status 0)
 │   │   ├── IdempotencyConflict    idempotency_conflict
 │   │   └── RateLimited            429, after the retries; `retry_after_seconds`
 │   └── ServerFailed               5xx; 503 only after the retries
@@ -134,7 +134,7 @@ class QuotaExceeded(TooLarge):
 
 
 class InvalidRequest(ApiError):
-    """Any other 4xx: the request itself is wrong."""
+    """Any other 4xx: the request itself is wrong. With status 0 this client has seen that, and asked nothing."""
 
 
 class IdempotencyConflict(InvalidRequest):

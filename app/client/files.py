@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from app.client.documents import UploadResult
+from app.decoding.signatures import ZIP_MAGICS
 
 BATCH_FILES = 16
 BATCH_BYTES = 64 * 1024 * 1024
@@ -68,8 +69,8 @@ def batches(paths: Iterable[Path], most_files: int = BATCH_FILES, most_bytes: in
 
 
 def is_zip(path: Path) -> bool:
-    """Whether the service takes it as a zip of photos, by its name."""
-    return path.suffix.lower() == ".zip"
+    """Whether the service takes it as a zip of photos: by its first bytes, as there, whatever its name."""
+    return _head(path, len(ZIP_MAGICS[0])) in ZIP_MAGICS
 
 
 def byte_size(path: Path) -> int:
@@ -102,14 +103,18 @@ def sha256_of(path: Path) -> str:
 
 def is_readable(path: Path) -> bool:
     """Whether it is a regular file (or leads to one) that can be opened and read: a pipe would be waited for for ever."""
+    return _head(path, 1) is not None
+
+
+def _head(path: Path, count: int) -> bytes | None:
+    """The file's first bytes; None where it cannot be read or is no regular file."""
     try:
         if not path.is_file():
-            return False
+            return None
         with path.open("rb") as file:
-            file.read(1)
+            return file.read(count)
     except OSError:
-        return False
-    return True
+        return None
 
 
 def unreadable(path: Path) -> UploadResult:

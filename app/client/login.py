@@ -52,9 +52,14 @@ def _chosen_user() -> str | None:
         raise BadLogin("bad_user", f"{USER_VARIABLE} is {user!r} and must be the id of a user: {advice}") from None
 
 
+def is_of_a_user(token: str) -> bool:
+    """Whether it is the token of one user, as its beginning tells."""
+    return token.startswith(_OF_A_USER)
+
+
 def holder_of(url: str, token: str) -> str | None:
     """The user of a user's token, as the service tells it; None for a service token. Raises ClientError."""
-    if not token.startswith(_OF_A_USER):
+    if not is_of_a_user(token):
         return None
     try:
         headers = {"Authorization": f"Bearer {token}"}

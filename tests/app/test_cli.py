@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from app.cli import app
 from app.cli.session import _going_on
@@ -129,5 +130,63 @@ def test_status_tells_of_a_long_job_behind_a_newer_one_that_has_ended() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"items": jobs[request.url.path.rsplit("/", 1)[1]], "next_cursor": None})
 
-    with Client("http://test", "pseg_usr_x", user_id="u1", transport=httpx.MockTransport(handler)) as client:
+    with Client(
+        "http://test", "pseg_usr_x", user_id="01890000-0000-7000-8000-000000000000", transport=httpx.MockTransport(handler)
+    ) as client:
         assert [job.id for job in _going_on(client)] == ["gallery"]
+
+
+class LargeGallery:
+    """A service that takes two photos a job, and has done it when it is asked; three photos. With `interrupted`, Ctrl-C comes first."""
+
+    ids = tuple(f"01890000-0000-7000-8000-00000000000{digit}" for digit in range(3))
+
+    def __init__(self, *, interrupted: bool = False) -> None:
+        self.wishes: list[dict[str, Any]] = []
+        self._interrupted = interrupted
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        room = request.url.path.split("/")[4]
+        if room == "images":
+            return httpx.Response(
+                200, json={"items": [{"id": image_id, "filename": "a.jpg"} for image_id in self.ids], "next_cursor": None}
+            )
+        if request.method == "POST":
+            wish = json.loads(request.content)
+            if wish["image_ids"] == "all":
+                return httpx.Response(422, json={"code": "too_many_images", "most": 2})
+            self.wishes.append(wish)
+        job = {"id": self.ids[len(self.wishes) - 1], "base": "b", "model_version": 4, "percent": 100}
+        if self._interrupted and request.method == "GET":
+            self._interrupted = False
+            return httpx.Response(200, json={**job, "status": "running"})
+        items = [{"image_id": image_id, "status": "done"} for image_id in self.wishes[-1]["image_ids"]]
+        return httpx.Response(200, json={**job, "status": "succeeded", "items": items, "item_counts": {"done": len(items)}})
+
+
+def segment_with(service: LargeGallery, monkeypatch: pytest.MonkeyPatch, *arguments: str, sleep: Any = lambda seconds: None) -> Any:
+    user = "01890000-0000-7000-8000-000000000000"
+    client = Client("http://test", "pseg_usr_x", user_id=user, transport=httpx.MockTransport(service), sleep=sleep)
+    monkeypatch.setattr(Client, "logged_in", lambda: client)
+    return CliRunner().invoke(app, ["segment", *arguments])
+
+
+def test_a_gallery_of_more_photos_than_one_job_takes_is_segmented_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = LargeGallery()
+    done = segment_with(service, monkeypatch, "--adapt", "always", "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["status"], told["jobs"]) == (0, "succeeded", list(service.ids[:2]))
+    assert [item["image_id"] for item in told["items"]] == list(service.ids) and told["item_counts"]["done"] == 3
+    first, second = service.wishes
+    assert (first["image_ids"], first["model"], first["adapt"]) == (list(service.ids[:2]), "personal", "always")
+    assert (second["image_ids"], second["model"], second["adapt"]) == ([service.ids[2]], 4, "never")
+    assert segment_with(LargeGallery(), monkeypatch).stdout == "3 photos segmented by personal model 4.\n"
+
+
+def test_ctrl_c_says_what_of_a_large_gallery_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    done = segment_with(LargeGallery(interrupted=True), monkeypatch, sleep=interrupt)
+    assert done.exit_code == 130
+    assert "goes on without you" in done.stderr and "1 photos are not begun: the same command goes on from there." in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,10 @@ def test_login_by_any_name_of_a_user(user: Client, settings: Settings, tmp_path:
     assert again["code"] == "external_id_taken" and "--user ann" in again["message"]
     assert login("--user", "ann")["user_id"] == login("--user", made["user_id"])["user_id"] == made["user_id"]
     assert answer("status", code=3)["user"]["external_id"] == "ann"
+    for name in ("01890000-0000-7000-8000-00000000000a", "0123456789abcdef0123456789abcdef"):  # as applications name theirs
+        assert login("--user", name, code=2)["error"]["code"] == "user_not_found"
+        made = login("--new-user", name)
+        assert login("--user", name)["user_id"] == made["user_id"]
     assert login("--user", "bob", code=2)["error"]["code"] == "user_not_found"
     assert answer("login", user.base_url, "--token-file", str(tmp_path / "none"), code=2)["error"]["code"] == "file_error"
     assert answer("login", "127.0.0.1", "--token-file", str(file), code=2)["error"]["code"] == "bad_url"
@@ -191,3 +196,17 @@ def test_a_file_name_that_is_no_text_spoils_no_other(user: Client, tmp_path: Pat
     assert (told["stored"], told["rejected"]) == (3, 1)
     assert sorted(image.filename for image in user.images()) == ["a.jpg", "caf\ufffd.jpg", "z.jpg"]
     assert "b\ufffd.jpg" in invoke("upload", str(folder)).stdout
+
+
+def test_a_zip_by_the_name_of_a_photo_blocks_no_folder(user: Client, tmp_path: Path) -> None:
+    (folder := tmp_path / "photos").mkdir()
+    for index in range(10):
+        (folder / f"{index:02}.jpg").write_bytes(jpeg(seed=index))
+    with zipfile.ZipFile(folder / "05.jpg", "w") as archive:
+        for seed in (20, 21):
+            archive.writestr(f"{seed}.jpg", jpeg(seed=seed))
+    told = answer("upload", str(folder))
+    assert (told["stored"], told["rejected"], len(told["files"])) == (11, 0, 11)
+    again = answer("upload", str(folder))
+    assert (again["stored"], again["duplicate"]) == (0, 11)
+    assert answer("upload", str(folder / "05.jpg"))["duplicate"] == 2

@@ -51,11 +51,13 @@ from tools.sync_client import TARGET, generate
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
+USER, OTHER, PHOTO, SECOND, JOB = (f"01890000-0000-7000-8000-00000000000{digit}" for digit in range(5))
+
 
 def client_of(handler: Handler, pauses: list[float] | None = None, **options: Any) -> Client:
     sleep = pauses.append if pauses is not None else (lambda seconds: None)
     transport = httpx.MockTransport(handler)
-    return Client("http://test", "pseg_usr_x", user_id="u1", transport=transport, sleep=sleep, **options)
+    return Client("http://test", "pseg_usr_x", user_id=USER, transport=transport, sleep=sleep, **options)
 
 
 def answering(*answers: httpx.Response | Exception) -> Handler:
@@ -117,7 +119,7 @@ def test_each_status_has_its_error(status: int, kind: type[ApiError]) -> None:
 )
 def test_a_foreign_answer_is_a_bad_answer(answer: httpx.Response) -> None:
     with pytest.raises(BadAnswer):
-        client_of(lambda request: answer).job("adaptation", "j1")
+        client_of(lambda request: answer).job("adaptation", JOB)
 
 
 def test_a_gallery_method_without_user_says_what_to_do() -> None:
@@ -167,6 +169,21 @@ def test_an_erasure_whose_answer_was_lost_answers_nothing() -> None:
     assert client_of(handler, []).erase() == {}
 
 
+def test_an_erasure_by_the_user_s_own_token_whose_answer_was_lost_answers_nothing() -> None:
+    """The token is gone with the user; where no attempt can have been done, or the token is not the user's, 401 is what it says."""
+    handler = answering(httpx.ReadError("reset"), problem(401, "unauthorized"))
+    assert client_of(handler, []).erase() == {}
+    back_end = Client(
+        "http://test", "pseg_svc_x", user_id=USER, transport=httpx.MockTransport(lambda request: problem(401, "unauthorized"))
+    )
+    not_sent = client_of(answering(httpx.ConnectError("refused"), problem(503, "database_unavailable"), problem(401, "unauthorized")), [])
+    lost = answering(httpx.ReadError("reset"), problem(401, "unauthorized"))
+    of_service = Client("http://test", "pseg_svc_x", user_id=USER, transport=httpx.MockTransport(lost), sleep=lambda seconds: None)
+    for client in (back_end, not_sent, of_service, client_of(lambda request: problem(401, "unauthorized"))):
+        with pytest.raises(NotAuthorized):
+            client.erase()
+
+
 # Retries
 
 
@@ -214,7 +231,7 @@ def test_a_post_is_repeated_under_one_idempotency_key(call: Callable[[Client], A
         keys.append(request.headers["Idempotency-Key"])
         if len(keys) == 1:
             raise httpx.ReadTimeout("no answer")
-        return httpx.Response(202, json={"id": "j1", "status": "queued"})
+        return httpx.Response(202, json={"id": JOB, "status": "queued"})
 
     client = client_of(handler)
     call(client)
@@ -232,9 +249,9 @@ def test_a_deletion_whose_answer_was_lost_is_done() -> None:
             raise answer
         return answer
 
-    client_of(handler).delete_image("i1")
+    client_of(handler).delete_image(PHOTO)
     with pytest.raises(NotFound):
-        client_of(lambda request: problem(404, "image_not_found")).delete_image("i1")
+        client_of(lambda request: problem(404, "image_not_found")).delete_image(PHOTO)
 
 
 @pytest.mark.parametrize(("asked", "attempts"), [("2", 2), ("3600", 1), (None, 1)])
@@ -282,21 +299,100 @@ def test_known_codes_have_errors_of_their_own(status: int, code: str, kind: type
 # Requests
 
 
+UPWARDS = ["users/..", "%2E%2e", "x%2f..%2f", "\\..\\"]
+CLIMBING = [
+    "..",
+    ".",
+    "",
+    f"../../{OTHER}",
+    f"%2e%2e/{PHOTO}",
+    "..%2f..",
+    f"{PHOTO}/../..",
+    f"{PHOTO}?x=",
+    f"{PHOTO}#",
+    f"{PHOTO}\n",
+    "//host/x",
+    "\\..",
+    "bob",
+]
+
+
+@pytest.mark.parametrize("wrong", CLIMBING)
+def test_an_id_stays_in_its_place_or_nothing_is_asked(wrong: str) -> None:
+    """httpx takes `..` for "one up": `delete_image("..")` would erase the account, `delete_image("../../ID")` another one's."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(f"asked {request.method} {request.url}")
+
+    client = client_of(handler)
+    job = Job(id=wrong, kind="adaptation", status="queued")
+    calls: list[Callable[[], Any]] = [
+        *[lambda call=call: call(wrong) for call in (client.image, client.content, client.thumbnail, client.delete_image, client.mask)],
+        *[lambda call=call: call(wrong) for call in (client.open_mask, client.revoke_token, client.rotate_token, client.erasure)],
+        *[lambda call=call: call(wrong) for call in (client.activate, client.delete_model)],
+        lambda: client.job("adaptation", wrong),
+        lambda: client.job(wrong, PHOTO),  # type: ignore[arg-type]
+        lambda: list(client.jobs(wrong)),  # type: ignore[arg-type]
+        lambda: client.cancel(job),
+        lambda: client.cancel(Job(id=JOB, kind=wrong, status="queued")),
+        lambda: client.wait(job),
+        lambda: list(client.follow(job)),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidRequest) as caught:
+            call()
+        assert (caught.value.code, caught.value.status) == ("malformed_id", 0)
+    for bind in (client.for_user, lambda user: client.for_user(User(id=user)), lambda user: Client("http://test", "t", user_id=user)):
+        with pytest.raises(BadLogin) as refused:
+            bind(wrong)
+        assert refused.value.code == "bad_user"
+    client.user_id = wrong
+    with pytest.raises(InvalidRequest):
+        client.erase()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//elsewhere.test/v1/me",
+        "http://elsewhere.test/v1/me",
+        "v1/me",
+        "",
+        "/v1/users/../me",
+        "/v1/%2E%2e/me",
+        "/v1/x%2f..%2fme",
+        "/v1\\..\\me",
+    ],
+)
+def test_a_path_by_hand_shows_no_other_server_the_token_and_leads_nowhere_else(path: str) -> None:
+    asked: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={})
+
+    with pytest.raises(InvalidRequest) as caught:
+        client_of(handler).call("GET", path)
+    assert (caught.value.code, asked) == ("malformed_path", [])
+    client_of(handler).call("GET", "/v1/users?cursor=../..", params={"limit": 1})
+    assert asked[0].url.path == "/v1/users"
+
+
 def test_for_user_uses_the_users_own_token_and_id() -> None:
     seen: list[tuple[str, str]] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append((request.url.path, request.headers["Authorization"]))
-        return httpx.Response(200, json={"id": "u7", "token": "pseg_usr_y", "items": []})
+        return httpx.Response(200, json={"id": USER, "token": "pseg_usr_y", "items": []})
 
     service = Client("http://test/", "pseg_svc_x", transport=httpx.MockTransport(handler))
     mine = service.for_user(service.create_user("me"))
     mine.models()
-    service.for_user(User(id="u8")).models()
+    service.for_user(User(id=OTHER)).models()
     assert seen == [
         ("/v1/users", "Bearer pseg_svc_x"),
-        ("/v1/users/u7/models", "Bearer pseg_usr_y"),
-        ("/v1/users/u8/models", "Bearer pseg_svc_x"),
+        (f"/v1/users/{USER}/models", "Bearer pseg_usr_y"),
+        (f"/v1/users/{OTHER}/models", "Bearer pseg_svc_x"),
     ]
 
 
@@ -306,14 +402,14 @@ def test_segment_and_mask_ask_for_what_was_wanted() -> None:
     def handler(request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
             bodies.append(json.loads(request.content))
-            return httpx.Response(202, json={"id": "j1", "status": "queued"})
+            return httpx.Response(202, json={"id": JOB, "status": "queued"})
         bodies.append(dict(request.url.params))
         return httpx.Response(200, content=b"png")
 
     client = client_of(handler)
-    assert client.segment(["i1", "i2"], model=3, adapt="auto", wait_seconds=2).kind == "segmentation"
-    assert client.mask("i1", model="base", format="confidence") == b"png"
-    assert bodies[0] == {"image_ids": ["i1", "i2"], "model": 3, "adapt": "auto", "wait": 2}
+    assert client.segment([PHOTO, SECOND], model=3, adapt="auto", wait_seconds=2).kind == "segmentation"
+    assert client.mask(PHOTO, model="base", format="confidence") == b"png"
+    assert bodies[0] == {"image_ids": [PHOTO, SECOND], "model": 3, "adapt": "auto", "wait": 2}
     assert bodies[1] == {"model": "base", "format": "confidence"}
 
 
@@ -348,13 +444,13 @@ def test_all_tokens_are_listed_whatever_a_page_holds() -> None:
 
 def job_answers(*states: dict[str, Any]) -> Handler:
     left = list(states)
-    return lambda request: httpx.Response(200, json={"id": "j1", **(left.pop(0) if len(left) > 1 else left[0])})
+    return lambda request: httpx.Response(200, json={"id": JOB, **(left.pop(0) if len(left) > 1 else left[0])})
 
 
 def test_wait_reports_every_document_and_returns_the_last() -> None:
     seen: list[tuple[str, float | None]] = []
     client = client_of(job_answers({"status": "queued"}, {"status": "running", "percent": 40.0}, {"status": "refused", "percent": 100}))
-    job = client.wait(Job(id="j1", kind="adaptation", status="queued"), lambda job: seen.append((job.status, job.percent)))
+    job = client.wait(Job(id=JOB, kind="adaptation", status="queued"), lambda job: seen.append((job.status, job.percent)))
     assert seen == [("queued", None), ("running", 40.0), ("refused", 100.0)]
     assert job.require_success() is job
 
@@ -364,29 +460,27 @@ def test_waiting_for_a_segmentation_lists_its_photos_once_at_the_end() -> None:
     documents = [
         {"status": "running", "item_counts": {"pending": 2}},
         {"status": "succeeded"},
-        {"status": "succeeded", "items": [{"image_id": "i1"}]},
+        {"status": "succeeded", "items": [{"image_id": PHOTO}]},
     ]
 
     def handler(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.params.get("items"))
-        return httpx.Response(200, json={"id": "j1", **documents.pop(0)})
+        return httpx.Response(200, json={"id": JOB, **documents.pop(0)})
 
-    job = client_of(handler).wait(Job(id="j1", kind="segmentation", status="queued"))
-    assert [item.image_id for item in job.items] == ["i1"]
+    job = client_of(handler).wait(Job(id=JOB, kind="segmentation", status="queued"))
+    assert [item.image_id for item in job.items] == [PHOTO]
     assert asked == ["false", "false", None]
 
 
 def test_wait_gives_up_when_told_to() -> None:
     client = client_of(job_answers({"status": "running"}))
     with pytest.raises(WaitTimedOut) as caught:
-        client.wait(Job(id="j1", kind="adaptation", status="queued"), timeout_seconds=0)
+        client.wait(Job(id=JOB, kind="adaptation", status="queued"), timeout_seconds=0)
     assert caught.value.job.status == "running"
 
 
 def test_a_failed_job_raises_its_own_code_and_reason() -> None:
-    job = Job.model_validate(
-        {"id": "j1", "kind": "adaptation", "status": "failed", "error_code": "worker_died", "error_reason": "It died."}
-    )
+    job = Job.model_validate({"id": JOB, "kind": "adaptation", "status": "failed", "error_code": "worker_died", "error_reason": "It died."})
     with pytest.raises(JobFailed, match="It died") as caught:
         job.require_success()
     assert caught.value.code == "worker_died"
@@ -471,7 +565,7 @@ def test_a_lost_upload_is_sent_again_whole(tmp_path: Path) -> None:
 
 def test_a_zip_is_waited_for_and_sent_again_with_the_same_key(tmp_path: Path) -> None:
     """The answer comes only when all of it is stored: a client that gave up meanwhile would send gigabytes again."""
-    (path := tmp_path / "album.zip").write_bytes(b"PK")
+    (path := tmp_path / "album.zip").write_bytes(b"PK\3\4")
     requests: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -489,7 +583,7 @@ def test_a_zip_is_waited_for_and_sent_again_with_the_same_key(tmp_path: Path) ->
 
 def test_a_zip_among_photos_goes_alone_and_answers_for_its_entries(tmp_path: Path) -> None:
     paths = files(tmp_path, dict.fromkeys("ab", 1))
-    (path := tmp_path / "Takeout.ZIP").write_bytes(b"PK")
+    (path := tmp_path / "Takeout.ZIP").write_bytes(b"PK\3\4")
     server, zips = Uploads(), []
     entries = [
         {"filename": "index.html", "status": "rejected", "code": "not_an_image", "reason": "No picture."},
@@ -506,9 +600,38 @@ def test_a_zip_among_photos_goes_alone_and_answers_for_its_entries(tmp_path: Pat
     assert [(str(result.path), result.status) for result in results] == [
         (str(paths[0]), "stored"), ("index.html", "rejected"), ("Trip/c.jpg", "stored"), (str(paths[1]), "stored"),
     ]  # fmt: skip
-    assert zips == [b"PK"] and server.requests == [["a"], ["b"]]
+    assert zips == [b"PK\3\4"] and server.requests == [["a"], ["b"]]
     missing = tmp_path / "missing.zip"
     assert [(result.path, result.code) for result in client_of(handler).upload(missing)] == [(missing, "unreadable_file")]
+
+
+def test_an_answer_that_does_not_fit_a_batch_is_asked_for_file_by_file(tmp_path: Path) -> None:
+    """As of a zip that this client does not know for one: a later version of the service may unpack other archives, too."""
+    paths = files(tmp_path, {"a": 1, "archive": 1, "c": 1})
+    requests: list[list[str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        names = [part.split(b'"')[0].decode() for part in request.read().split(b'filename="')[1:]]
+        requests.append(names)
+        held = [entry for name in names for entry in (["1.jpg", "2.jpg"] if name == "archive" else [name])]
+        return httpx.Response(200, json={"results": [{"filename": name, "status": "stored", "image_id": name} for name in held]})
+
+    results = client_of(handler).upload(paths)
+    assert [str(result.path) for result in results] == [str(paths[0]), "1.jpg", "2.jpg", str(paths[2])]
+    assert requests == [["a", "archive", "c"], ["a"], ["archive"], ["c"]]
+    with pytest.raises(BadAnswer, match="no result came back"):
+        client_of(lambda request: httpx.Response(200, json={"results": []})).upload(paths)
+
+
+def test_a_zip_that_is_too_large_spoils_no_other(tmp_path: Path) -> None:
+    paths = files(tmp_path, {"a.jpg": 1, "b.jpg": 1})
+    paths[1].write_bytes(b"PK\3\4 and gigabytes")
+    server = Uploads()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return problem(413, "body_too_large") if request.headers["content-type"] == "application/zip" else server(request)
+
+    assert [(result.path, result.code) for result in client_of(handler).upload(paths)] == [(paths[0], None), (paths[1], "body_too_large")]
 
 
 def test_paths_are_taken_lazily(tmp_path: Path) -> None:
@@ -565,6 +688,33 @@ def test_an_export_touches_no_file_of_another_name(tmp_path: Path, is_there: boo
     assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"masks.zip": 2 if is_there else 3, "masks.zip.part": 7}
 
 
+def broken_off(first: bytes) -> httpx.Response:
+    """An answer whose line breaks, after so many bytes."""
+
+    class Breaks(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from [first] if first else []
+            raise httpx.ReadError("reset")
+
+    return httpx.Response(200, stream=Breaks())
+
+
+def test_an_export_is_asked_for_again_until_its_first_byte_has_come(tmp_path: Path) -> None:
+    crowded = problem(429, "too_many_exports")
+    crowded.headers["Retry-After"] = "7"
+    whole = httpx.Response(200, content=b"PK")
+    pauses: list[float] = []
+    handler = answering(problem(503, "storage_unavailable"), crowded, httpx.ConnectError("refused"), broken_off(b""), whole)
+    assert client_of(handler, pauses).export(tmp_path / "masks.zip").read_bytes() == b"PK"
+    assert len(pauses) == 4 and pauses[1] == 7
+    (tmp_path / "masks.zip").unlink()
+    with pytest.raises(ConnectionFailed):
+        client_of(answering(broken_off(b"P"), whole)).export(tmp_path / "masks.zip")
+    with pytest.raises(RateLimited):
+        client_of(lambda request: crowded, retries=2).export(tmp_path / "masks.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_export_into_a_folder_names_it(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError) as caught:
         client_of(answering(httpx.Response(200, content=b"PK"))).export(tmp_path)
@@ -595,8 +745,8 @@ def test_a_class_that_no_base_has_is_no_empty_mask() -> None:
         return httpx.Response(200, json={"items": [{"id": 15, "name": "person"}, {"id": 8, "name": "cat"}]})
 
     client = client_of(masks_of({"classes": [{"id": 15, "name": "person", "area_share": 0.5}]}, classes))
-    for each in (client, client.for_user("u2")):
-        mask = each.open_mask("i1")
+    for each in (client, client.for_user(OTHER)):
+        mask = each.open_mask(PHOTO)
         assert mask.where("person").sum() == 4 and not mask.where("cat").any()
         with pytest.raises(ValueError, match=r"^There is no class 'persn'. There are: person, cat\.$"):
             mask.where("persn")
@@ -606,7 +756,7 @@ def test_a_class_that_no_base_has_is_no_empty_mask() -> None:
 def test_a_service_that_does_not_tell_its_classes_still_gives_masks() -> None:
     busy = httpx.Response(503, json={"code": "no_worker_yet"}, headers={"Retry-After": "5"})
     pauses: list[float] = []
-    mask = client_of(masks_of({"classes": []}, lambda request: busy), pauses).open_mask("i1")
+    mask = client_of(masks_of({"classes": []}, lambda request: busy), pauses).open_mask(PHOTO)
     assert not mask.where("persn").any() and pauses == []
 
 
@@ -622,7 +772,7 @@ def private_service(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b'{"kind": "user", "user_id": "u9", "items": []}')
+            self.wfile.write(json.dumps({"kind": "user", "user_id": USER, "items": []}).encode())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -639,14 +789,14 @@ def test_certificates_of_one_s_own_authority(private_service: tuple[str, Path], 
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     pauses: list[float] = []
-    for ask in (lambda: Client(url, "pseg_usr_x", user_id="u9", sleep=pauses.append).models(), lambda: holder_of(url, "pseg_usr_x")):
+    for ask in (lambda: Client(url, "pseg_usr_x", user_id=USER, sleep=pauses.append).models(), lambda: holder_of(url, "pseg_usr_x")):
         with pytest.raises(ConnectionFailed, match="SSL_CERT_FILE") as caught:
             ask()
         assert (caught.value.code, pauses) == ("untrusted_certificate", []), "asking again would not help"
         assert "Is it running?" not in sentence_of(caught.value)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    assert Client(url, "pseg_usr_x", user_id="u9").models() == []
-    assert holder_of(url, "pseg_usr_x") == "u9"
+    assert Client(url, "pseg_usr_x", user_id=USER).models() == []
+    assert holder_of(url, "pseg_usr_x") == USER
 
 
 def test_the_synchronous_client_is_made_from_the_asynchronous_one(tmp_path: Path) -> None:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import select, update
 
-from app.client import Client, Conflict, NotAuthorized, NotFound, ServerFailed
-from tests.app.conftest import Caller
+from app import auth
+from app.client import (
+    Client,
+    Conflict,
+    GallerySegmentation,
+    InvalidRequest,
+    ItemCounts,
+    Job,
+    JobFailed,
+    NotAuthorized,
+    NotFound,
+    ServerFailed,
+)
+from app.clock import utc_now
+from app.main import create_app
+from app.settings import Settings
+from app.tables import Webhook
+from tests.app import hand_worker
+from tests.app.conftest import Caller, TestClient
 from tests.app.photos import jpeg
 
 
@@ -57,6 +78,22 @@ def test_albums_keep_their_folders(mine: Client, tmp_path: Path) -> None:
     assert [image.filename for image in mine.images()] == ["2019/IMG_1.jpg", "2020/IMG_1.jpg"]
 
 
+def test_a_zip_by_the_name_of_a_photo_aborts_no_upload(mine: Client, tmp_path: Path) -> None:
+    for index in range(4):
+        (tmp_path / f"{index}.jpg").write_bytes(jpeg(seed=index))
+    with zipfile.ZipFile(tmp_path / "2.jpg", "w") as archive:
+        archive.writestr("Trip/a.jpg", jpeg(seed=8))
+        archive.writestr("Trip/b.jpg", jpeg(seed=9))
+    (tmp_path / "5.jpg").write_bytes(b"PK\3\4 cut off")
+    (tmp_path / "6.zip").write_bytes(b"no zip at all")
+    results = mine.upload([*sorted(tmp_path.glob("*.jpg")), tmp_path / "6.zip"])
+    assert [(result.path.name, result.status, result.code) for result in results] == [
+        ("0.jpg", "stored", None), ("1.jpg", "stored", None), ("a.jpg", "stored", None), ("b.jpg", "stored", None),
+        ("3.jpg", "stored", None), ("5.jpg", "rejected", "bad_archive"), ("6.zip", "rejected", "not_an_image"),
+    ]  # fmt: skip
+    assert results[5].path == tmp_path / "5.jpg"
+
+
 def test_jobs(mine: Client, photos: list[Path], service: Caller) -> None:
     with pytest.raises(Conflict) as caught:
         mine.adapt()
@@ -69,6 +106,105 @@ def test_jobs(mine: Client, photos: list[Path], service: Caller) -> None:
     assert [item.status for item in segmentation.items] == ["pending", "pending"]
     ended = mine.wait(mine.cancel(job))
     assert (ended.status, ended.ended) == ("cancelled", True)
+
+
+class LosesAnswers(httpx.BaseTransport):
+    """Loses what is answered to the first PUTs: all of it, or (`arrives=False`) the request itself."""
+
+    def __init__(self, inner: httpx.BaseTransport, count: int, *, arrives: bool = True) -> None:
+        self._inner, self._left, self._arrives = inner, count, arrives
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method != "PUT" or not self._left:
+            return self._inner.handle_request(request)
+        self._left -= 1
+        if self._arrives:
+            self._inner.handle_request(request).close()
+        raise httpx.ReadError("reset")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_webhook_whose_first_answer_was_lost_has_a_secret_that_is_known(mine: Client, service: Caller, api: FastAPI, count: int) -> None:
+    def losing(*, arrives: bool = True) -> Client:
+        transport = LosesAnswers(service.client._transport, count, arrives=arrives)
+        token = mine.create_token().token
+        return Client("http://testserver", str(token), user_id=mine.user_id, transport=transport, sleep=lambda seconds: None)
+
+    def stored() -> str:
+        with api.state.wiring.database.read() as session:
+            found: str = session.scalars(select(Webhook.secret)).one()
+        return found
+
+    made = losing().set_webhook("https://example.org/hook")
+    assert made.secret == stored()
+    # One that was there keeps its secret, whatever was lost.
+    with api.state.wiring.database.write() as session:
+        session.execute(update(Webhook).values(created_at=utc_now() - timedelta(minutes=1)))
+    for arrives in (True, False):
+        changed = losing(arrives=arrives).set_webhook(f"https://example.org/{arrives}")
+        assert (changed.url, changed.secret, stored()) == (f"https://example.org/{arrives}", None, made.secret)
+
+
+def test_a_gallery_of_more_photos_than_one_job_takes(settings: Settings, tmp_path: Path) -> None:
+    """The first part adapts, the later ones take its model; a photo that is deleted meanwhile is left out; all is told as one."""
+    api = create_app(settings.model_copy(update={"max_segmentation_images": 2, "min_gallery_images": 2}))
+    with TestClient(api) as http:
+        database = api.state.wiring.database
+        with database.write() as session:
+            token = auth.create_token(session, None)[1]
+        back_end = Client("http://testserver", token, transport=http._transport, sleep=lambda seconds: None)
+        mine = back_end.for_user(back_end.create_user())
+        for index in range(6):
+            (tmp_path / f"{index}.jpg").write_bytes(jpeg(seed=index))
+        ids = [str(result.image_id) for result in mine.upload(tmp_path)]
+        with pytest.raises(InvalidRequest, match="too_many_images") as caught:
+            mine.segment()
+        assert caught.value.problem["most"] == 2
+        seen: list[tuple[str, float | None, int, int]] = []
+
+        def work(job: GallerySegmentation) -> None:
+            """Does what is queued, once it has been told of."""
+            assert job.item_counts is not None
+            seen.append((job.status, job.percent, job.item_counts.done, job.photos_to_come))
+            if job.status == "queued":
+                if len(job.jobs) == 1:
+                    (adaptation,) = mine.jobs("adaptation")
+                    hand_worker.adapt(api, adaptation.id)
+                    mine.delete_image(ids[2])
+                hand_worker.segment(api, job.id)
+                if len(job.jobs) == 1:  # another version comes into use meanwhile: the gallery is not to be mixed
+                    hand_worker.adapt(api, mine.adapt().id)
+
+        job = mine.segment_all(adapt="always", on_progress=work)
+        assert (job.status, job.model_version, job.photos_to_come, len(job.jobs)) == ("succeeded", 1, 0, 3)
+        assert [item.image_id for item in job.items] == [ids[0], ids[1], *ids[3:]]
+        assert {item.status for item in job.items} == {"done"} and job.item_counts == ItemCounts(done=5)
+        assert [status for status, *_ in seen] == ["queued", "running"] * 2 + ["queued", "succeeded"]
+        assert [to_come for *_, to_come in seen] == [4, 4, 2, 2, 0, 0]
+        percents = [percent for _, percent, *_ in seen]
+        assert percents == sorted(percents) and percents[-1] == 100
+        assert {mine.job("segmentation", job_id).model_version for job_id in job.jobs} == {1}
+
+        def cancel(job: GallerySegmentation) -> None:
+            if job.status == "queued":
+                mine.cancel(job)
+
+        stopped = mine.segment_all(model="base", adapt="never", on_progress=cancel)
+        assert (stopped.status, stopped.photos_to_come, len(stopped.jobs)) == ("cancelled", 3, 1)
+        with pytest.raises(JobFailed):
+            stopped.require_success()
+
+
+def test_a_gallery_that_one_job_takes_is_segmented_in_one(mine: Client, photos: list[Path], api: FastAPI) -> None:
+    mine.upload(photos)
+
+    def work(job: GallerySegmentation) -> None:
+        if job.status == "queued":
+            hand_worker.segment(api, job.id)
+
+    job = mine.segment_all(model="base", adapt="never", on_progress=work)
+    assert (job.status, job.percent, job.jobs, job.photos_to_come) == ("succeeded", 100, (job.id,), 0)
+    assert mine.job("segmentation", job.id) == Job.model_validate(job.model_dump())
 
 
 def test_masks_and_models_that_are_not_there(mine: Client, photos: list[Path]) -> None:
@@ -99,6 +235,14 @@ def test_wrong_callers(service: Caller, mine: Client, bob: Caller) -> None:
     foreign.user_id = mine.user_id
     with pytest.raises(NotFound):
         foreign.images()
+
+
+def test_an_id_with_a_path_in_it_erases_nobody(mine: Client, service: Caller, bob: Caller) -> None:
+    back_end = client_as(service)
+    for climb in (lambda: back_end.for_user(str(mine.user_id)).delete_image(f"../../{bob.user_id}"), lambda: mine.delete_image("..")):
+        with pytest.raises(InvalidRequest, match="malformed_id"):
+            climb()
+    assert {mine.user_id, bob.user_id} <= {user.id for user in back_end.users()}
 
 
 def test_erase(mine: Client, photos: list[Path]) -> None:

@@ -8,8 +8,11 @@ from typing import Literal
 import httpx
 
 from app.client._async.connection import AsyncConnection
-from app.client.answers import body, entries, no_answer, parse
+from app.client.answers import Patience, body, entries, no_answer, parse
 from app.client.documents import BaseInfo, Caller, ClassInfo, Erasure, JsonObject, Quotas, Readiness, Token, User, UserSettings
+from app.client.errors import NotAuthorized
+from app.client.login import is_of_a_user
+from app.client.paths import path_of
 
 
 class AsyncPeople(AsyncConnection):
@@ -31,20 +34,27 @@ class AsyncPeople(AsyncConnection):
 
     async def user(self) -> User:
         """The user, how many photos they have, and which of their models is in use."""
-        return parse(User, await self._json("GET", self._path().rstrip("/")))
+        return parse(User, await self._json("GET", self._path()))
 
     async def erase(self) -> JsonObject:
         """Erase the user: rows, photos, masks, models, running jobs. Answers with what was removed.
 
         Empty where the answer got lost and the user was gone when it was asked for again.
         """
-        answer = await self._send("DELETE", self._path().rstrip("/"))
+        patience = Patience(self._retries)
+        try:
+            answer = await self._send("DELETE", self._path(), patience=patience)
+        except NotAuthorized as error:
+            # The user's own token is gone with them.
+            if patience.lost and error.status == httpx.codes.UNAUTHORIZED and is_of_a_user(self._token):
+                return {}
+            raise
         document: JsonObject = body(answer) if answer.is_success else {}
         return document
 
     async def erasure(self, erasure_id: str) -> Erasure:
         """How far an erasure is (service token only); `erase` answers with its id."""
-        return parse(Erasure, await self._json("GET", f"/v1/erasures/{erasure_id}"))
+        return parse(Erasure, await self._json("GET", path_of("/v1/erasures/{}", erasure_id)))
 
     async def settings(self) -> UserSettings:
         """What the user has chosen."""
@@ -60,7 +70,7 @@ class AsyncPeople(AsyncConnection):
 
     async def set_quotas(self, **limits: float | None) -> Quotas:
         """Limits of this user's own (service token only): `images`, `bytes`, `adaptation_seconds`; None is the service's again."""
-        answer = await self._json("PATCH", self._path().rstrip("/"), json={"quotas": limits})
+        answer = await self._json("PATCH", self._path(), json={"quotas": limits})
         return parse(Quotas, answer.get("quotas") if isinstance(answer, dict) else answer)
 
     async def create_token(
@@ -74,7 +84,7 @@ class AsyncPeople(AsyncConnection):
 
     async def rotate_token(self, token_id: str, *, grace_seconds: int = 0) -> Token:
         """A new token in the place of this one, which stays good for a while more."""
-        return parse(Token, await self._json("POST", self._path("tokens", token_id, "rotate"), json={"grace_seconds": grace_seconds}))
+        return parse(Token, await self._json("POST", self._path("tokens/{}/rotate", token_id), json={"grace_seconds": grace_seconds}))
 
     async def tokens(self) -> list[Token]:
         """The user's tokens without their texts, page by page, oldest first."""
@@ -82,7 +92,7 @@ class AsyncPeople(AsyncConnection):
 
     async def revoke_token(self, token_id: str) -> None:
         """From the next request on the token is refused."""
-        await self._send("DELETE", self._path("tokens", token_id))
+        await self._send("DELETE", self._path("tokens/{}", token_id))
 
     async def bases(self) -> list[BaseInfo]:
         """The base models."""

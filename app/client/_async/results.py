@@ -8,7 +8,7 @@ from typing import Literal
 import httpx
 
 from app.client._async.connection import AsyncConnection
-from app.client.answers import body, checked, entries, error_of, no_answer, parse
+from app.client.answers import Patience, body, checked, entries, error_of, no_answer, parse
 from app.client.documents import ClassInfo, ExportFormat, JsonObject, MaskClass, MaskFormat, ModelChoice, PersonalModel
 from app.client.errors import ClientError
 from app.client.mask import PREVIEW_PIXELS, Mask
@@ -27,12 +27,12 @@ class AsyncResults(AsyncConnection):
             MaskNotReady: segment the photo first.
         """
         query: dict[str, str | int] = {"model": model, "format": format} | ({} if base is None else {"base": base})
-        return (await self._send("GET", self._path("images", image_id, "mask"), params=query)).content
+        return (await self._send("GET", self._path("images/{}/mask", image_id), params=query)).content
 
     async def mask_document(self, image_id: str, *, model: ModelChoice = "personal", format: Literal["json", "rle"] = "json") -> JsonObject:
         """The mask in numbers: classes with area share and mean confidence, or COCO run lengths (`rle`)."""
         query: dict[str, str | int] = {"model": model, "format": format}
-        document: JsonObject = await self._json("GET", self._path("images", image_id, "mask"), params=query)
+        document: JsonObject = await self._json("GET", self._path("images/{}/mask", image_id), params=query)
         return document
 
     async def overlay(self, image_id: str, *, model: ModelChoice = "personal") -> bytes:
@@ -58,7 +58,7 @@ class AsyncResults(AsyncConnection):
             classes=tuple(parse(MaskClass, entry) for entry in entries(document, "classes")),
             labels_png=await self.mask(image_id, model=pinned, base=of_base),
             confidence_png=await self.mask(image_id, model=pinned, format="confidence", base=of_base),
-            preview=(await self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": PREVIEW_PIXELS})).content,
+            preview=(await self._send("GET", self._path("images/{}/thumbnail", image_id), params={"size": PREVIEW_PIXELS})).content,
             known_classes=await self._known_classes(base),
         )
 
@@ -78,33 +78,49 @@ class AsyncResults(AsyncConnection):
 
     async def activate(self, version: int) -> PersonalModel:
         """Make a version the one in use."""
-        return parse(PersonalModel, await self._json("POST", self._path("models", str(version), "activate")))
+        return parse(PersonalModel, await self._json("POST", self._path("models/{}/activate", version)))
 
     async def delete_model(self, version: int) -> None:
         """Drop a version; without an active one the base is used."""
-        await self._send("DELETE", self._path("models", str(version)))
+        await self._send("DELETE", self._path("models/{}", version))
 
     async def export(self, path: str | Path, *, format: ExportFormat = "coco", **query: str | int) -> Path:
         """Write the zip of all masks to a file, streamed; the file is there, in the place of an earlier one, only once it is whole.
+
+        Asked for again as other calls are, until its first byte has come; one that breaks off later is not.
 
         Raises:
             OSError: the file cannot be written, e.g. where `path` is a folder.
         """
         target = Path(path)
-        wish: dict[str, str | int] = {"format": format, **query}
-        try:
-            async with self._http.stream("GET", self._path("export"), params=wish) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise error_of(answer)
-                with whole_file(target) as file:
-                    async for chunk in answer.aiter_bytes():
-                        file.write(chunk)
-        except httpx.TransportError as error:
-            raise no_answer(self.base_url, error) from error
+        patience = Patience(self._retries)
+        while (pause := await self._exported(target, {"format": format, **query}, patience)) is not None:
+            await self._sleep(pause)
         return target
 
-    # Below: what is asked once
+    # Below: one attempt, and what is asked once
+
+    async def _exported(self, target: Path, wish: dict[str, str | int], patience: Patience) -> float | None:
+        """None once the file is written; or the seconds to wait before the export is asked for again. Raises ClientError, OSError."""
+        pause: float | None
+        begun = False
+        try:
+            async with self._http.stream("GET", self._path("export"), params=wish) as answer:
+                if answer.is_success:
+                    with whole_file(target) as file:
+                        async for chunk in answer.aiter_bytes():
+                            begun = True
+                            file.write(chunk)
+                    return None
+                await answer.aread()
+                pause = patience.pause_after(answer)
+                if pause is None:
+                    raise error_of(answer)
+        except httpx.TransportError as error:
+            pause = None if begun else patience.pause_after(error)
+            if pause is None:
+                raise no_answer(self.base_url, error) from error
+        return pause
 
     async def _known_classes(self, base: str) -> tuple[str, ...]:
         """The names of all classes of a base, asked once; none where the service cannot say, which is not waited for."""

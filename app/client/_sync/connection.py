@@ -12,8 +12,9 @@ import httpx
 
 from app.client.answers import Patience, body, checked, entries, no_answer
 from app.client.documents import User
-from app.client.errors import NoUser
+from app.client.errors import BadLogin, NoUser
 from app.client.login import address_of, current_login, token_of
+from app.client.paths import is_id, path_of, require_plain
 from app.client.tls import trusted
 
 REQUEST_TIMEOUT_SECONDS = 120.0
@@ -29,7 +30,7 @@ class Connection:
     Args:
         base_url: e.g. `http://127.0.0.1:8000`; a final `/v1` is left out.
         token: a service token, or the token of the user `user_id`; spaces and line ends around it are left out.
-        user_id: the user that the gallery methods act for.
+        user_id: the user that the gallery methods act for: an id, which is a UUID.
         timeout_seconds: of one request.
         retries: how often a request is sent again after a lost connection, a 503, or a 429 that says when to come back.
             A POST carries an Idempotency-Key of its own, the same for all attempts.
@@ -37,7 +38,7 @@ class Connection:
         sleep: for tests.
 
     Raises:
-        BadLogin: the address or the token cannot be one.
+        BadLogin: the address, the token or the user's id cannot be one.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Connection:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if user_id is not None and not is_id(user_id):
+            raise BadLogin("bad_user", f"{user_id!r} cannot be the id of a user: it is a UUID, as `create_user` answers it.")
         self.base_url = address_of(base_url)
         self.user_id = user_id
         self._token = token_of(token)
@@ -90,7 +93,11 @@ class Connection:
         self._http.close()
 
     def for_user(self, user: User | str) -> Self:
-        """A client that acts as this user (or id): with the user's own token where it is known, else with the present one."""
+        """A client that acts as this user (or id): with the user's own token where it is known, else with the present one.
+
+        Raises:
+            BadLogin: it cannot be the id of a user (an external id is none: `users` tells whose it is).
+        """
         known = user if isinstance(user, User) else User(id=user)
         client = type(self)(
             self.base_url,
@@ -108,16 +115,22 @@ class Connection:
         """Any route by hand, e.g. one that is newer than this client: the JSON of its answer (None where it has none).
 
         `options` are httpx's: `params`, `json`, `content`, `headers`. Retries and errors are those of the other methods.
+        Whoever puts ids into the path looks at them before: a path with `..` in it, or to another server, is not asked.
+
+        Raises:
+            InvalidRequest: `malformed_path`.
         """
+        require_plain(path)
         answer = self._send(method, path, **options)
         return body(answer) if answer.content else None
 
     # Below: one request
 
-    def _path(self, *parts: str) -> str:
+    def _path(self, words: str = "", *ids: object) -> str:
+        """A path below the user, with each `{}` of `words` replaced by an id. Raises NoUser, InvalidRequest (`malformed_id`)."""
         if self.user_id is None:
             raise NoUser
-        return "/".join(("/v1/users", self.user_id, *parts))
+        return path_of("/v1/users/{}" + (f"/{words}" if words else ""), self.user_id, *ids)
 
     def _pages(self, path: str, **query: str | int) -> Iterator[Any]:
         """The entries of all pages."""
@@ -132,7 +145,8 @@ class Connection:
     def _json(self, method: str, path: str, **options: Any) -> Any:
         return body(self._send(method, path, **options))
 
-    def _send(self, method: str, path: str, *, key: str | None = None, **options: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, *, key: str | None = None, patience: Patience | None = None, **options: Any) -> httpx.Response:
+        """The answer, when it is a success. `patience`: tells afterwards how it went. Raises ClientError."""
         headers = options.pop("headers", None) or {}
         if method == "POST":
             headers = key_header(key) | headers
@@ -141,11 +155,13 @@ class Connection:
             # A blob may be in a bucket: the answer leads there, and httpx shows another server no token.
             return self._http.request(method, path, headers=headers, follow_redirects=method == "GET", **options)
 
-        return self._attempts(attempt, is_delete=method == "DELETE")
+        return self._attempts(attempt, is_delete=method == "DELETE", patience=patience)
 
-    def _attempts(self, attempt: Callable[[], httpx.Response], *, is_delete: bool = False) -> httpx.Response:
+    def _attempts(
+        self, attempt: Callable[[], httpx.Response], *, is_delete: bool = False, patience: Patience | None = None
+    ) -> httpx.Response:
         """Make a request until its answer stands, at most `retries` + 1 times."""
-        patience = Patience(self._retries)
+        patience = patience or Patience(self._retries)
         while True:
             try:
                 answer = attempt()

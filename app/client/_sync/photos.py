@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from app.client._sync.connection import Connection, key_header
-from app.client.answers import body, entry_results, parse, upload_results
+from app.client.answers import body, entry_results, of_zip, parse, upload_results
 from app.client.documents import Image, UploadResult
 from app.client.errors import TooLarge
 from app.client.files import BATCH_BYTES, BATCH_FILES, batches, folder_of, is_readable, is_zip, photo_paths, sent_name, unreadable
@@ -34,7 +35,7 @@ class Photos(Connection):
 
         The iterable is read lazily and files are streamed from disk. A file that cannot be read or that the server
         rejects spoils no other. Sending again is harmless: the server knows a photo by its bytes and answers
-        `duplicate`, therefore a lost connection is simply retried.
+        `duplicate`, therefore a lost connection is simply retried. A zip is told by its content, as the server tells it.
 
         A photo's name is its path below `root`, by default below the folder that is sent: two albums may each have an
         `IMG_1.jpg`. Files of an iterable, without a `root`, keep their names alone. Links to photos are followed, links to folders are not.
@@ -75,39 +76,43 @@ class Photos(Connection):
 
     def image(self, image_id: str) -> Image:
         """One photo's facts."""
-        return parse(Image, self._json("GET", self._path("images", image_id)))
+        return parse(Image, self._json("GET", self._path("images/{}", image_id)))
 
     def content(self, image_id: str) -> bytes:
         """The photo as it was uploaded."""
-        return (self._send("GET", self._path("images", image_id, "content"))).content
+        return (self._send("GET", self._path("images/{}/content", image_id))).content
 
     def thumbnail(self, image_id: str, *, size: int = 256) -> bytes:
         """A small upright JPEG whose longer side has `size` pixels at most."""
-        return (self._send("GET", self._path("images", image_id, "thumbnail"), params={"size": size})).content
+        return (self._send("GET", self._path("images/{}/thumbnail", image_id), params={"size": size})).content
 
     def delete_image(self, image_id: str) -> None:
         """Remove a photo and its masks."""
-        self._send("DELETE", self._path("images", image_id))
+        self._send("DELETE", self._path("images/{}", image_id))
 
     # Below: one batch
 
     def _upload_batch(self, batch: Sequence[Path], root: Path | None) -> list[UploadResult]:
-        """Send a batch; where the whole request is too large, its files one by one: only the culprit is rejected."""
-        if len(batch) == 1 and is_zip(batch[0]) and is_readable(batch[0]):
-            return self.upload_zip(batch[0])
+        """Send a batch; its files one by one where the whole request is too large (only the culprit is rejected), or holds a zip."""
         readable = [path for path in batch if is_readable(path)]
         try:
-            sent = dict(zip(readable, self._post_files(readable, root), strict=True)) if readable else {}
+            sent = self._sent(readable, root)
         except TooLarge as error:
-            if error.status != 413:
+            if error.status != httpx.codes.REQUEST_ENTITY_TOO_LARGE:
                 raise
-            if len(readable) == 1:
-                sent = {readable[0]: UploadResult(readable[0], "rejected", code=error.code, reason=error.detail)}
-            else:
-                sent = {path: (self._upload_batch([path], root))[0] for path in readable}
-        return [sent.get(path) or unreadable(path) for path in batch]
+            alone = [UploadResult(path, "rejected", code=error.code, reason=error.detail) for path in readable]
+            sent = {alone[0].path: alone} if len(alone) == 1 else None
+        if sent is None:
+            sent = {path: self._upload_batch([path], root) for path in readable}
+        return [result for path in batch for result in sent.get(path) or [unreadable(path)]]
 
-    def _post_files(self, paths: Sequence[Path], root: Path | None) -> list[UploadResult]:
+    def _sent(self, paths: Sequence[Path], root: Path | None) -> dict[Path, list[UploadResult]] | None:
+        """The results of each file; None where they cannot be told apart. Raises ClientError."""
+        if len(paths) == 1 and is_zip(paths[0]):
+            return {paths[0]: of_zip(paths[0], self.upload_zip(paths[0]))}
+        return upload_results(paths, self._post_files(paths, root)) if paths else {}
+
+    def _post_files(self, paths: Sequence[Path], root: Path | None) -> Any:
         headers = key_header()
 
         def attempt() -> httpx.Response:
@@ -115,7 +120,7 @@ class Photos(Connection):
                 files = [("files", (sent_name(path, root), opened.enter_context(path.open("rb")))) for path in paths]
                 return self._http.post(self._path("images"), files=files, headers=headers)
 
-        return upload_results(paths, body(self._attempts(attempt)))
+        return body(self._attempts(attempt))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
