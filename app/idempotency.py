@@ -79,8 +79,13 @@ def recall(session: Session, settings: Settings, slot: Slot | None) -> dict[str,
 
 def is_known(session: Session, settings: Settings, owner: str, route: str, key: str | None) -> bool:
     """Whether this key made something, whatever the body: for requests whose body is too large to be read first."""
+    return made_by(session, settings, owner, route, key) is not None
+
+
+def made_by(session: Session, settings: Settings, owner: str, route: str, key: str | None) -> dict[str, Any] | None:
+    """What this key made, whatever the body."""
     row = session.get(IdempotencyKey, (owner, route, key)) if key is not None else None
-    return row is not None and row.created_at > _forgotten_before(settings)
+    return row.response if row is not None and row.created_at > _forgotten_before(settings) else None
 
 
 def remember(session: Session, settings: Settings, slot: Slot | None, response: dict[str, Any], *, user_id: str) -> None:
