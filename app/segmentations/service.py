@@ -146,7 +146,7 @@ def _should_adapt(session: Session, settings: Settings, user_id: str, wish: NewS
         return False
     enough = image_repository.count(session, user_id) >= settings.min_gallery_images
     under_way = adaptation_repository.active(session, user_id) is not None
-    return (enough or under_way) and freshness.needs_adaptation(session, settings, user_id)
+    return (enough or under_way) and freshness.needs_adaptation(session, settings, user_id, wish.base)
 
 
 def _base_of(session: Session, settings: Settings, user_id: str, wish: NewSegmentation, adaptation: Job | None) -> str:
