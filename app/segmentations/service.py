@@ -110,7 +110,8 @@ def _chosen_images(session: Session, settings: Settings, user_id: str, wish: New
     else:
         chosen = list(dict.fromkeys(str(image_id) for image_id in wish.image_ids))
     if len(chosen) > most:
-        raise Unprocessable("too_many_images", f"One segmentation takes at most {most} photos. Name them in parts.")
+        detail = f"One segmentation takes at most {most} photos. Name them in parts."
+        raise Unprocessable("too_many_images", detail, extra={"most": most})
     if wish.image_ids != "all":
         _require_images(session, user_id, chosen)
     return chosen

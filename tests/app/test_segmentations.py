@@ -137,6 +137,15 @@ def test_a_nonsense_wish_is_refused_and_makes_no_job(alice: Caller, wish: dict[s
     assert alice("GET", "segmentations").json()["items"] == []
 
 
+@pytest.mark.parametrize("image_ids", ["all", None])
+def test_more_photos_than_one_job_takes_are_refused_with_the_limit(alice: Caller, api: FastAPI, image_ids: object) -> None:
+    images = alice.upload_photos(3)
+    api.state.wiring.settings.__dict__["max_segmentation_images"] = 2
+    refused = alice("POST", "segmentations", json={"image_ids": image_ids or images}).json()
+    assert (refused["status"], refused["code"], refused["most"]) == (422, "too_many_images", 2)
+    assert alice("POST", "segmentations", json={"image_ids": images[:2]}).status_code == 202
+
+
 def test_an_empty_gallery_cannot_be_segmented(alice: Caller) -> None:
     answer = alice("POST", "segmentations", json={})
     assert (answer.status_code, answer.json()["code"]) == (409, "gallery_empty")
