@@ -480,6 +480,26 @@ def test_past_its_bound_the_one_photo_route_names_the_job(alice: Caller) -> None
     assert alice("GET", answer.json()["job"]).json()["status"] == "queued"
 
 
+def test_a_key_of_another_photo_stores_none_while_its_job_waits(alice: Caller) -> None:
+    headers = {"content-type": "image/jpeg", "Idempotency-Key": "k"}
+    assert alice("POST", "segment", content=jpeg(seed=1), headers=headers).status_code == 504
+    refused = alice("POST", "segment", content=jpeg(seed=2), headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_conflict")
+    assert len(alice("GET", "images").json()["items"]) == 1
+
+
+def test_a_photo_deleted_and_sent_again_while_its_job_waits_has_another(alice: Caller, api: FastAPI) -> None:
+    headers = {"content-type": "image/jpeg", "Idempotency-Key": "k"}
+    first = alice("POST", "segment", content=jpeg(seed=1), headers=headers).json()["job"]
+    alice("DELETE", f"images/{alice('GET', 'images').json()['items'][0]['id']}")
+    again = alice("POST", "segment", content=jpeg(seed=1), headers=headers)
+    assert (again.status_code, again.json()["code"]) == (504, "segmentation_not_in_time")
+    assert again.json()["job"] != first
+    assert alice("POST", "segment", content=jpeg(seed=1), headers=headers).json()["job"] == again.json()["job"]
+    hand_worker.segment(api, again.json()["job"].rsplit("/", 1)[-1])
+    assert alice("POST", "segment", content=jpeg(seed=1), headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
