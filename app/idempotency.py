@@ -88,7 +88,7 @@ def made_by(session: Session, settings: Settings, owner: str, route: str, key: s
     return row.response if row is not None and row.created_at > _forgotten_before(settings) else None
 
 
-def remember(session: Session, settings: Settings, slot: Slot | None, response: dict[str, Any], *, user_id: str) -> None:
+def remember(session: Session, settings: Settings, slot: Slot | None, response: dict[str, Any], *, user_id: str | None) -> None:
     """Keep what this key made, until the user is erased or it expires; raises IntegrityError when another was faster."""
     if slot is not None:
         _write(session, slot, response, user_id, IdempotencyKey.created_at <= _forgotten_before(settings))
@@ -100,7 +100,7 @@ def replace(session: Session, slot: Slot | None, response: dict[str, Any], *, us
         _write(session, slot, response, user_id)
 
 
-def _write(session: Session, slot: Slot, response: dict[str, Any], user_id: str, *over: ColumnElement[bool]) -> None:
+def _write(session: Session, slot: Slot, response: dict[str, Any], user_id: str | None, *over: ColumnElement[bool]) -> None:
     session.execute(delete(IdempotencyKey).where(_is_in(slot), *over))
     session.add(
         IdempotencyKey(
