@@ -11,6 +11,9 @@ const LEADS_TO_MASKS = new Set(["succeeded", "refused"]);
 /** So many of the newest segmentations are looked at for those under way. */
 const LOOKED_AT = 100;
 
+/** So many ids stay below the bound on a request's body (1 MiB). */
+const MOST_NAMED = 10_000;
+
 const photosOf = (job) => Object.values(job.item_counts).reduce((sum, count) => sum + count, 0);
 
 /** The document of a job that is `photos` of `all`, behind `before` others that are done, with the progress over all of them. */
@@ -77,7 +80,8 @@ export class Work extends EventTarget {
       if (error.code !== "too_many_images") throw error;
       const ids = (await api.all(`${path}/images`)).map((image) => image.id);
       const jobs = [];
-      for (let at = 0; at < ids.length; at += error.extra.most) jobs.push(await start(ids.slice(at, at + error.extra.most)));
+      const size = Math.min(error.extra.most, MOST_NAMED);
+      for (let at = 0; at < ids.length; at += size) jobs.push(await start(ids.slice(at, at + size)));
       return jobs;
     }
   }
