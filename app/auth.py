@@ -138,6 +138,24 @@ def authenticate(database: Database, text: str) -> Principal:
     return Principal(token_id=token.id, kind=TokenKind(token.kind), user_id=token.user_id, expires_at=ends_at(token))
 
 
+def just_ended(database: Database, text: str, user_id: str, *, since: datetime) -> Token | None:
+    """This user's token for everything, revoked after `since` and otherwise as good as ever; None for any other text."""
+    hashed, now = hash_token(text), utc_now()
+    with database.read() as session:
+        return session.execute(
+            select(Token)
+            .join(User, Token.user_id == User.id)
+            .where(Token.token_hash == hashed, Token.user_id == user_id, Token.kind == TokenKind.USER, User.erased_at.is_(None))
+            .where(Token.revoked_at > since, Token.revoked_at <= now, or_(Token.expires_at.is_(None), Token.expires_at > now))
+        ).scalar_one_or_none()
+
+
+def never_used(session: Session, token_id: str) -> Token | None:
+    """A token that is valid and with which nobody has come yet."""
+    wanted = select(Token).where(Token.id == token_id, _is_valid(utc_now()), Token.last_used_at.is_(None))
+    return session.execute(wanted).scalar_one_or_none()
+
+
 def is_service_token(database: Database, text: str) -> bool:
     """Whether this is a service's valid token; asking is no use of it, `last_used_at` stays as it is."""
     token = _find(database, text) if can_be_token(text) else None

@@ -29,10 +29,19 @@ def wanted_model(job: Job) -> str | int:
     return wanted
 
 
-def personal_for(job: Job, active: PersonalModel | None) -> PersonalModel | None:
-    """The model in use, as a segmentation of `personal` takes it; None is the base.
+def personal_for(session: Session, job: Job) -> PersonalModel | None:
+    """The personal model that a segmentation of `personal` takes if it is taken up now; None is the base.
 
     Whoever names no base wants the model in use, whatever base it is on: since the request another can have come into use.
     """
-    names_base = job.request.get("base", job.base) is not None
-    return None if active is None or (names_base and active.base != job.base) else active
+    return personal_on(session, job.user_id, job.request.get("base", job.base))
+
+
+def personal_on(session: Session, user_id: str, base: str | None) -> PersonalModel | None:
+    """The model in use; for a named base on which it is not, the newest version that is. None: the base, as for who uses no model."""
+    of_user = select(PersonalModel).where(PersonalModel.user_id == user_id)
+    active = session.execute(of_user.where(PersonalModel.active)).scalar_one_or_none()
+    if active is None or base in (None, active.base):
+        return active
+    newest = of_user.where(PersonalModel.base == base).order_by(PersonalModel.version.desc()).limit(1)
+    return session.execute(newest).scalar_one_or_none()

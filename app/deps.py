@@ -51,6 +51,7 @@ class Wiring:
 _bearer = HTTPBearer(
     auto_error=False, description="Of a service (`pseg_svc_…`), of a user (`pseg_usr_…`), or of a user for reading only (`pseg_uro_…`)."
 )
+CredentialsDep = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
 def get_wiring(request: Request) -> Wiring:
@@ -63,17 +64,31 @@ def get_wiring(request: Request) -> Wiring:
 WiringDep = Annotated[Wiring, Depends(get_wiring)]
 
 
-def get_principal(
-    request: Request, wiring: WiringDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> Principal:
+def get_principal(request: Request, wiring: WiringDep, credentials: CredentialsDep) -> Principal:
     """Who is calling; raises Unauthorized, TooManyRequests after many wrong tokens, Forbidden for a read-only token that would write."""
+    text = require_token(credentials)
+    try:
+        principal = auth.authenticate(wiring.database, text)
+    except Unauthorized:
+        note_refused(request, wiring)
+        raise
+    return require_allowed(request, principal)
+
+
+def require_token(credentials: HTTPAuthorizationCredentials | None) -> str:
+    """The text of the token that came with the request; raises Unauthorized."""
     if credentials is None:
         raise Unauthorized("Send a token: `Authorization: Bearer <token>`.")
-    try:
-        principal = auth.authenticate(wiring.database, credentials.credentials)
-    except Unauthorized:
-        wiring.failed_attempts.note(client_address(request, wiring.settings.trusted_proxies))
-        raise
+    return credentials.credentials
+
+
+def note_refused(request: Request, wiring: Wiring) -> None:
+    """Count a wrong token; raises TooManyRequests after many."""
+    wiring.failed_attempts.note(client_address(request, wiring.settings.trusted_proxies))
+
+
+def require_allowed(request: Request, principal: Principal) -> Principal:
+    """The caller; raises Forbidden for a read-only token that would write."""
     if request.method not in _READING_METHODS and not principal.may_write:
         raise Forbidden("read_only_token", "This token may only read.")
     return principal
@@ -84,15 +99,16 @@ PrincipalDep = Annotated[Principal, Depends(get_principal)]
 
 @dataclass(frozen=True)
 class TokenMaker:
-    """Who asks for a token, and the token that they show for it."""
+    """Who asks for a token, and the token that they show for it; `has_ended`: it is valid no more (`app.tokens.makers`)."""
 
     principal: Principal
     text: str = field(repr=False)
+    has_ended: bool = False
 
 
-def get_token_maker(principal: PrincipalDep, credentials: Annotated[HTTPAuthorizationCredentials, Security(_bearer)]) -> TokenMaker:
+def get_token_maker(principal: PrincipalDep, credentials: CredentialsDep) -> TokenMaker:
     """The caller, with the text of their token: from it a repeated request's token is made again."""
-    return TokenMaker(principal, credentials.credentials)
+    return TokenMaker(principal, require_token(credentials))
 
 
 TokenMakerDep = Annotated[TokenMaker, Depends(get_token_maker)]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Row, Select, exists, func, select, type_coerce
+from sqlalchemy import JSON, Row, Select, func, select, type_coerce
 from sqlalchemy.orm import Session
 
+from app import base_choice
 from app.settings import Settings
 from app.tables import Image, Job, JobKind, JobStatus, PersonalModel
 
@@ -61,17 +62,19 @@ def _against(model: PersonalModel, photos: int, newer: int) -> Freshness:
     return Freshness(photos, newer, removed)
 
 
-def needs_adaptation(session: Session, settings: Settings, user_id: str) -> bool:
+def needs_adaptation(session: Session, settings: Settings, user_id: str, base: str | None = None) -> bool:
     """Whether `adapt: auto` should adapt: no model yet, or a large share of the gallery is newer than the last look at it.
+
+    Of a request that names its base, only models and adaptations of that base count: what another saw says nothing of it.
 
     Also where a worker found its file gone or damaged, once. A refused adaptation has looked, too: the same photos would be refused
     again. So has, where an earlier model was put back in use, the later one: otherwise the next request would undo that.
     """
-    model = session.execute(select(PersonalModel).where(PersonalModel.user_id == user_id, PersonalModel.active)).scalar_one_or_none()
+    model = base_choice.personal_on(session, user_id, base)
     outcomes = [JobStatus.REFUSED] if model is None else [JobStatus.REFUSED, JobStatus.SUCCEEDED]
-    if model is not None and _is_lost(session, user_id, model):
+    if model is not None and _is_lost(session, user_id, model, base):
         return True
-    newest = _adaptations(user_id).where(Job.status.in_(outcomes)).order_by(Job.id.desc()).limit(1)
+    newest = _adaptations(user_id, base).where(Job.status.in_(outcomes)).order_by(Job.id.desc()).limit(1)
     made = session.execute(newest).one_or_none()
     looks = [
         None if model is None else _seen_at(session, user_id, model),
@@ -83,8 +86,8 @@ def needs_adaptation(session: Session, settings: Settings, user_id: str) -> bool
     return _count(session, user_id, seen_at) >= settings.stale_gallery_share * max(1, _count(session, user_id, None))
 
 
-def _is_lost(session: Session, user_id: str, model: PersonalModel) -> bool:
-    """Whether a worker could not read the model's file, and no adaptation has ended since (of which a refused one makes no other)."""
+def _is_lost(session: Session, user_id: str, model: PersonalModel, base: str | None) -> bool:
+    """Whether a worker could not read the model's file, and no adaptation (of the base) has ended since; a refused one makes no other."""
     of_user = Job.user_id == user_id
     unread = select(func.max(Job.finished_at)).where(
         of_user,
@@ -96,8 +99,8 @@ def _is_lost(session: Session, user_id: str, model: PersonalModel) -> bool:
     at = session.execute(unread).scalar_one()
     if at is None:
         return False
-    ended = exists().where(of_user, Job.kind == JobKind.ADAPTATION, Job.finished_at > at)
-    return not session.execute(select(ended)).scalar_one()
+    ended = _adaptations(user_id, base).where(Job.finished_at > at).limit(1)
+    return session.execute(ended).first() is None
 
 
 def _gallery_read_at(adaptation: Row[Any]) -> datetime | None:
@@ -119,10 +122,11 @@ def _all_seen_at(session: Session, user_id: str, models: Sequence[PersonalModel]
     return [read_at.get(model.job_id) or model.created_at for model in models]
 
 
-def _adaptations(user_id: str) -> Select[Any]:
+def _adaptations(user_id: str, base: str | None = None) -> Select[Any]:
     # Whole, a job would come with its report.
     until = type_coerce(Job.report, JSON)["photos_until"].as_string().label("photos_until")
-    return select(Job.id, Job.timeline, Job.started_at, until).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
+    found = select(Job.id, Job.timeline, Job.started_at, until).where(Job.user_id == user_id, Job.kind == JobKind.ADAPTATION)
+    return found if base is None else found.where(Job.base == base)
 
 
 def _arrivals(session: Session, user_id: str, after: datetime) -> Sequence[datetime]:

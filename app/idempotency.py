@@ -79,11 +79,16 @@ def recall(session: Session, settings: Settings, slot: Slot | None) -> dict[str,
 
 def is_known(session: Session, settings: Settings, owner: str, route: str, key: str | None) -> bool:
     """Whether this key made something, whatever the body: for requests whose body is too large to be read first."""
+    return made_by(session, settings, owner, route, key) is not None
+
+
+def made_by(session: Session, settings: Settings, owner: str, route: str, key: str | None) -> dict[str, Any] | None:
+    """What this key made, whatever the body."""
     row = session.get(IdempotencyKey, (owner, route, key)) if key is not None else None
-    return row is not None and row.created_at > _forgotten_before(settings)
+    return row.response if row is not None and row.created_at > _forgotten_before(settings) else None
 
 
-def remember(session: Session, settings: Settings, slot: Slot | None, response: dict[str, Any], *, user_id: str) -> None:
+def remember(session: Session, settings: Settings, slot: Slot | None, response: dict[str, Any], *, user_id: str | None) -> None:
     """Keep what this key made, until the user is erased or it expires; raises IntegrityError when another was faster."""
     if slot is not None:
         _write(session, slot, response, user_id, IdempotencyKey.created_at <= _forgotten_before(settings))
@@ -95,7 +100,7 @@ def replace(session: Session, slot: Slot | None, response: dict[str, Any], *, us
         _write(session, slot, response, user_id)
 
 
-def _write(session: Session, slot: Slot, response: dict[str, Any], user_id: str, *over: ColumnElement[bool]) -> None:
+def _write(session: Session, slot: Slot, response: dict[str, Any], user_id: str | None, *over: ColumnElement[bool]) -> None:
     session.execute(delete(IdempotencyKey).where(_is_in(slot), *over))
     session.add(
         IdempotencyKey(

@@ -107,14 +107,26 @@ def _validation_error(request: Request, error: Exception) -> JSONResponse:
     return problem(422, code, "Unprocessable", detail, errors=errors)
 
 
+def _unreadable_json(cause: Exception) -> JSONResponse:
+    """FastAPI knows `JSONDecodeError` alone: here are bytes that are not UTF-8, numbers of thousands of digits, endless nesting."""
+    reason = "it is not UTF-8" if isinstance(cause, UnicodeDecodeError) else "it is nested too deeply, or a number is too long"
+    message = f"JSON decode error: {reason}"
+    errors = [{"location": "body", "message": message, "type": "json_invalid"}]
+    return problem(422, "validation_failed", "Unprocessable", f"body: {message}", errors=errors)
+
+
 def _message(entry: dict[str, Any]) -> str:
     if entry["type"] == "json_invalid":
         return f"JSON decode error: {entry.get('ctx', {}).get('error', '')} at character {entry['loc'][-1]}"
     return str(entry["msg"])
 
 
-def _http_exception(_request: Request, error: Exception) -> JSONResponse:
+def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, ClientDisconnect):
+        return _hung_up(request, error)
+    if error.status_code == HTTPStatus.BAD_REQUEST and isinstance(error.__cause__, (ValueError, RecursionError)):
+        return _unreadable_json(error.__cause__)
     phrase = HTTPStatus(error.status_code).phrase
     code = _CODE_OF_STATUS.get(error.status_code, phrase.lower().replace(" ", "_"))
     headers = dict(error.headers) if error.headers else None

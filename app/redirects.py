@@ -15,7 +15,8 @@ def redirect_to_blob(request: Request, wiring: Wiring, key: str, media_type: str
     """
     seconds = wiring.settings.storage_redirect_seconds
     # Our own page may load nothing from elsewhere: its Content-Security-Policy says so.
-    if not seconds or request.headers.get("sec-fetch-site") == "same-origin" or not wiring.storage.exists(key):
+    # An address is signed for GET: another method is refused there.
+    if not seconds or request.method != "GET" or request.headers.get("sec-fetch-site") == "same-origin" or not wiring.storage.exists(key):
         return None
     url = wiring.storage.signed_url(key, seconds, media_type, disposition)
     # Whoever holds the address can fetch the blob: nobody is to keep it.

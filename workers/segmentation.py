@@ -121,11 +121,11 @@ def _choose_model(session: Session, job: Job) -> StoredModel | None:
     wanted = base_choice.wanted_model(job)
     if wanted in ("base", BASE_VERSION):
         return None
-    of_user = select(PersonalModel).where(PersonalModel.user_id == job.user_id)
     if wanted == "personal":
-        row = base_choice.personal_for(job, session.execute(of_user.where(PersonalModel.active)).scalar_one_or_none())
+        row = base_choice.personal_for(session, job)
         return None if row is None else StoredModel.of(row)
-    row = session.execute(of_user.where(PersonalModel.base == job.base, PersonalModel.version == int(wanted))).scalar_one_or_none()
+    of_version = select(PersonalModel).where(PersonalModel.user_id == job.user_id, PersonalModel.version == int(wanted))
+    row = session.execute(of_version.where(PersonalModel.base == job.base)).scalar_one_or_none()
     if row is None:
         raise UnknownModelVersion(int(wanted), job.base)
     return StoredModel.of(row)

@@ -12,6 +12,7 @@ from app.exports.gathering import BACKGROUND, Entry, Gathered
 from app.masks.rle import encode_classes
 
 _LONGEST_SUFFIX = 10
+_ANY_SUFFIX = "photo"
 
 ReadLabels = Callable[[Entry], Picture.Image | None]
 
@@ -66,7 +67,10 @@ def image_of(number: int, entry: Entry) -> dict[str, Any]:
 def file_name(entry: Entry) -> str:
     """A safe and unique name with the photo's own suffix, where that is a short one."""
     _, dot, suffix = entry.image.filename.rpartition(".")
-    return f"{entry.stem}.{suffix}" if dot and suffix.isalnum() and len(suffix) <= _LONGEST_SUFFIX else entry.stem
+    if dot and suffix.isalnum() and len(suffix) <= _LONGEST_SUFFIX:
+        return f"{entry.stem}.{suffix}"
+    # Without a suffix the stem `a.jpg` would be the name of the stem `a` with its own.
+    return f"{entry.stem}.{_ANY_SUFFIX}" if "." in entry.stem else entry.stem
 
 
 def areas_of(values: Picture.Image) -> dict[int, int]:

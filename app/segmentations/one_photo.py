@@ -53,7 +53,7 @@ async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelCh
     # By the photo's content: deleted and sent again, it has another id.
     job_slot = idempotency.slot(user_id, _JOB_ROUTE, key, received.sha256, str(model))
     # A key that has answered before answers with the same mask, whichever model is in use by now.
-    choice, base = await anyio.to_thread.run_sync(_wanted, wiring, user_id, slot, received, model)
+    choice, base = await anyio.to_thread.run_sync(_wanted, wiring, user_id, (slot, job_slot), received, model)
     image_id = await anyio.to_thread.run_sync(_stored, wiring, user_id, received, limiter=wiring.decoding)
     try:
         mask, response = await _rendered(wiring, user_id, image_id, choice, base, wanted)
@@ -103,11 +103,14 @@ def _stored(wiring: Wiring, user_id: str, received: ReceivedFile) -> str:
 
 
 def _wanted(
-    wiring: Wiring, user_id: str, slot: idempotency.Slot | None, received: ReceivedFile, model: ModelChoice
+    wiring: Wiring, user_id: str, slots: tuple[idempotency.Slot | None, idempotency.Slot | None], received: ReceivedFile, model: ModelChoice
 ) -> tuple[ModelChoice, str | None]:
     """The model and, for the base itself, which one. Raises NotFound, IdempotencyConflict: then nothing of the file is kept."""
     try:
         with wiring.database.read() as session:
+            slot, job_slot = slots
+            # Where its job is not done, the key has made nothing else yet.
+            idempotency.recall(session, wiring.settings, job_slot)
             earlier = idempotency.recall(session, wiring.settings, slot) or {}
             choice: ModelChoice = earlier.get("model", model)
             if isinstance(choice, int):

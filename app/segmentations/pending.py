@@ -30,13 +30,13 @@ def job_of(session: Session, user_id: str, image_id: str, choice: ModelChoice | 
     active = model_repository.active(session, user_id)
     adaptation = adaptation_repository.active(session, user_id)
     for job in found:
-        maker = _maker(job, active, adapts_first=adaptation is not None and job.depends_on == adaptation.id)
+        maker = _maker(session, job, adapts_first=adaptation is not None and job.depends_on == adaptation.id)
         if _is_chosen(maker, choice, base, active):
             return job
     return None
 
 
-def _maker(job: Job, active: PersonalModel | None, *, adapts_first: bool) -> _Maker:
+def _maker(session: Session, job: Job, *, adapts_first: bool) -> _Maker:
     """What a worker that has the job took; before, what one would take now."""
     wanted = base_choice.wanted_model(job)
     if wanted == "base":
@@ -45,7 +45,7 @@ def _maker(job: Job, active: PersonalModel | None, *, adapts_first: bool) -> _Ma
         return _Maker(int(wanted), job.base)
     if adapts_first:
         return _Maker(None, job.base)
-    taken = base_choice.personal_for(job, active)
+    taken = base_choice.personal_for(session, job)
     return _Maker(0, job.base) if taken is None else _Maker(taken.version, taken.base)
 
 

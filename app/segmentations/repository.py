@@ -31,6 +31,12 @@ def items(session: Session, user_id: str, job_id: str) -> Sequence[Row[str, str,
     return session.execute(statement).all()
 
 
+def image_ids(session: Session, user_id: str, job_id: str) -> set[str]:
+    """The photos of the job that are still there."""
+    statement = select(SegmentationItem.image_id).join(Job, SegmentationItem.job_id == Job.id)
+    return set(session.scalars(statement.where(Job.user_id == user_id, SegmentationItem.job_id == job_id)))
+
+
 def item_counts(session: Session, user_id: str, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """Of each job, how many of its photos stand where: job id → status → photos (a status that none has is left out)."""
     statement = (

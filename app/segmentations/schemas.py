@@ -20,10 +20,14 @@ class NewSegmentation(BaseModel):
     model_config = ConfigDict(extra="forbid")
     image_ids: Annotated[list[UUID], Field(min_length=1)] | Literal["all"] = "all"
     adapt: Literal["auto", "always", "never"] = Field(
-        "auto", description="`auto` adapts first where the model is missing or a fifth of the gallery is newer."
+        "auto", description="`auto` adapts first where the model is missing or a fifth of the gallery is newer; with `base`, to that base."
     )
     model: ModelChoice = Field("personal", description="`personal` is the model in use, or the base without one.")
-    base: BaseName | None = Field(None, description="A name of `GET /v1/bases`.")
+    base: BaseName | None = Field(
+        None,
+        description="A name of `GET /v1/bases`; without, the one of the model in use, else the default. Where the model in use is on "
+        "another, `personal` is the newest version on this one.",
+    )
     wait: float = Field(0, ge=0, allow_inf_nan=False, description="Seconds to wait for the end before answering.")
 
 

@@ -52,7 +52,7 @@ def slot_of(user_id: str, wish: NewSegmentation, key: str | None) -> idempotency
 def start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency.Slot | None, *, needs_mask: bool = False) -> str:
     """Queue a segmentation, and before it an adaptation where `adapt` asks for one; returns the job's id.
 
-    `needs_mask`: an earlier job of this slot that has ended without a mask is forgotten, and another made.
+    `needs_mask`: an earlier job of this slot that will make no mask of these photos is forgotten, and another made.
     Raises GalleryEmpty, GalleryTooSmall (`adapt: always`), NotFound for a photo or a model version, TooManyRequests, Unprocessable.
     """
     # Another request can be faster with the key, or with the adaptation.
@@ -70,7 +70,7 @@ def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotenc
         raise Unprocessable("wait_too_long", f"wait is at most {settings.max_wait_seconds:g} seconds.")
     with wiring.database.write() as session:
         earlier = idempotency.recall(session, settings, slot)
-        if slot and earlier and needs_mask and repository.has_ended_in_vain(session, user_id, earlier["job_id"]):
+        if slot and earlier and needs_mask and _is_in_vain(session, user_id, earlier["job_id"], wish):
             idempotency.forget(session, slot, earlier)
             earlier = idempotency.recall(session, settings, slot)
         if earlier is not None:
@@ -91,6 +91,12 @@ def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotenc
         repository.add_items(session, job, image_ids)
         idempotency.remember(session, settings, slot, {"job_id": job.id}, user_id=user_id)
         return _Queued(job.id, adaptation_id, is_new=True)
+
+
+def _is_in_vain(session: Session, user_id: str, job_id: str, wish: NewSegmentation) -> bool:
+    """Whether the job has ended without a mask, or is of another photo: deleted and sent again, one has a new id."""
+    others = {str(image_id) for image_id in wish.image_ids} - repository.image_ids(session, user_id, job_id)
+    return bool(others) or repository.has_ended_in_vain(session, user_id, job_id)
 
 
 def _require_few_unfinished(session: Session, settings: Settings, user_id: str) -> None:
@@ -146,7 +152,7 @@ def _should_adapt(session: Session, settings: Settings, user_id: str, wish: NewS
         return False
     enough = image_repository.count(session, user_id) >= settings.min_gallery_images
     under_way = adaptation_repository.active(session, user_id) is not None
-    return (enough or under_way) and freshness.needs_adaptation(session, settings, user_id)
+    return (enough or under_way) and freshness.needs_adaptation(session, settings, user_id, wish.base)
 
 
 def _base_of(session: Session, settings: Settings, user_id: str, wish: NewSegmentation, adaptation: Job | None) -> str:

@@ -14,7 +14,7 @@ from app.deps import TokenMaker, Wiring
 from app.errors import Conflict, NotFound
 from app.pagination import cut, decode_cursor
 from app.tables import Token, TokenKind
-from app.tokens import repository
+from app.tokens import makers, repository
 from app.tokens.keyed import made_once
 from app.tokens.schemas import CreatedToken, NewToken, TokenDocument, TokenPage
 from app.user_lock import lock_user
@@ -27,11 +27,12 @@ def create(wiring: Wiring, maker: TokenMaker, user_id: str, wish: NewToken, key:
 
     def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
         if wish.revoke_others:
-            lock_user(session, user_id)
             repository.revoke(session, user_id, now)
         return auth.create_token(session, user_id, expires_at=expires_at, read_only=wish.scope == "read_only", seed=seed)
 
-    return _created(*made_once(wiring, maker, idempotency.slot(user_id, "tokens", key, wish), make))
+    slot = idempotency.slot(user_id, makers.TOKENS, key, wish)
+    ends_at = now if wish.revoke_others and not maker.principal.is_service else None
+    return _created(*made_once(wiring, maker, slot, make, locked=user_id, maker_ends_at=ends_at))
 
 
 def rotate(wiring: Wiring, maker: TokenMaker, user_id: str, token_id: str, *, grace_seconds: int, key: str | None) -> CreatedToken:
@@ -40,9 +41,9 @@ def rotate(wiring: Wiring, maker: TokenMaker, user_id: str, token_id: str, *, gr
     Raises NotFound, Conflict.
     """
     now = utc_now()
+    ends_at = now + timedelta(seconds=grace_seconds)
 
     def make(session: Session, seed: bytes | None) -> tuple[Token, str]:
-        lock_user(session, user_id)
         old = repository.get(session, user_id, token_id)
         if old is None:
             raise token_not_found()
@@ -52,11 +53,12 @@ def rotate(wiring: Wiring, maker: TokenMaker, user_id: str, token_id: str, *, gr
         expires_at = _no_later_than(maker.principal, None if lifetime is None else now + lifetime)
         made = auth.create_token(session, user_id, expires_at=expires_at, read_only=old.kind == TokenKind.READ_ONLY, seed=seed)
         # Its expiry stays as it was: the next token's lifetime is made from that.
-        old.revoked_at = now + timedelta(seconds=grace_seconds)
+        old.revoked_at = ends_at
         return made
 
-    slot = idempotency.slot(user_id, "rotate", key, token_id, str(grace_seconds))
-    return _created(*made_once(wiring, maker, slot, make))
+    slot = idempotency.slot(user_id, makers.ROTATE, key, token_id, str(grace_seconds))
+    is_own = token_id == maker.principal.token_id
+    return _created(*made_once(wiring, maker, slot, make, locked=user_id, maker_ends_at=ends_at if is_own else None))
 
 
 def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> TokenPage:

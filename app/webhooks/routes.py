@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.deps import CurrentUserId, PageCursor, PageLimit, ServiceDep, WiringDep
+from app.auth import Principal
+from app.deps import CurrentUserId, IdempotencyKeyHeader, PageCursor, PageLimit, PrincipalDep, ServiceDep, WiringDep
 from app.pagination import DEFAULT_PAGE
 from app.problems import problem_responses
 from app.webhooks import service
@@ -18,14 +19,22 @@ _CREATED: dict[int | str, dict[str, Any]] = {201: {"description": "Made", "model
 
 
 @of_user.put("", summary="Set a user's webhook", responses=_CREATED)
-def put_webhook(user_id: CurrentUserId, wiring: WiringDep, wish: NewWebhook, response: Response) -> WebhookDocument:
+def put_webhook(
+    user_id: CurrentUserId,
+    principal: PrincipalDep,
+    wiring: WiringDep,
+    wish: NewWebhook,
+    response: Response,
+    idempotency_key: IdempotencyKeyHeader = None,
+) -> WebhookDocument:
     """Every end of one of the user's jobs is POSTed there as JSON: `{type, timestamp, data}`, `type` e.g. `adaptation.succeeded`.
 
     Signed as standardwebhooks.com says: headers `webhook-id`, `webhook-timestamp`, `webhook-signature` (`v1,` and the
     HMAC-SHA256 of `id.timestamp.body`). Sent at least once, in any order, without following redirects; another answer than
-    2xx is tried again for about eleven hours, 410 is not. The secret is in the answer that made it, and only there.
+    2xx is tried again for about eleven hours, 410 is not. The secret is in the answer that made it, and only there:
+    with an Idempotency-Key in that of the same request by the same token, too, should the first have been lost.
     """
-    return _put(wiring, user_id, wish, response)
+    return _put(wiring, principal, user_id, wish, idempotency_key, response)
 
 
 @of_user.get("", summary="Read a user's webhook")
@@ -47,9 +56,11 @@ def list_deliveries(user_id: CurrentUserId, wiring: WiringDep, cursor: PageCurso
 
 
 @of_service.put("", summary="Set the service's webhook", responses=_CREATED)
-def put_service_webhook(_service: ServiceDep, wiring: WiringDep, wish: NewWebhook, response: Response) -> WebhookDocument:
+def put_service_webhook(
+    principal: ServiceDep, wiring: WiringDep, wish: NewWebhook, response: Response, idempotency_key: IdempotencyKeyHeader = None
+) -> WebhookDocument:
     """As a user's, for the jobs of all users; needs a service token."""
-    return _put(wiring, None, wish, response)
+    return _put(wiring, principal, None, wish, idempotency_key, response)
 
 
 @of_service.get("", summary="Read the service's webhook")
@@ -72,8 +83,10 @@ def list_service_deliveries(
     return service.deliveries(wiring.database, None, cursor=cursor, limit=limit)
 
 
-def _put(wiring: WiringDep, user_id: str | None, wish: NewWebhook, response: Response) -> WebhookDocument:
-    document, is_new = service.put(wiring, user_id, wish)
+def _put(
+    wiring: WiringDep, principal: Principal, user_id: str | None, wish: NewWebhook, key: str | None, response: Response
+) -> WebhookDocument:
+    document, is_new = service.put(wiring, principal, user_id, wish, key)
     response.status_code = 201 if is_new else 200
     response.headers["Cache-Control"] = "no-store"
     return document

@@ -27,7 +27,7 @@ class WebhookDocument(BaseModel):
     """A webhook."""
 
     url: str
-    secret: str | None = Field(description="`whsec_…`, shown only when it is made.")
+    secret: str | None = Field(description="`whsec_…`, shown only when it is made (and to the same request with the same Idempotency-Key).")
     created_at: datetime
     changed_at: datetime
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import secrets
+from typing import Any
 
 import httpx
+from sqlalchemy.orm import Session
 
+from app import idempotency
+from app.auth import Principal
 from app.clock import utc_now
 from app.db import Database, once
 from app.deps import Wiring
@@ -19,17 +24,27 @@ from app.webhooks.addresses import is_address, is_public
 from app.webhooks.outbox import owner_of
 from app.webhooks.schemas import LONGEST_URL, DeliveryDocument, DeliveryPage, NewWebhook, WebhookDocument
 
+_ROUTE = "webhook"
 _SECRET_BYTES = 32
 
 
-def put(wiring: Wiring, user_id: str | None, wish: NewWebhook) -> tuple[WebhookDocument, bool]:
-    """Set the user's webhook, or (None) the service's; the document, and whether it is new. Raises Unprocessable."""
+def put(wiring: Wiring, maker: Principal, user_id: str | None, wish: NewWebhook, key: str | None) -> tuple[WebhookDocument, bool]:
+    """Set the user's webhook, or (None) the service's; the document, and whether it is new.
+
+    A repeated `key` changes nothing. Raises IdempotencyConflict, NotFound where its webhook has been removed since, Unprocessable.
+    """
     url = checked_url(wiring.settings, wish.url)
-    return once(lambda: _put(wiring.database, user_id, url, rotate=wish.rotate_secret))
+    slot = idempotency.slot(user_id or maker.token_id, _ROUTE, key, wish)
+    return once(lambda: _put(wiring, maker, user_id, url, slot, rotate=wish.rotate_secret))
 
 
-def _put(database: Database, user_id: str | None, url: str, *, rotate: bool) -> tuple[WebhookDocument, bool]:
-    with database.write() as session:
+def _put(
+    wiring: Wiring, maker: Principal, user_id: str | None, url: str, slot: idempotency.Slot | None, *, rotate: bool
+) -> tuple[WebhookDocument, bool]:
+    with wiring.database.write() as session:
+        earlier = idempotency.recall(session, wiring.settings, slot)
+        if earlier is not None:
+            return _again(session, maker, user_id, earlier)
         hook = repository.get(session, user_id)
         is_new = hook is None
         if hook is None:
@@ -39,7 +54,23 @@ def _put(database: Database, user_id: str | None, url: str, *, rotate: bool) -> 
             hook.secret = _new_secret()
         hook.url, hook.changed_at = url, utc_now()
         session.flush()
-        return _document(hook, hook.secret if is_new or rotate else None), is_new
+        secret = hook.secret if is_new or rotate else None
+        made = {"webhook_id": hook.id, "is_new": is_new, "maker": maker.token_id, "secret_sha256": None if secret is None else _sum(secret)}
+        idempotency.remember(session, wiring.settings, slot, made, user_id=user_id)
+        return _document(hook, secret), is_new
+
+
+def _again(session: Session, maker: Principal, user_id: str | None, made: dict[str, Any]) -> tuple[WebhookDocument, bool]:
+    """The webhook as it stands, with the secret that was made then, for the very token that was shown it, and where it is still in use."""
+    hook = _require(repository.get(session, user_id))
+    if hook.id != made["webhook_id"]:
+        raise _not_found()
+    is_shown = maker.token_id == made["maker"] and _sum(hook.secret) == made["secret_sha256"]
+    return _document(hook, hook.secret if is_shown else None), made["is_new"]
+
+
+def _sum(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def read(database: Database, user_id: str | None) -> WebhookDocument:

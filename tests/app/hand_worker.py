@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from sqlalchemy import delete, func, select, update
 
-from app import jobs
+from app import base_choice, jobs
 from app.storage import confidence_key, labels_key, model_key
 from app.tables import Image, Job, Mask, PersonalModel, RegisteredBase, SegmentationItem
 from tests.app.photos import mask_png
@@ -73,13 +73,11 @@ def segment(api: FastAPI, job_id: str, *, failing: str | None = None) -> None:
     wiring = api.state.wiring
     with wiring.database.write() as session:
         job = session.get_one(Job, job_id)
-        active = session.scalar(select(PersonalModel).where(PersonalModel.user_id == job.user_id, PersonalModel.active))
         wanted = job.request["model"]
         version = wanted if isinstance(wanted, int) else 0
-        if wanted == "personal" and active is not None:
-            version = active.version
-            if job.request["base"] is None:
-                job.base = active.base
+        taken = base_choice.personal_for(session, job) if wanted == "personal" else None
+        if taken is not None:
+            version, job.base = taken.version, taken.base
         jobs.pin_model_version(session, lease, version, base=job.base)
         for item in session.scalars(select(SegmentationItem).where(SegmentationItem.job_id == job_id)):
             if item.image_id == failing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -164,3 +165,73 @@ def test_a_version_has_its_own_base(alice: Caller, api: FastAPI) -> None:
     assert alice("POST", "segmentations", json={**wish, "base": "big"}).json()["base"] == "big"
     for base, code in (("tiny", "mask_not_ready"), ("nope", "unknown_base")):
         assert alice("GET", f"images/{image_id}/mask", params={"model": "base", "base": base}).json()["code"] == code
+
+
+def named(caller: Caller, base: str | None = "other", **wish: object) -> dict[str, Any]:
+    job: dict[str, Any] = caller("POST", "segmentations", json={"base": base, **wish}).json()
+    return job
+
+
+def test_auto_adapts_to_the_base_that_is_named(alice: Caller, api: FastAPI) -> None:
+    """Also where there is a model on another: its masks would be the plain base's."""
+    (image_id, _) = alice.upload_photos(2)
+    hand_worker.adapt(api, adapt(alice, base="big"))
+    job = named(alice)
+    assert job["depends_on"] is not None and base_of(alice, "adaptations", job["depends_on"]) == job["base"] == "other"
+    assert hand_worker.adapt(api, job["depends_on"]) == 2
+    hand_worker.segment(api, job["id"])
+    ended = alice("GET", f"segmentations/{job['id']}").json()
+    assert (ended["status"], ended["base"], ended["model_used"]) == ("succeeded", "other", 2)
+    assert alice("GET", f"images/{image_id}/mask", params={"model": "personal", "format": "json"}).json()["base"] == "other"
+    assert named(alice)["depends_on"] is None, "once"
+
+
+def test_auto_repeats_no_refusal_by_the_base_that_is_named(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(2)
+    hand_worker.adapt(api, adapt(alice, base="big"))
+    hand_worker.refuse(api, named(alice)["depends_on"])
+    assert named(alice)["depends_on"] is None
+    assert named(alice, "third")["depends_on"] is not None, "what one base made of the photos says nothing of another"
+
+
+def test_a_refusal_by_one_base_is_none_by_another(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(2)
+    hand_worker.refuse(api, adapt(alice, base="big"))
+    assert named(alice)["depends_on"] is not None
+
+
+def test_a_version_put_back_in_use_stays_where_another_base_is_named(alice: Caller, api: FastAPI) -> None:
+    """Its own newest version serves; nothing is adapted again, and the one in use stays in use."""
+    (image_id, _) = alice.upload_photos(2)
+    for base in ("big", "other", "other"):
+        hand_worker.adapt(api, adapt(alice, base=base))
+    alice("POST", "models/1/activate")
+    job = named(alice)
+    assert job["depends_on"] is None
+    path = f"images/{image_id}/mask"
+    pending = [alice("GET", path, params={"model": model}).json()["job"] for model in (3, "personal", 2)]
+    assert pending == [job["links"]["self"], None, None]
+    hand_worker.segment(api, job["id"])
+    ended = alice("GET", f"segmentations/{job['id']}").json()
+    assert (ended["base"], ended["model_used"]) == ("other", 3)
+    assert alice("GET", f"{ended['items'][0]['mask_url']}&format=json").json()["base"] == "other"
+    assert [model["version"] for model in alice("GET", "models").json()["items"] if model["active"]] == [1]
+
+
+def test_new_photos_make_the_named_base_s_model_stale(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(4)
+    hand_worker.adapt(api, adapt(alice, base="other"))
+    alice.upload([(f"{seed}.jpg", jpeg(seed=seed)) for seed in (31, 32)])
+    hand_worker.adapt(api, adapt(alice, base="big"))
+    assert named(alice, None)["depends_on"] is None and named(alice, "big")["depends_on"] is None
+    assert named(alice)["depends_on"] is not None
+
+
+def test_who_went_back_to_the_base_gets_no_version_by_naming_it(alice: Caller, api: FastAPI) -> None:
+    alice.upload_photos(2)
+    for _ in range(2):
+        hand_worker.adapt(api, adapt(alice, base="other"))
+    alice("DELETE", "models/2")
+    job = named(alice, adapt="never")
+    hand_worker.segment(api, job["id"])
+    assert alice("GET", f"segmentations/{job['id']}").json()["model_used"] == "base"

@@ -382,6 +382,19 @@ def test_a_photo_keeps_its_suffix_where_it_is_a_short_one(api: FastAPI, alice: C
     assert [image["file_name"] for image in document["images"]] == ["a", "c.jpeg"]
 
 
+@pytest.mark.parametrize("form", ["coco", "coco-panoptic", "labelstudio"])
+def test_no_two_photos_have_one_file_name(api: FastAPI, alice: Caller, form: str) -> None:
+    """Of a suffix that is none, the whole name is the stem: that may be the other's name."""
+    names = ["a.jpg", "a.jpg.~1~", "A.JPG.~2~", "a", "b.c.d.~1~"]
+    alice.upload([(name, jpeg(seed=seed)) for seed, name in enumerate(names)])
+    hand_worker.segment(api, start(alice))
+    archive = export(alice, format=form)
+    (document,) = [json.loads(archive.read(name)) for name in archive.namelist() if name.endswith(".json") and "/" not in name]
+    images = document["images"] if isinstance(document, dict) else [task["data"] for task in document]
+    found = [(image.get("file_name") or image["image"]).casefold() for image in images]
+    assert len(set(found)) == len(names), found
+
+
 def test_a_number_after_a_name_is_the_first_that_is_free() -> None:
     names = ["a.jpg", "a-3.jpg", "A.jpg", "a.jpg", "a-2.jpg", "a.jpg", "a-2.jpg"]
     assert unique_stems(names) == ["a", "a-3", "A-2", "a-4", "a-2-2", "a-5", "a-2-3"]

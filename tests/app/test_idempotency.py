@@ -98,6 +98,38 @@ def test_one_key_rotates_once(alice: Caller, service: Caller) -> None:
     assert is_conflict(alice("POST", f"tokens/{old}/rotate", json={"grace_seconds": 5}, headers=KEY))
 
 
+HOOK = {"url": "https://example.org/hook"}
+
+
+@pytest.mark.parametrize("path", ["webhook", "/v1/webhook"])
+def test_one_key_shows_a_webhook_s_secret_again(alice: Caller, service: Caller, api: FastAPI, path: str) -> None:
+    caller = service if path.startswith("/") else alice
+    answers = at_once(3, lambda: caller("PUT", path, json=HOOK, headers=KEY))
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert len({answer.text for answer in answers}) == 1 and answers[0].json()["secret"].startswith("whsec_")
+    assert caller("PUT", path, json=HOOK).json()["secret"] is None, "another request"
+    rotating = [caller("PUT", path, json={**HOOK, "rotate_secret": True}, headers={"Idempotency-Key": "new"}) for _ in range(2)]
+    assert rotating[0].json()["secret"] == rotating[1].json()["secret"] not in (None, answers[0].json()["secret"])
+    assert caller("PUT", path, json=HOOK, headers=KEY).json()["secret"] is None, "that one is in use no more"
+    assert is_conflict(caller("PUT", path, json={"url": "https://example.org/other"}, headers=KEY))
+    with api.state.wiring.database.read() as session:
+        assert "whsec_" not in repr([row.response for row in session.scalars(select(IdempotencyKey))])
+
+
+def test_a_repeated_webhook_undoes_nothing(alice: Caller, service: Caller) -> None:
+    alice("PUT", "webhook", json=HOOK, headers=KEY)
+    by_service = Caller(service.client, service.token, alice.user_id)
+    assert by_service("PUT", "webhook", json=HOOK, headers=KEY).json()["secret"] is None, "to the token that was shown it"
+    by_service("PUT", "webhook", json={"url": "https://example.org/later"})
+    again = alice("PUT", "webhook", json=HOOK, headers=KEY).json()
+    assert again["url"] == "https://example.org/later" and again["secret"] is not None
+    for made_anew in (False, True):
+        alice("DELETE", "webhook")
+        if made_anew:
+            alice("PUT", "webhook", json=HOOK)
+        assert alice("PUT", "webhook", json=HOOK, headers=KEY).json()["code"] == "webhook_not_found"
+
+
 @pytest.mark.parametrize(("path", "body", "other"), [("adaptations", {"seed": 1}, {"seed": 2}), ("segmentations", {}, {"model": "base"})])
 def test_one_key_makes_one_job_at_once(alice: Caller, api: FastAPI, path: str, body: object, other: object) -> None:
     alice.upload_photos(2)

@@ -32,6 +32,21 @@ def test_a_photo_comes_from_the_bucket_as_what_it_is(alice: Caller) -> None:
     assert fetched.headers["Content-Disposition"] == "inline; filename*=UTF-8''s%C3%BC%C3%9F.jpg"
 
 
+@pytest.mark.parametrize("path", ["content", "mask", "mask?format=confidence"])
+def test_the_head_is_the_api_s(api: FastAPI, alice: Caller, path: str) -> None:
+    """An address is signed for GET: the bucket refuses a HEAD there."""
+    (image_id,) = alice.upload_photos(1)
+    hand_worker.segment(api, alice("POST", "segmentations", json={"model": "base", "adapt": "never"}).json()["id"])
+    answer = alice("HEAD", f"images/{image_id}/{path}", follow_redirects=False)
+    assert answer.status_code == 200
+    whole = alice("GET", f"images/{image_id}/{path}", headers={"Sec-Fetch-Site": "same-origin"})
+    assert {name: answer.headers[name] for name in ("etag", "content-length", "content-type")} == {
+        "etag": whole.headers["etag"],
+        "content-length": str(len(whole.content)),
+        "content-type": whole.headers["content-type"],
+    }
+
+
 def test_our_own_page_is_answered_by_the_api(alice: Caller) -> None:
     photo = jpeg(seed=1)
     (entry,) = alice.upload([("a.jpg", photo)])

@@ -137,6 +137,15 @@ def test_a_nonsense_wish_is_refused_and_makes_no_job(alice: Caller, wish: dict[s
     assert alice("GET", "segmentations").json()["items"] == []
 
 
+@pytest.mark.parametrize("image_ids", ["all", None])
+def test_more_photos_than_one_job_takes_are_refused_with_the_limit(alice: Caller, api: FastAPI, image_ids: object) -> None:
+    images = alice.upload_photos(3)
+    api.state.wiring.settings.__dict__["max_segmentation_images"] = 2
+    refused = alice("POST", "segmentations", json={"image_ids": image_ids or images}).json()
+    assert (refused["status"], refused["code"], refused["most"]) == (422, "too_many_images", 2)
+    assert alice("POST", "segmentations", json={"image_ids": images[:2]}).status_code == 202
+
+
 def test_an_empty_gallery_cannot_be_segmented(alice: Caller) -> None:
     answer = alice("POST", "segmentations", json={})
     assert (answer.status_code, answer.json()["code"]) == (409, "gallery_empty")
@@ -469,6 +478,26 @@ def test_past_its_bound_the_one_photo_route_names_the_job(alice: Caller) -> None
     answer = alice("POST", "segment", content=jpeg(), headers={"content-type": "image/jpeg"})
     assert (answer.status_code, answer.json()["code"]) == (504, "segmentation_not_in_time")
     assert alice("GET", answer.json()["job"]).json()["status"] == "queued"
+
+
+def test_a_key_of_another_photo_stores_none_while_its_job_waits(alice: Caller) -> None:
+    headers = {"content-type": "image/jpeg", "Idempotency-Key": "k"}
+    assert alice("POST", "segment", content=jpeg(seed=1), headers=headers).status_code == 504
+    refused = alice("POST", "segment", content=jpeg(seed=2), headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_conflict")
+    assert len(alice("GET", "images").json()["items"]) == 1
+
+
+def test_a_photo_deleted_and_sent_again_while_its_job_waits_has_another(alice: Caller, api: FastAPI) -> None:
+    headers = {"content-type": "image/jpeg", "Idempotency-Key": "k"}
+    first = alice("POST", "segment", content=jpeg(seed=1), headers=headers).json()["job"]
+    alice("DELETE", f"images/{alice('GET', 'images').json()['items'][0]['id']}")
+    again = alice("POST", "segment", content=jpeg(seed=1), headers=headers)
+    assert (again.status_code, again.json()["code"]) == (504, "segmentation_not_in_time")
+    assert again.json()["job"] != first
+    assert alice("POST", "segment", content=jpeg(seed=1), headers=headers).json()["job"] == again.json()["job"]
+    hand_worker.segment(api, again.json()["job"].rsplit("/", 1)[-1])
+    assert alice("POST", "segment", content=jpeg(seed=1), headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,9 @@ def test_the_first_service_token_is_made_once(api_database: Database) -> None:
         ),
         ({}, b'{"external_id": "x"}', 415, "not_json", "no Content-Type"),
         ({"Content-Type": "application/json"}, b'{"external_id": x}', 422, "validation_failed", "Expecting value at character 16"),
+        ({"Content-Type": "application/json"}, b'{"external_id": "\xff"}', 422, "validation_failed", "not UTF-8"),
+        ({"Content-Type": "application/json"}, b"[" * 100_000, 422, "validation_failed", "nested too deeply"),
+        ({"Content-Type": "application/json"}, b'{"external_id": ' + b"9" * 5000 + b"}", 422, "validation_failed", "number is too long"),
     ],
 )
 def test_a_body_that_is_no_json_is_told_what_it_should_be(

@@ -141,6 +141,61 @@ def test_a_request_that_fails_leaves_the_button_on(run: Run) -> None:
     assert run("work", WORK + body) == ["no", False]
 
 
+PARTS = """
+  const counts = (pending) => ({ pending, done: 0, failed: 0 });
+  const tooMany = Object.assign(new Error("One segmentation takes at most 2 photos."), { code: "too_many_images", extra: { most: 2 } });
+  const parts = [], cancelled = [];
+  api.all = async () => ["a", "b", "c", "d", "e"].map((id) => ({ id }));
+  api.post = async (path, wish) => {
+    await later();
+    if (path.endsWith("cancel")) return cancelled.push(path);
+    if (wish.image_ids === "all") throw tooMany;
+    parts.push([wish.model, wish.image_ids.join("")]);
+    const links = { self: `${parts.length}`, cancel: `${parts.length}/cancel` };
+    return { ...running, status: "queued", stage: null, percent: 0, item_counts: counts(wish.image_ids.length), links };
+  };
+  const seen = [];
+  app.follow = async (job, note) => {
+    const photos = job.item_counts.pending;
+    note({ ...job, status: "running", stage: "segmenting", percent: 50, step: photos / 2, steps: photos, eta_seconds: photos });
+    seen.push([work.now.job.percent, work.now.job.step, work.now.job.steps, work.now.job.eta_seconds]);
+    await later();
+    return { ...job, status: "succeeded" };
+  };
+"""
+
+
+def test_more_photos_than_one_job_takes_are_segmented_in_parts(run: Run) -> None:
+    parts, seen, problem = run("work", WORK + PARTS + "await work.makeMissingMasks(); return [parts, seen, work.problem];")
+    assert parts == [[model, part] for model in ("personal", "base") for part in ("ab", "cd", "e")]
+    assert seen == [[20, 1, 5, 8], [60, 3, 5, 4], [90, 4.5, 5, 1]] * 2
+    assert problem == ""
+
+
+def test_cancelling_ends_all_parts_and_what_failed_is_told(run: Run) -> None:
+    body = """
+      const follow = app.follow;
+      app.follow = async (job, note) => {
+        await follow(job, note);
+        if (!cancelled.length) await work.cancel();
+        return job.links.self === "1" ? { ...job, status: "failed", error_reason: "No." } : { ...job, status: "cancelled" };
+      };
+      await work.makeMissingMasks();
+      return [parts.length, cancelled, work.problem];
+    """
+    assert run("work", WORK + PARTS + body) == [3, ["1/cancel", "2/cancel", "3/cancel"], "No."]
+
+
+def test_parts_under_way_are_taken_up_together(run: Run) -> None:
+    body = """
+      const jobs = [3, 1].map((pending) => ({ ...running, percent: 0, item_counts: counts(pending) }));
+      api.get = async (path) => (path.includes("adaptations") ? nothing : { items: jobs });
+      await work.resume();
+      return [seen.map(([percent]) => percent), parts];
+    """
+    assert run("work", WORK + PARTS + body) == [[12.5, 62.5], []]
+
+
 DROP = """
   const lastOf = (path) => path.split("/").at(-1);
   const fail = (_, reject) => reject(new DOMException("gone", "NotFoundError"));

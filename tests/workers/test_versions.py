@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app import jobs
 from app.personal_models import service as personal_models
-from app.tables import Job, JobStatus, PersonalModel
+from app.tables import Image, Job, JobStatus, PersonalModel
 from models import Personalization
-from tests.workers.conftest import add_adaptation, add_photo, job_of, photograph
+from tests.workers.conftest import BASE, add_adaptation, add_photo, add_segmentation, job_of, photograph
 from tests.workers.test_jobs_done import judged, models_of
 from tests.workers.test_lease import within
 from workers import adaptation
 from workers.adaptation import adapt_gallery
+from workers.segmentation import segment_photos
 from workers.tasks import run
 from workers.workshop import Workshop
 
@@ -80,3 +81,20 @@ def test_an_adaptation_cancelled_while_the_method_ends_makes_no_version(
     assert model_files(workshop, user_id) == []
     with workshop.database.read() as session:
         assert session.scalars(select(PersonalModel)).all() == []
+
+
+def test_a_named_base_is_served_by_its_newest_version_where_another_is_in_use(workshop: Workshop, user_id: str) -> None:
+    for _ in range(2):
+        run(workshop, add_adaptation(workshop, user_id), adapt_gallery)
+    with workshop.database.write() as session:
+        image_id = session.scalars(select(Image.id).where(Image.user_id == user_id)).first()
+        session.execute(update(PersonalModel).values(active=False))
+        facts = {"base": "other", "blob_key": "", "sha256": "", "byte_size": 0, "report": {}}
+        session.add(PersonalModel(user_id=user_id, version=3, active=True, **facts))
+    assert image_id is not None
+    job_id = add_segmentation(workshop, user_id, [image_id])
+    with workshop.database.write() as session:
+        session.get_one(Job, job_id).request = {"model": "personal", "base": BASE, "adapt": "auto", "all": False}
+    run(workshop, job_id, segment_photos)
+    job = job_of(workshop, job_id)
+    assert (job.status, job.model_version, job.base) == (JobStatus.SUCCEEDED, 2, BASE)

@@ -8,12 +8,30 @@ import { areMasksDue, noteMasksDue } from "./session.js";
 
 const LEADS_TO_MASKS = new Set(["succeeded", "refused"]);
 
+/** So many of the newest segmentations are looked at for those under way. */
+const LOOKED_AT = 100;
+
+/** So many ids stay below the bound on a request's body (1 MiB). */
+const MOST_NAMED = 10_000;
+
+const photosOf = (job) => Object.values(job.item_counts).reduce((sum, count) => sum + count, 0);
+
+/** The document of a job that is `photos` of `all`, behind `before` others that are done, with the progress over all of them. */
+export function overAll(document, before, photos, all) {
+  const percent = (100 * (before + (photos * document.percent) / 100)) / all;
+  if (document.stage !== "segmenting") return { ...document, percent };
+  const step = before + document.step;
+  const left = document.steps - document.step;
+  const eta_seconds = document.eta_seconds === null || left <= 0 ? null : (document.eta_seconds / left) * (all - step);
+  return { ...document, percent, step, steps: all, eta_seconds };
+}
+
 export class Work extends EventTarget {
   /** @param {import("./app.js").App} app */
   constructor(app) {
     super();
     this.app = app;
-    /** @type {{kind: "adaptation" | "segmentation", job: any, isCancelling: boolean} | null} what is under way */
+    /** @type {{kind: "adaptation" | "segmentation", jobs: any[], job: any, isCancelling: boolean} | null} what is under way; `job`: how it is shown */
     this.now = null;
     /** True from the click on, before the service has named the job. */
     this.isBusy = false;
@@ -25,12 +43,12 @@ export class Work extends EventTarget {
   async resume() {
     if (this.isBusy) return;
     const { api, path } = this.app;
-    const [adaptations, segmentations] = await Promise.all([api.get(`${path}/adaptations?limit=1`), api.get(`${path}/segmentations?limit=5`)]);
+    const [adaptations, segmentations] = await Promise.all([api.get(`${path}/adaptations?limit=1`), api.get(`${path}/segmentations?limit=${LOOKED_AT}`)]);
     this.lastAdaptation = adaptations.items[0] ?? null;
     this.#changed();
     const active = segmentations.items.filter((job) => !hasEnded(job)).reverse();
     if (this.lastAdaptation && !hasEnded(this.lastAdaptation)) await this.#guarded(() => this.#adapt(this.lastAdaptation));
-    for (const job of active) await this.#guarded(() => this.#segment(job));
+    if (active.length) await this.#guarded(() => this.#segment(active));
     if (areMasksDue()) await this.#guarded(() => this.#makeMasks());
   }
 
@@ -48,8 +66,23 @@ export class Work extends EventTarget {
     if (this.app.isReadOnly) return;
     const models = this.app.activeModel ? ["personal", "base"] : ["base"];
     for (const model of models) {
-      const job = await this.app.api.post(`${this.app.path}/segmentations`, { image_ids: "all", model, adapt: "never" });
-      if ((await this.#segment(job)).status === "cancelled") break;
+      if (await this.#segment(await this.#start({ model, adapt: "never" }))) break;
+    }
+  }
+
+  /** Queue the masks of all photos: as one job, or as several where the photos are more than the service puts into one. */
+  async #start(wish) {
+    const { api, path } = this.app;
+    const start = (image_ids) => api.post(`${path}/segmentations`, { ...wish, image_ids });
+    try {
+      return [await start("all")];
+    } catch (error) {
+      if (error.code !== "too_many_images") throw error;
+      const ids = (await api.all(`${path}/images`)).map((image) => image.id);
+      const jobs = [];
+      const size = Math.min(error.extra.most, MOST_NAMED);
+      for (let at = 0; at < ids.length; at += size) jobs.push(await start(ids.slice(at, at + size)));
+      return jobs;
     }
   }
 
@@ -59,7 +92,7 @@ export class Work extends EventTarget {
     now.isCancelling = true;
     this.#changed();
     try {
-      await this.app.api.post(now.job.links.cancel);
+      await Promise.all(now.jobs.map((job) => this.app.api.post(job.links.cancel)));
     } catch (error) {
       now.isCancelling = false;
       toast(error.message);
@@ -69,7 +102,7 @@ export class Work extends EventTarget {
   async #adapt(job) {
     // A page that is loaded anew in the middle goes on with the masks.
     noteMasksDue(true);
-    const ended = await this.#run("adaptation", job);
+    const ended = await this.#run("adaptation", [job], job);
     this.lastAdaptation = ended;
     announce({ succeeded: isTrained(ended.report ?? {}) ? "Your model is ready." : "The base model is used, with your photos corrected.", refused: this.app.activeModel ? "Your model stays as it is." : "The base model is kept.", cancelled: "Cancelled." }[ended.status] ?? "Personalising failed.");
     if (LEADS_TO_MASKS.has(ended.status)) await this.app.reloadModels();
@@ -81,18 +114,29 @@ export class Work extends EventTarget {
     noteMasksDue(false);
   }
 
-  async #segment(job) {
-    const ended = await this.#run("segmentation", job);
-    if (ended.status === "failed") this.problem = ended.error_reason ?? "Segmenting failed.";
-    this.app.masks.forgetAll();
-    return ended;
+  /** Follow jobs one after the other, as one piece of work; true where any of them was cancelled. */
+  async #segment(jobs) {
+    let [done, problem, isCancelled] = [0, "", false];
+    const photos = jobs.length > 1 ? jobs.map(photosOf).reduce((sum, count) => sum + count) : 0;
+    for (const job of jobs) {
+      const before = done;
+      const ended = await this.#run("segmentation", jobs, job, (document) => (photos ? overAll(document, before, photosOf(job), photos) : document));
+      if (ended.status === "failed") problem = ended.error_reason ?? "Segmenting failed.";
+      isCancelled ||= ended.status === "cancelled";
+      if (photos) done += photosOf(job);
+      this.app.masks.forgetAll();
+    }
+    this.problem = problem;
+    return isCancelled;
   }
 
-  async #run(kind, job) {
-    this.now = { kind, job, isCancelling: false };
+  /** Follow one of the jobs that are one piece of work; `shown` makes what is shown of its document. */
+  async #run(kind, jobs, job, shown = (document) => document) {
+    this.now = { kind, jobs, job: shown(job), isCancelling: false };
     this.problem = "";
     this.#changed();
-    const note = (document) => {
+    const note = (news) => {
+      const document = shown(news);
       if (document.stage !== this.now.job.stage) announce(stageName(document.stage));
       this.now.job = document;
       this.#changed();
