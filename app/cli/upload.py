@@ -49,6 +49,7 @@ class Ledger:
 def upload(
     folder: Annotated[Path, typer.Argument(help="A folder of photos, nested as you like; or one photo, or a zip of photos.")],
     parallel: Annotated[int, typer.Option(min=1, max=32, help="Requests at the same time.")] = 4,
+    again: Annotated[bool, typer.Option("--again", help="Also send what is there: files that the service has lost come back.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send a folder of photos. May be broken off and repeated: what the service has is not sent again.
@@ -61,6 +62,8 @@ def upload(
       personalseg upload ~/Pictures/2024
 
       personalseg upload ~/Pictures --parallel 8 --json > uploaded.json
+
+      personalseg upload --again ~/Pictures  # after `photo_missing`
     """
     if not folder.exists():
         stop(f"{folder} does not exist: give a folder of photos.", code="no_such_folder", as_json=as_json)
@@ -74,7 +77,7 @@ def upload(
     ledger = Ledger()
     try:
         with failures(as_json), counting("Uploading", len(paths), quiet=as_json) as advance:
-            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip(folder) else (_send_all, paths, folder, parallel, ledger, advance))
+            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip(folder) else (_send_all, paths, folder, parallel, again, ledger, advance))
     except KeyboardInterrupt:
         errors().print(f"Stopped: {ledger.files} of {len(paths)} files were dealt with. The same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -88,11 +91,11 @@ async def _send_zip(path: Path, ledger: Ledger, advance: Callable[[int], None]) 
     _dealt_with(1, ledger, advance)
 
 
-async def _send_all(paths: list[Path], root: Path, parallel: int, ledger: Ledger, advance: Callable[[int], None]) -> None:
-    """Send every file that is not there yet; raises the first ClientError or OSError, after which nothing more is sent."""
+async def _send_all(paths: list[Path], root: Path, parallel: int, again: bool, ledger: Ledger, advance: Callable[[int], None]) -> None:
+    """Send every file that is not there yet, or `again` all; raises the first ClientError or OSError, after which nothing more is sent."""
     failed: list[ClientError | OSError] = []
     async with AsyncClient.logged_in() as client:
-        known = {image.sha256 async for image in client.iter_images()}
+        known: set[str] = set() if again else {image.sha256 async for image in client.iter_images()}
         waiting = batches(paths, _BATCH_FILES)
         async with anyio.create_task_group() as group:
 

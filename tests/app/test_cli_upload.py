@@ -129,6 +129,12 @@ def test_requests_go_side_by_side_and_known_photos_not_at_all(serve: Any, folder
     assert server.files == 5 * BATCH - 2
 
 
+def test_asked_again_known_photos_are_sent_as_well(serve: Any, folder: Path) -> None:
+    server = serve(3, [b"photo 0", b"photo 17"])
+    assert upload(server, str(folder), "--parallel", "3", "--again").wait(120) == 0
+    assert server.files == 5 * BATCH
+
+
 def test_albums_keep_their_folders(serve: Any, tmp_path: Path) -> None:
     for name in ("2019/IMG_1.jpg", "2020/IMG_1.jpg"):
         (tmp_path / name).parent.mkdir()
