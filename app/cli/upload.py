@@ -77,7 +77,10 @@ def upload(
     ledger = Ledger()
     try:
         with failures(as_json), counting("Uploading", len(paths), quiet=as_json) as advance:
-            anyio.run(*(_send_zip, folder, ledger, advance) if is_zip(folder) else (_send_all, paths, folder, parallel, again, ledger, advance))
+            if is_zip(folder):
+                anyio.run(_send_zip, folder, ledger, advance)
+            else:
+                anyio.run(_send_all, paths, folder, parallel, again, ledger, advance)
     except KeyboardInterrupt:
         errors().print(f"Stopped: {ledger.files} of {len(paths)} files were dealt with. The same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
