@@ -43,7 +43,7 @@ _STORE_IN_TROUBLE = (errno.EIO, errno.EBUSY)
 class Bucket:
     """The objects below one prefix of a bucket, which must exist; the keys come from the settings or from where AWS's tools take them.
 
-    No store keeps a caller for ever: one that is silent is one that is away, after two minutes at most.
+    No store keeps a caller for ever: one that is silent is one that is away, after about two minutes.
     """
 
     def __init__(self, root: str, endpoint_url: str | None = None, key_id: str | None = None, secret: str | None = None) -> None:
