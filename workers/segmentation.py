@@ -29,7 +29,7 @@ from workers.bases import base_for
 from workers.cache import ModelKey
 from workers.codec import class_summary, encode_confidence, encode_labels
 from workers.erasure import writing_for
-from workers.failures import Failure, GalleryVanished, UnknownModelVersion, describe, log_failure
+from workers.failures import Failure, GalleryVanished, UnknownModelVersion, describe, is_device_lost, log_failure
 from workers.gallery import Photo, read_photo
 from workers.lease import HeldJob
 from workers.patience import await_store, is_store_away
@@ -175,7 +175,7 @@ def _make_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: 
     except (Cancelled, LeaseLost):
         raise
     except Exception as error:
-        if is_store_away(error):
+        if is_store_away(error) or is_device_lost(error):
             raise
         # One bad photo is its own failure; the others of the job go on.
         _fail_one(workshop, held, photo, error)
