@@ -66,10 +66,10 @@ def main(
     if start_tracing("personalseg-worker"):
         trace_database(workshop.database)
     load_default_base(workshop)
-    work_until_stopped(workshop, queues)
+    exit_code = work_until_stopped(workshop, queues)
     stop_tracing()
     workshop.database.close()
-    _leave()
+    _leave(exit_code)
 
 
 def _settings() -> Settings:
@@ -110,8 +110,8 @@ def schema_complaint(database_url: str) -> str | None:
     return f"The database {held}, this worker knows revision {known}: migrate the database or update the worker."
 
 
-def work_until_stopped(workshop: Workshop, queues: list[JobKind]) -> None:
-    """Take jobs from these queues until `workshop.stopping` is set; a running one is handed back."""
+def work_until_stopped(workshop: Workshop, queues: list[JobKind]) -> int:
+    """Take jobs from these queues until `workshop.stopping` is set; a running one is handed back. Returns the exit code."""
     broker = make_broker(workshop.settings.redis_url)
     declare_actors(broker, workshop)
     try:
@@ -123,26 +123,23 @@ def work_until_stopped(workshop: Workshop, queues: list[JobKind]) -> None:
     background = start_background(workshop, broker, queues)
     serve_metrics(workshop.metrics, workshop.settings)
     log.info("worker.started", queues=[queue.value for queue in queues], device=workshop.device)
-    complete = _watch(workshop, worker)
+    _watch(workshop, worker)
     _stop(worker)
     for thread in background:
         thread.join(timeout=1.0)
     unregister(workshop)
     log.info("worker.stopped")
-    if not complete:
-        sys.exit(EXIT_TRY_AGAIN)
+    return EXIT_TRY_AGAIN if workshop.broken.is_set() else 0
 
 
-def _watch(workshop: Workshop, worker: Worker) -> bool:
-    """Wait until this process shall end; False when it must, because a thread without which no job is done has died."""
+def _watch(workshop: Workshop, worker: Worker) -> None:
+    """Wait until this process shall end; it must where a thread without which no job is done has died."""
     threads = [*worker.consumers.values(), *worker.workers]
     while not workshop.stopping.wait(_LOOK_SECONDS):
         if dead := [thread.name for thread in threads if not thread.is_alive()]:
             # It would look alive for ever, and do nothing.
             log.error("worker.thread_died", threads=dead)
-            workshop.stopping.set()
-            return False
-    return True
+            workshop.give_up()
 
 
 def _stop(worker: Worker) -> None:
@@ -154,10 +151,13 @@ def _stop(worker: Worker) -> None:
     log.debug("worker.threads_stopped", seconds=round(time.monotonic() - started, 2), clean=not stopper.is_alive())
 
 
-def _leave() -> NoReturn:
-    """End at once: on busy cores Python takes longer to clear torch away than Docker waits, and what ends by itself looks killed (137)."""
+def _leave(exit_code: int) -> NoReturn:
+    """End at once: on busy cores Python takes longer to clear torch away than Docker waits, and what ends by itself looks killed (137).
+
+    With a device that is lost, clearing away would fail.
+    """
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(exit_code)
 
 
 def _refuse(complaint: str) -> NoReturn:

@@ -72,8 +72,10 @@ def adapt_gallery(workshop: Workshop, held: HeldJob) -> None:
         _save_refusal(held, plan, result)
         return
     _require_a_photo(workshop, plan.user_id)
-    with writing_for(workshop, plan.user_id):
-        stored = _store_model(workshop, held, plan, save_personal(result.model))
+    data = save_personal(result.model)
+    stored = _take_version(held, plan, data)
+    with writing_for(workshop, plan.user_id, stored.blob_key):
+        workshop.storage.put_bytes(stored.blob_key, data)
         _save_success(held, plan, result, stored)
 
 
@@ -117,8 +119,9 @@ def _reporter(held: HeldJob, budget_seconds: float) -> Callable[[Progress], None
     return report
 
 
-def _store_model(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, data: bytes) -> StoredFile:
-    # The version is pinned under the lease before the blob is written, so that no two jobs can take the same one.
+def _take_version(held: HeldJob, plan: AdaptationPlan, data: bytes) -> StoredFile:
+    """Where the file of the model will be: its version is pinned under the lease first, so that no two jobs can take the same one."""
+
     def pin(session: Session) -> int:
         version = _version_for(session, held.job_id, plan.user_id)
         jobs.pin_model_version(session, held.lease, version)
@@ -126,9 +129,7 @@ def _store_model(workshop: Workshop, held: HeldJob, plan: AdaptationPlan, data: 
 
     version = held.write(pin)
     sha256 = hashlib.sha256(data).hexdigest()
-    key = model_key(plan.user_id, version, sha256)
-    workshop.storage.put_bytes(key, data)
-    return StoredFile(version, key, sha256, len(data))
+    return StoredFile(version, model_key(plan.user_id, version, sha256), sha256, len(data))
 
 
 def _version_for(session: Session, job_id: str, user_id: str) -> int:

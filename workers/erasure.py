@@ -5,7 +5,7 @@ It can be the last to write blobs of a user who is erased meanwhile; then it rem
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -21,19 +21,27 @@ log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def writing_for(workshop: Workshop, user_id: str) -> Iterator[None]:
-    """Around the writing of a user's blobs: where it fails because the user is gone, nothing of theirs stays."""
+def writing_for(workshop: Workshop, user_id: str, *keys: str) -> Iterator[None]:
+    """Around the writing of these blobs of a user and the rows that speak of them: where it fails because the user is gone, none stays."""
     try:
         yield
     except Exception:
-        _forget_if_erased(workshop, user_id)
+        _forget_if_gone(workshop, user_id, keys)
         raise
 
 
-def _forget_if_erased(workshop: Workshop, user_id: str) -> None:
+def _forget_if_gone(workshop: Workshop, user_id: str, keys: Sequence[str]) -> None:
+    """Of a user who is marked as erased everything goes, of one who is not there only what was written just now.
+
+    One who is not there was erased to the end, and then there is nothing else; or the database is being restored, and then the rest is
+    wanted again. What of it is not, `app.sweeping` removes, by its age and after a second look.
+    """
     with workshop.database.read() as session:
         user = session.get(User, user_id)
-    if user is None or user.erased_at is not None:
+    if user is None:
+        workshop.storage.delete_all(keys)
+        log.info("user.gone_meanwhile", user_id=user_id)
+    elif user.erased_at is not None:
         removed = workshop.storage.delete_prefix(user_prefix(user_id))
         log.info("user.blobs_removed_after_erasure", user_id=user_id, blobs=removed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
+import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import BlobNotFound, is_disk_full
@@ -14,6 +15,9 @@ from models.memory import is_out_of_memory
 from models.types import ModelFileError
 from workers.cache import UnknownBase
 from workers.codec import PhotoTooLarge, PhotoUnreadable
+
+# Said without being a torch.OutOfMemoryError; of any accelerator's own allocator, and of the libraries that stand on CUDA.
+_DEVICE_MEMORY = ("error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 log = structlog.get_logger(__name__)
 
@@ -46,12 +50,28 @@ def describe(error: BaseException) -> Failure:
         return Failure(error.code, str(error))
     if is_disk_full(error):
         return Failure("storage_full", "The service has no room left to store the result. Try again when there is room.")
-    if is_out_of_memory(error):
+    if _ran_out_of_memory(error):
         return Failure("out_of_memory", "The worker ran out of memory. Try smaller photos, or a machine with more memory.")
+    if is_device_lost(error):
+        return Failure("device_lost", "The worker's GPU stopped working. Try again.")
     for kinds, code, sentence in _KNOWN:
         if isinstance(error, kinds):
             return Failure(code, sentence or str(error))
     return Failure("internal_error", f"The worker met an error that it does not know ({type(error).__name__}).")
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether the accelerator has failed (an assertion or a bad access in it, broken memory, no device any more).
+
+    Every later call of this process fails, too, so that only another process can go on.
+    """
+    if _ran_out_of_memory(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and str(error).startswith("CUDA error:"))
+
+
+def _ran_out_of_memory(error: BaseException) -> bool:
+    return is_out_of_memory(error) or (isinstance(error, RuntimeError) and any(words in str(error) for words in _DEVICE_MEMORY))
 
 
 def log_failure(event: str, error: BaseException, **context: object) -> Failure:
@@ -85,6 +105,7 @@ def _codes_of(kind: type[BaseNotAvailable]) -> set[str]:
 
 
 FAILURE_CODES = frozenset(
-    {"storage_full", "out_of_memory", "internal_error", "worker_died", *(code for _, code, _ in _KNOWN)} | _codes_of(BaseNotAvailable)
+    {"storage_full", "out_of_memory", "device_lost", "internal_error", "worker_died", *(code for _, code, _ in _KNOWN)}
+    | _codes_of(BaseNotAvailable)
 )
 """What a failed job can be said to have failed with: what `describe` gives, and what `app.jobs` gives a job that no worker would finish."""

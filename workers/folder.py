@@ -1,7 +1,7 @@
 """`python -m workers.folder --out OUT < photos.json`: the method alone on files, without a service. `personalseg personalize` runs it.
 
 The standard input is a JSON list of `[path, name]`: each photo's masks are written to `OUT/<kind>/<name>`.
-Exit codes: 0 fine (keeping the base is an answer) · 1 a photo or the whole failed · 2 cannot be done · 130 Ctrl-C.
+Exit codes: 0 fine (keeping the base is an answer) · 1 a photo, its overlay or the whole failed · 2 cannot be done · 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -72,14 +72,20 @@ class Folder:
 
     def load(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
         """The photo, upright RGB; raises PhotoUnavailable."""
-        try:
-            with _opened(self._files[index].path) as stream:
-                raw = self._decoder.pixels(stream, self._at_least)
-        except PhotoRejected as rejection:
-            raise PhotoUnavailable(rejection.reason) from rejection
-        except OSError as error:
-            raise PhotoUnavailable(f"The file cannot be read ({error.strerror or error}).") from error
+        with _telling(), _opened(self._files[index].path) as stream:
+            raw = self._decoder.pixels(stream, self._at_least)
         return np.frombuffer(raw.data, dtype=np.uint8).reshape(raw.height, raw.width, 3)
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Whatever becomes of reading and decoding one photo is PhotoUnavailable, with a sentence that says why."""
+    try:
+        yield
+    except PhotoRejected as rejection:
+        raise PhotoUnavailable(rejection.reason) from rejection
+    except OSError as error:
+        raise PhotoUnavailable(f"The file cannot be read ({error.strerror or error}).") from error
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -92,7 +98,10 @@ def _opened(path: Path) -> IO[bytes]:
 
 @dataclass
 class Result:
-    """What is told at the end; `files` are relative to OUT, `sha256` are theirs: one that was edited since is not replaced."""
+    """What is told at the end; `files` are relative to OUT, `sha256` are theirs: one that was edited since is not replaced.
+
+    A photo whose overlay could not be made has its mask all the same, `overlay` null and `overlay_missing`, which says why.
+    """
 
     base: str
     report: dict[str, Any] = field(default_factory=dict)
@@ -101,6 +110,11 @@ class Result:
     rejected: list[dict[str, str]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def without_overlay(self) -> list[dict[str, Any]]:
+        """Of `photos`, those whose overlay could not be made."""
+        return [photo for photo in self.photos if photo["overlay"] is None]
 
     def to_json(self) -> dict[str, Any]:
         """The document of report.json."""
@@ -153,15 +167,24 @@ def _told(progress: MethodProgress) -> tuple[str, float]:
 
 def _write_photo(out: Path, file: PhotoFile, mask: Segmentation, base: Base, decoder: DecoderPool, result: Result) -> None:
     labels = encode_labels(mask.labels, base.info.palette)
-    with file.path.open("rb") as photo:
-        overlay = decoder.overlay(photo, io.BytesIO(labels))
-    written = {
+    written: dict[str, str | None] = {
         "mask": _write(out, f"masks/{file.name}", labels, result),
         "confidence": _write(out, f"confidence/{file.name}", encode_confidence(mask.confidence), result),
-        "overlay": _write(out, f"overlays/{file.name}", overlay, result),
     }
+    try:
+        overlay = _overlay(file, labels, decoder)
+    except PhotoUnavailable as error:
+        written |= {"overlay": None, "overlay_missing": str(error)}
+    else:
+        written["overlay"] = _write(out, f"overlays/{file.name}", overlay, result)
     classes = class_summary(mask.labels, mask.confidence, base.info.class_names)
     result.photos.append({"path": str(file.path), **written, "classes": classes})
+
+
+def _overlay(file: PhotoFile, labels: bytes, decoder: DecoderPool) -> bytes:
+    """The photo under its mask; raises PhotoUnavailable."""
+    with _telling(), _opened(file.path) as photo:
+        return decoder.overlay(photo, io.BytesIO(labels))
 
 
 def _write(out: Path, name: str, content: bytes, result: Result) -> str:
@@ -202,7 +225,7 @@ def main(
         with naming(out.parent):
             (out / "report.json").write_text(printable(json.dumps(result.to_json(), indent=2, ensure_ascii=False)) + "\n", "utf-8")
     _tell(result, as_json)
-    raise typer.Exit(EXIT_FAILED if result.rejected else 0)
+    raise typer.Exit(EXIT_FAILED if result.rejected or result.without_overlay else 0)
 
 
 def _sent() -> list[PhotoFile]:
@@ -230,6 +253,8 @@ def _tell(result: Result, as_json: bool) -> None:
     typer.echo(f"{len(result.photos)} photos segmented by {'the base' if result.model_file is None else 'your personal model'}.")
     for entry in result.rejected:
         typer.echo(printable(f"- {entry['path']}: {entry['reason']}"), err=True)
+    for photo in result.without_overlay:
+        typer.echo(printable(f"- {photo['path']}: it has its mask, but no overlay: {photo['overlay_missing']}"), err=True)
 
 
 @contextmanager

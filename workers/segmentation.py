@@ -29,7 +29,7 @@ from workers.bases import base_for
 from workers.cache import ModelKey
 from workers.codec import class_summary, encode_confidence, encode_labels
 from workers.erasure import writing_for
-from workers.failures import Failure, GalleryVanished, UnknownModelVersion, describe, log_failure
+from workers.failures import Failure, GalleryVanished, UnknownModelVersion, describe, is_device_lost, log_failure
 from workers.gallery import Photo, read_photo
 from workers.lease import HeldJob
 from workers.patience import await_store, is_store_away
@@ -90,16 +90,15 @@ def segment_photos(workshop: Workshop, held: HeldJob) -> None:
     held.report("loading", already_done, plan.photo_count, already_done / max(1, plan.photo_count))
     base = base_for(workshop, held, plan.base)
     personal = None if plan.model is None else _load_model(workshop, plan, plan.model, base)
-    with writing_for(workshop, plan.user_id):
-        for position, photo in enumerate(plan.pending, start=already_done):
-            if held.should_stop():
-                raise Cancelled
-            held.report(_STAGE, position, plan.photo_count, position / plan.photo_count)
-            _segment_one(workshop, held, plan, photo, base, personal)
-            is_last = position == plan.photo_count - 1
-            if not is_last and held.turn_is_over(workshop.settings.segmentation_turn_seconds):
-                raise TurnIsOver
-        _close(held, plan)
+    for position, photo in enumerate(plan.pending, start=already_done):
+        if held.should_stop():
+            raise Cancelled
+        held.report(_STAGE, position, plan.photo_count, position / plan.photo_count)
+        _segment_one(workshop, held, plan, photo, base, personal)
+        is_last = position == plan.photo_count - 1
+        if not is_last and held.turn_is_over(workshop.settings.segmentation_turn_seconds):
+            raise TurnIsOver
+    _close(held, plan)
 
 
 def _plan(session: Session, job_id: str) -> SegmentationPlan:
@@ -166,12 +165,17 @@ def _try_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: P
     if _reuse_mask(workshop, held, plan, photo, base):
         workshop.metrics.count_image("reused")
         return
+    with writing_for(workshop, plan.user_id, *_keys(plan, photo)):
+        _make_one(workshop, held, plan, photo, base, personal)
+
+
+def _make_one(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo: Photo, base: Base, personal: LoadedModel | None) -> None:
     try:
         mask = _make_mask(workshop, held, plan, photo, base, personal)
     except (Cancelled, LeaseLost):
         raise
     except Exception as error:
-        if is_store_away(error):
+        if is_store_away(error) or is_device_lost(error):
             raise
         # One bad photo is its own failure; the others of the job go on.
         _fail_one(workshop, held, photo, error)
@@ -222,8 +226,7 @@ def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo:
     label_bytes = _unless_stopped(held, encode_labels, result.labels, base.info.palette)
     confidence_bytes = _unless_stopped(held, encode_confidence, result.confidence)
     classes = _unless_stopped(held, class_summary, result.labels, result.confidence, base.info.class_names)
-    labels = labels_key(plan.user_id, photo.image_id, plan.base, plan.version)
-    confidence = confidence_key(plan.user_id, photo.image_id, plan.base, plan.version)
+    labels, confidence = _keys(plan, photo)
     workshop.storage.put_bytes(labels, label_bytes)
     workshop.storage.put_bytes(confidence, confidence_bytes)
     return Mask(
@@ -237,6 +240,12 @@ def _make_mask(workshop: Workshop, held: HeldJob, plan: SegmentationPlan, photo:
         confidence_key=confidence,
         classes=classes,
     )
+
+
+def _keys(plan: SegmentationPlan, photo: Photo) -> tuple[str, str]:
+    """Where the two blobs of a mask are: its labels and their confidence."""
+    of_mask = plan.user_id, photo.image_id, plan.base, plan.version
+    return labels_key(*of_mask), confidence_key(*of_mask)
 
 
 def _unless_stopped(held: HeldJob, step: Callable[Step, Result], *arguments: Step.args, **options: Step.kwargs) -> Result:

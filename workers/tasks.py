@@ -19,7 +19,7 @@ from models.types import Cancelled
 from workers.adaptation import adapt_gallery
 from workers.checkpoints import forget_checkpoints
 from workers.erasure import owner_of
-from workers.failures import log_failure
+from workers.failures import is_device_lost, log_failure
 from workers.lease import HeldJob, hold
 from workers.memory import Recycler
 from workers.observed import observed
@@ -104,13 +104,18 @@ def _work_and_close(workshop: Workshop, held: HeldJob, work: Work) -> None:
     except LeaseLost:
         raise
     except Exception as error:
-        _close_failed(workshop, held, error)
+        try:
+            _close_failed(workshop, held, error)
+        finally:
+            if is_device_lost(error):
+                log.error("worker.device_lost", device=workshop.device)
+                workshop.give_up()
     else:
         log.info("job.ended")
 
 
 def _close_failed(workshop: Workshop, held: HeldJob, error: Exception) -> None:
-    """Failed; or queued again where the database or the blob store was away, which is no fault of the job's.
+    """Failed; or queued again where the database or the blob store was away, or the device is lost, which need not be the job's fault.
 
     The attempt counts, so that it ends in any case.
     """
@@ -118,7 +123,8 @@ def _close_failed(workshop: Workshop, held: HeldJob, error: Exception) -> None:
     if is_store_away(error) and not await_store(workshop, held) and held.should_stop():
         held.end_early()
         return
-    close = jobs.try_again if is_store_away(error) or isinstance(error, DATABASE_AWAY) else jobs.fail
+    may_pass = is_store_away(error) or isinstance(error, DATABASE_AWAY) or is_device_lost(error)
+    close = jobs.try_again if may_pass else jobs.fail
     held.write(lambda session: close(session, held.lease, code=failure.code, reason=failure.reason))
 
 

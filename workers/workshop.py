@@ -24,7 +24,7 @@ from workers.metrics import WorkerMetrics
 
 @dataclass(frozen=True)
 class Workshop:
-    """Everything that a job needs besides its id; `stopping` is set when this process shall end."""
+    """Everything that a job needs besides its id; `stopping` is set when this process shall end, `broken` where it cannot go on."""
 
     worker_id: str
     owner: str
@@ -39,6 +39,12 @@ class Workshop:
     source: LabelledFolder | None = None
     """Labelled photos for alignment, where the operator has configured some."""
     stopping: threading.Event = field(default_factory=threading.Event)
+    broken: threading.Event = field(default_factory=threading.Event)
+
+    def give_up(self) -> None:
+        """This process shall end, and another take its place."""
+        self.broken.set()
+        self.stopping.set()
 
 
 def open_workshop(settings: Settings) -> Workshop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -16,7 +17,9 @@ from typing import IO, Any, cast
 
 import aiohttp
 import s3fs
+from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.handlers import add_expect_header
 
 from app.clock import utc_now
 from app.errors import StorageUnavailable
@@ -30,11 +33,18 @@ _READ_AHEAD_BYTES = 2 * _MEBIBYTE
 _DELETED_AT_ONCE = 1000
 # As many as the API has threads that may ask at the same time.
 _CONNECTIONS = 64
+# So long a store may be silent: at connecting, before its answer or within it, and while a body is sent to it.
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 20.0
+_SEND_SECONDS = 20.0
 _STORE_IN_TROUBLE = (errno.EIO, errno.EBUSY)
 
 
 class Bucket:
-    """The objects below one prefix of a bucket, which must exist; the keys come from the settings or from where AWS's tools take them."""
+    """The objects below one prefix of a bucket, which must exist; the keys come from the settings or from where AWS's tools take them.
+
+    No store keeps a caller for ever: one that is silent is one that is away, after about two minutes.
+    """
 
     def __init__(self, root: str, endpoint_url: str | None = None, key_id: str | None = None, secret: str | None = None) -> None:
         self._root = root
@@ -43,13 +53,18 @@ class Bucket:
             secret=secret,
             endpoint_url=endpoint_url,
             use_listings_cache=False,
+            session=_session(),
             config_kwargs={
+                "connect_timeout": _CONNECT_SECONDS,
+                "read_timeout": _READ_SECONDS,
+                "connector_args": {"socket_factory": _socket},
                 "max_pool_connections": _CONNECTIONS,
                 "signature_version": "s3v4",  # the older one is refused by newer regions
                 "retries": {"mode": "standard", "total_max_attempts": 2},
             },
         )
-        # On top of the client's own, which do not cover a body that breaks off; both at their defaults take a minute and more.
+        # On top of the client's own, which do not cover a body that breaks off. A store that is silent is asked all of these times: in two
+        # minutes it is given up; at the defaults it took six.
         self._files.retries = 3
 
     def put(self, path: str, source: IO[bytes]) -> None:
@@ -172,6 +187,25 @@ class Bucket:
         with _asking():
             url = self._files.sign(path, expiration=seconds, ResponseContentType=media_type, ResponseContentDisposition=disposition)
         return str(url)
+
+
+def _session() -> AioSession:
+    """Whose clients send a body at once: aiohttp would wait without end for the "continue" of a store that is silent."""
+    session = AioSession()
+    session.unregister("before-call.s3", add_expect_header)
+    return session
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that gives up where what it sends is not taken; `address` is one of `socket.getaddrinfo`.
+
+    aiohttp's read timeout begins when the whole body is sent. Without such an option (macOS) the kernel's own patience holds.
+    """
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_SEND_SECONDS * 1000))
+    return made
 
 
 def _read_up_to(source: IO[bytes], size: int) -> bytes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import socket
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +16,7 @@ import pytest
 
 from app.errors import BlobNotFound, StorageUnavailable
 from app.storage import Storage
+from app.storage import bucket as bucket_module
 from app.tenancy import ForeignAccess, acting_for
 from tests.conftest import free_port, requests_told
 
@@ -304,3 +308,69 @@ def test_a_store_that_is_away_is_told_apart_from_a_blob_that_is(s3_bucket: str) 
         away.put_bytes("users/1/a", b"x")
     with pytest.raises(StorageUnavailable), away.open("users/1/a"):
         pass
+
+
+class SilentServer:
+    """Takes every connection, reads what comes over it where it shall, and never says a word."""
+
+    def __init__(self, *, reads: bool) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._reads = reads
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            self._connections.append(connection)
+            if self._reads:
+                threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: socket.socket) -> None:
+        with suppress(OSError):
+            while connection.recv(_MEBIBYTE):
+                pass
+
+    def close(self) -> None:
+        for end in (self._listener, *self._connections):
+            end.close()
+
+
+@pytest.fixture
+def silent_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SilentServer]:
+    """One for whose clients a second is long."""
+    for name in ("_CONNECT_SECONDS", "_READ_SECONDS", "_SEND_SECONDS"):
+        monkeypatch.setattr(bucket_module, name, 0.5)
+    server = SilentServer(reads=request.param)
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("silent_server", [True], indirect=True)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(lambda storage: storage.put_bytes("users/u/x", b"small"), id="one put"),  # botocore would ask whether to go on
+        pytest.param(lambda storage: storage.put_stream("users/u/x", io.BytesIO(bytes(_IN_PARTS))), id="in parts"),
+        pytest.param(lambda storage: storage.get_bytes("users/u/x"), id="get"),
+    ],
+)
+def test_a_store_that_is_silent_is_away(silent_server: SilentServer, ask: Callable[[Storage], object]) -> None:
+    storage = Storage("s3://bucket/blobs", endpoint_url=silent_server.url, key_id="key", secret="secret")
+    with pytest.raises(StorageUnavailable, match="does not answer"):
+        ask(storage)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="no such patience here")
+@pytest.mark.parametrize("silent_server", [False], indirect=True)
+def test_a_store_that_takes_no_more_of_a_body_is_away(silent_server: SilentServer) -> None:
+    storage = Storage("s3://bucket/blobs", endpoint_url=silent_server.url, key_id="key", secret="secret")
+    with pytest.raises(StorageUnavailable, match="does not answer"):
+        storage.put_bytes("users/u/x", bytes(12 * _MEBIBYTE))

@@ -94,6 +94,32 @@ def test_the_rows_vanish_under_a_worker_that_no_longer_holds_them(workshop: Work
     assert workshop.storage.delete_prefix(user_prefix(user_id)) == 0
 
 
+@pytest.mark.parametrize("kind", ["adaptation", "segmentation"])
+def test_a_database_that_is_being_restored_costs_no_photo(kind: str, workshop: Workshop, user_id: str) -> None:
+    """Its tables are there, the rows not yet: nobody has been erased. What the worker writes at this moment goes."""
+    images = gallery(workshop, user_id)
+    is_adaptation = kind == "adaptation"
+    job_id = add_adaptation(workshop, user_id) if is_adaptation else add_segmentation(workshop, user_id, images, model="base")
+    photos = workshop.storage.keys(user_prefix(user_id))
+    put = Storage.put_bytes
+
+    def empty_before_the_result(storage: Storage, key: str, data: bytes) -> None:
+        if "/models/" in key or "/masks/" in key:
+            with workshop.database.write() as session:
+                session.query(Job).delete()
+                session.query(User).delete()
+        put(storage, key, data)
+
+    with pytest.MonkeyPatch.context() as patched:
+        judged(patched, accepted=True)
+        patched.setattr(Storage, "put_bytes", empty_before_the_result)
+        run(workshop, job_id, adapt_gallery if is_adaptation else segment_photos)
+    with workshop.database.read() as session:
+        assert session.scalars(select(User)).all() == []
+    kept = [key for key in workshop.storage.keys(user_prefix(user_id)) if "/checkpoints/" not in key]
+    assert kept == photos
+
+
 def personal_model(workshop: Workshop, user_id: str, monkeypatch: pytest.MonkeyPatch) -> PersonalModel:
     judged(monkeypatch, accepted=True)
     run(workshop, add_adaptation(workshop, user_id), adapt_gallery)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import pytest
 
+from app.decoding.errors import PhotoRejected
 from app.decoding.pool import DecoderPool
 from app.settings import Settings
+from models import PersonalizeConfig
 from models.types import PhotoUnavailable
 from tests.app.photos import jpeg
 from tests.full_disk import MOST_BYTES, files_bounded
-from workers.folder import Folder, PhotoFile, Result, _write
+from tests.workers.conftest import BASE
+from workers import folder as folder_module
+from workers.cache import BaseCache
+from workers.folder import Folder, PhotoFile, Result, _tell, _write, personalize_folder
 
 
 @pytest.fixture
@@ -36,6 +44,50 @@ def test_a_pipe_is_told_like_a_file_that_cannot_be_read(tmp_path: Path, decoder:
     assert folder.load(1).shape == (48, 64, 3)
     with pytest.raises(PhotoUnavailable, match="No such file"):
         folder.load(2)
+
+
+class NoOverlay(DecoderPool):
+    """Its second task with each photo fails: decoded twice, a huge one takes longer than a decoder may."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(Settings().decoding_limits())
+        self._error = error
+
+    def overlay(self, photo: IO[bytes], labels: IO[bytes]) -> bytes:
+        if Path(str(photo.name)).name == "b.jpg":
+            raise self._error
+        return super().overlay(photo, labels)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (PhotoRejected("decoding_too_slow", "Decoding took too long."), "Decoding took too long."),
+        (OSError(errno.EIO, "Input/output error"), "The file cannot be read (Input/output error)."),
+    ],
+)
+def test_an_overlay_that_cannot_be_made_costs_nothing_else(
+    error: Exception, why: str, tmp_path: Path, bases: BaseCache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("a", "b", "c")
+    for name in names:
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(64, 48))
+    files = [PhotoFile(tmp_path / f"{name}.jpg", f"{name}.png") for name in names]
+    (out := tmp_path / "out").mkdir()
+    monkeypatch.setattr(folder_module, "personalize", lambda *_, **__: SimpleNamespace(model=None, report={}))
+    decoder = NoOverlay(error)
+    try:
+        result = personalize_folder(bases.get(BASE), files, out, PersonalizeConfig(), decoder, lambda *_: None)
+    finally:
+        decoder.close()
+    assert not result.rejected
+    assert [photo["overlay"] for photo in result.photos] == ["overlays/a.png", None, "overlays/c.png"]
+    (without,) = result.without_overlay
+    assert without["overlay_missing"] == why and without["classes"]
+    assert sorted(result.files) == sorted(str(path.relative_to(out)) for path in out.rglob("*.png"))
+    assert {f"{kind}/b.png" for kind in ("masks", "confidence")} <= set(result.files)
+    _tell(result, as_json=False)
+    assert f"b.jpg: it has its mask, but no overlay: {why}" in capsys.readouterr().err
 
 
 def test_the_report_has_the_sum_of_every_file(tmp_path: Path) -> None:

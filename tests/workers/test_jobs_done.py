@@ -242,15 +242,17 @@ def test_a_user_erased_during_the_adaptation_leaves_no_blob(
     workshop: Workshop, user_id: str, images: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(monkeypatch, accepted=True)
-    store = adaptation._store_model
+    take_version = adaptation._take_version
 
-    def erase_then_store(*arguments: object) -> object:
-        stored = store(*arguments)  # type: ignore[arg-type]
+    def erase_before_the_file(*arguments: object) -> object:
+        """The last steps of an erasure; the model's file is written after them."""
+        stored = take_version(*arguments)  # type: ignore[arg-type]
         with workshop.database.write() as session:
             session.delete(session.get_one(User, user_id))
+        workshop.storage.delete_prefix(f"users/{user_id}")
         return stored
 
-    monkeypatch.setattr(adaptation, "_store_model", erase_then_store)
+    monkeypatch.setattr(adaptation, "_take_version", erase_before_the_file)
     run(workshop, add_adaptation(workshop, user_id), adapt_gallery)
     assert workshop.storage.delete_prefix(f"users/{user_id}") == 0
 

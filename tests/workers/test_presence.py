@@ -110,9 +110,7 @@ def test_a_worker_whose_consumer_died_ends_so_that_it_is_started_again(workshop:
                 thread.running = False
 
     threading.Thread(target=let_the_consumer_die).start()
-    with pytest.raises(SystemExit) as ended:
-        work_until_stopped(workshop, [JobKind.SEGMENTATION])
-    assert ended.value.code == EXIT_TRY_AGAIN
+    assert work_until_stopped(workshop, [JobKind.SEGMENTATION]) == EXIT_TRY_AGAIN
     with workshop.database.read() as session:
         assert session.scalars(select(Worker)).all() == []
 
