@@ -99,4 +99,4 @@ def test_a_method_that_ended_with_the_base_keeps_its_own_verdict() -> None:
 def test_another_guard_judges_the_same_cell() -> None:
     lost = cell(counts=counts_to_json(comparison(LOST)))
     assert np.isclose(verdict_of(lost, INFO).figures["changed_share"], 0.1)
-    assert verdict_of(lost, INFO, GuardLimits(collapse_to_ratio=0.0, min_confident_agreement=0.5)).accepted
+    assert verdict_of(lost, INFO, GuardLimits(collapse_to_ratio=0.0, min_confident_agreement=0.5, min_objects_kept=0.0)).accepted

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -22,6 +23,14 @@ from app.demo.folder import require_replaceable
 from app.demo.run import run_demo
 
 CLASSES = [{"id": 0, "name": "background", "color": [0, 0, 0]}, {"id": 8, "name": "cat", "color": [64, 0, 0]}]
+
+
+def uuid(number: int) -> str:
+    """An id of a photo, say: the client takes nothing else for one."""
+    return str(UUID(int=number))
+
+
+USER, ADAPTATION, SEGMENTATION = (uuid(1000 + number) for number in range(3))
 
 
 class StandIn:
@@ -42,7 +51,7 @@ class StandIn:
             return httpx.Response(200, json={"results": list(self._stored(request.read()))})
         if route == ("POST", "segmentations"):
             self.segmented.append(json.loads(request.content)["model"])
-            return httpx.Response(202, json={"id": "seg", "status": "queued"})
+            return httpx.Response(202, json={"id": SEGMENTATION, "status": "queued"})
         if route == ("POST", "adaptations") and self._refusal_code:
             return httpx.Response(409, json={"code": self._refusal_code, "title": "No", "detail": "Upload more photos."})
         return httpx.Response(200, json=self._document(route))
@@ -50,11 +59,11 @@ class StandIn:
     def _document(self, route: tuple[str, str]) -> dict[str, Any]:
         return {
             ("GET", "bases"): {"items": [{"name": "tiny", "title": "Tiny", "is_default": True, "classes": CLASSES}]},
-            ("POST", "users"): {"id": "u1", "token": "t"},
+            ("POST", "users"): {"id": USER, "token": "t"},
             ("GET", "images"): {"items": [], "next_cursor": None},
-            ("POST", "adaptations"): {"id": "ad", "status": "queued"},
-            ("GET", "ad"): {"id": "ad", **self._adaptation},
-            ("GET", "seg"): {"id": "seg", "status": "failed" if self._failing_segmentation else "succeeded"},
+            ("POST", "adaptations"): {"id": ADAPTATION, "status": "queued"},
+            ("GET", ADAPTATION): {"id": ADAPTATION, **self._adaptation},
+            ("GET", SEGMENTATION): {"id": SEGMENTATION, "status": "failed" if self._failing_segmentation else "succeeded"},
         }[route]
 
     def _stored(self, body: bytes) -> Iterator[dict[str, Any]]:
@@ -64,7 +73,7 @@ class StandIn:
                 yield {"filename": name, "status": "rejected", "code": "not_an_image", "reason": "It is text."}
             else:
                 known = self.photos.get(repr(content))
-                image_id = self.photos.setdefault(repr(content), f"i{len(self.photos)}")
+                image_id = self.photos.setdefault(repr(content), uuid(len(self.photos)))
                 yield {"filename": name, "status": "duplicate" if known else "stored", "image_id": image_id}
 
     def _mask(self, request: httpx.Request) -> httpx.Response:
@@ -84,7 +93,7 @@ ACCEPTED: dict[str, Any] = {
     "model_version": 1,
     "report": {
         "verdict": {"accepted": True, "code": "ok", "sentence": "It is better.", "figures": {"agreement": 0.9}},
-        "groups": [{"index": 0, "photos": ["i0", "i1"], "size": 2}],
+        "groups": [{"index": 0, "photos": [uuid(0), uuid(1)], "size": 2}],
         "stages": [{"name": "self_training", "seconds": 2.5}],
     },
 }

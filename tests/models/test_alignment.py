@@ -10,7 +10,7 @@ from PIL import Image
 import models
 from models.alignment import Aligner, AlignmentConfig, align, draw_source, random_view
 from models.context import InterImageContext
-from models.datasets import LabelledFolder
+from models.datasets import LabelledFolder, UnusableFile
 from models.preprocess import shrink
 from models.segmenter import Segmenter
 
@@ -145,5 +145,5 @@ def test_a_source_photo_that_is_gone_is_told(tiny: models.Base, source: Labelled
     broken = replace(
         source, photos={**source.photos, "missing": nowhere}, masks={**source.masks, "missing": nowhere}, ids=[*source.ids, "missing"]
     )
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UnusableFile, match=r"missing\.jpg"):
         align(copy.deepcopy(tiny.segmenter), broken, pixels, groups_of(pixels), replace(CONFIG, source_photos=99), device=CPU)
