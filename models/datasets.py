@@ -17,6 +17,8 @@ from models.labels import IGNORE
 LAYOUTS = (("images", "masks"), ("JPEGImages", "SegmentationClass"))
 NESTED = ("", "VOCdevkit/VOC2012", "VOC2012")
 """Where in the given folder the layout may lie: PASCAL's archives unpack to the second."""
+LISTS = Path("ImageSets") / "Segmentation"
+"""Where PASCAL's lists of ids lie."""
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff"})
 MASK_SUFFIXES = frozenset({".png"})
 """How the files may end, in capitals or not."""
@@ -64,17 +66,19 @@ class LabelledFolder:
 
         Raises FileNotFoundError where the folder has no such list.
         """
-        folder = cls.open(root)
-        path = folder.root / "ImageSets" / "Segmentation" / f"{split}.txt"
-        if not path.exists():
-            raise FileNotFoundError(f"{folder.root} has no list {path.relative_to(folder.root)}")
-        return cls.open(root, path.read_text().split())
+        return cls.open(root)._listed(split)
 
     @classmethod
     def open_list(cls, root: Path, split: str) -> LabelledFolder:
         """The photos of PASCAL's list `split` where the folder has PASCAL's lists, else all. Raises FileNotFoundError, ValueError."""
         folder = cls.open(root)
-        return cls.open_split(root, split) if (folder.root / "ImageSets" / "Segmentation").is_dir() else folder
+        return folder._listed(split) if (folder.root / LISTS).is_dir() else folder
+
+    def _listed(self, split: str) -> LabelledFolder:
+        path = self.root / LISTS / f"{split}.txt"
+        if not path.exists():
+            raise FileNotFoundError(f"{self.root} has no list {path.relative_to(self.root)}")
+        return LabelledFolder.open(self.root, path.read_text().split())
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool
 
 from models.comparison import Comparison
 from models.labels import BACKGROUND
@@ -147,9 +148,8 @@ def collapsed(comparison: Comparison, limits: GuardLimits) -> list[int]:
     """
     total = comparison.total
     large = total.sure_before >= limits.collapse_from_share * max(1, total.pixels)
-    often = total.sure_photos >= limits.collapse_from_photos * total.photos
     gone = total.sure_kept < limits.collapse_to_ratio * total.sure_before
-    return [int(index) for index in np.flatnonzero(large & often & gone)]
+    return [int(index) for index in np.flatnonzero(large & _seen_often(comparison, limits) & gone)]
 
 
 def objects_kept(comparison: Comparison, limits: GuardLimits) -> float:
@@ -158,10 +158,16 @@ def objects_kept(comparison: Comparison, limits: GuardLimits) -> float:
     As with a collapse, a class counts that several photos show: one object may change its class.
     """
     total = comparison.total
-    objects = total.sure_photos >= limits.collapse_from_photos * total.photos
+    objects = _seen_often(comparison, limits)
     objects[BACKGROUND] = False
     sure, kept = int(total.sure_before[objects].sum()), int(total.sure_kept[objects].sum())
     return kept / sure if sure >= max(1.0, limits.collapse_from_share * total.pixels) else 1.0
+
+
+def _seen_often(comparison: Comparison, limits: GuardLimits) -> Bool[np.ndarray, " classes"]:
+    """Which classes the base is sure of on several photos."""
+    total = comparison.total
+    return np.asarray(total.sure_photos >= limits.collapse_from_photos * total.photos)
 
 
 def _too_little(classes: list[int], limits: GuardLimits, class_names: tuple[str, ...], whose: str) -> str:

@@ -115,8 +115,7 @@ def _watched(client: Client, job: Job, title: str, quiet: bool) -> Job:
         with following(title, quiet=quiet) as follow:
             return client.wait(job, follow)
     except KeyboardInterrupt:
-        errors().print(f"The {job.kind} goes on without you; `personalseg status` shows it, `personalseg cancel` stops it.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise _left(job.kind) from None
 
 
 def _segmented(
@@ -136,8 +135,13 @@ def _segmented(
         if seen is None:
             raise
         rest = f" {seen.photos_to_come} photos are not begun: the same command goes on from there." if seen.photos_to_come else ""
-        errors().print(f"The segmentation goes on without you; `personalseg status` shows it, `personalseg cancel` stops it.{rest}")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise _left("segmentation", rest) from None
+
+
+def _left(kind: str, rest: str = "") -> typer.Exit:
+    """Tells who has pressed Ctrl-C what becomes of the job; the end to raise."""
+    errors().print(f"The {kind} goes on without you; `personalseg status` shows it, `personalseg cancel` stops it.{rest}")
+    return typer.Exit(EXIT_INTERRUPTED)
 
 
 def _tell(job: Job, hint: str, as_json: bool) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,14 +135,6 @@ def entries(document: Any, key: str) -> list[Any]:
 def with_kind(document: Any, kind: str) -> Any:
     """A job's document, which may lack its kind."""
     return {"kind": kind, **document} if isinstance(document, dict) else document
-
-
-def made_within(seconds: float, document: Any) -> bool:
-    """Whether what was changed just now was made at most so many seconds before, by the server's clock."""
-    try:
-        return (datetime.fromisoformat(document["changed_at"]) - datetime.fromisoformat(document["created_at"])).total_seconds() <= seconds
-    except (KeyError, TypeError, ValueError):
-        return False
 
 
 def upload_results(paths: Sequence[Path], document: Any) -> dict[Path, list[UploadResult]] | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from typing import Any
 
-from app.client._sync.connection import Connection
-from app.client.answers import Patience, made_within, parse
+from app.client._sync.connection import Connection, key_header
+from app.client.answers import parse
 from app.client.documents import Delivery, Webhook
 
 
@@ -21,13 +19,10 @@ class Webhooks(Connection):
     def set_webhook(self, url: str, *, rotate_secret: bool = False) -> Webhook:
         """Tell this address from now on; a new webhook's secret is in the answer, this once.
 
-        Where the answer that had the secret is lost, nobody will ever have it: another secret is asked for then.
+        Where that answer is lost, the same request has the secret again: it carries an Idempotency-Key, as a POST does.
         """
-        patience, begun = Patience(self._retries), time.monotonic()
-        document = self._put_webhook(url, rotate_secret, patience)
-        if patience.lost and parse(Webhook, document).secret is None and made_within(time.monotonic() - begun, document):
-            document = self._put_webhook(url, rotate_secret=True)
-        return parse(Webhook, document)
+        wish = {"url": url, "rotate_secret": rotate_secret}
+        return parse(Webhook, self._json("PUT", self._webhook_path(), json=wish, headers=key_header()))
 
     def delete_webhook(self) -> None:
         """Tell nobody any more."""
@@ -37,10 +32,6 @@ class Webhooks(Connection):
         """What was told or is to be told, newest first, a page fetched when it is needed."""
         for entry in self._pages(f"{self._webhook_path()}/deliveries"):
             yield parse(Delivery, entry)
-
-    def _put_webhook(self, url: str, rotate_secret: bool, patience: Patience | None = None) -> Any:
-        wish = {"url": url, "rotate_secret": rotate_secret}
-        return self._json("PUT", self._webhook_path(), json=wish, patience=patience)
 
     def _webhook_path(self) -> str:
         return "/v1/webhook" if self.user_id is None else self._path("webhook")
