@@ -24,6 +24,7 @@ from models.bases.registry import Base, load_base
 from models.checkpoints import ContextBank, PersonalModel, load_personal, save_delta
 from models.gallery import network_input, snap
 from models.inference import personal_logits
+from workers.memory import bound_allocator
 
 GROUPS, REMEMBERED = 8, 2
 
@@ -73,7 +74,8 @@ def main(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Write the medians (seconds) as JSON.")] = None,
 ) -> None:
-    """Print seconds a photo, and the ratio to the base's plain pass."""
+    """Print seconds a photo, and the ratio to the base's plain pass. Memory is kept as in a worker (docs/decisions/0025: page faults)."""
+    bound_allocator()
     medians = measure(load_base(base, device=device), photos)
     plain = next(iter(medians.values()))
     table = Table("candidate", "ms a photo", "ratio", title=f"{base} on {device}, {torch.get_num_threads()} threads, {photos} rounds")
