@@ -2,12 +2,13 @@
 
 import re
 import subprocess
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from app.settings import Settings
-from tools import settings_page
+from tools import settings_page, states
 
 ROOT = Path(__file__).parent.parent
 NOT_FIELDS = {"URL", "TOKEN", "USER", "SECRETS_DIR"}
@@ -35,3 +36,26 @@ def test_links_of_the_documents_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_page_of_states_shows_every_state_that_the_browser_tests_look_at() -> None:
+    looked_at = {name for test in (ROOT / "tests/browser").glob("*.py") for name in re.findall(r'\bcheck\("([\w-]+)"\)', test.read_text())}
+    page = (states.DOCS / "page.md").read_text()
+    shown = set(re.findall(r"^\| ([a-z-]+) \| \d+ passed", page[page.index(states.FIRST) : page.index(states.LAST)], re.M))
+    assert shown == looked_at, "docs/page.md is stale: BROWSER_SHOTS=FOLDER pytest tests/browser, then python -m tools.states FOLDER"
+
+
+def test_the_table_of_states_takes_the_place_of_the_one_before_it() -> None:
+    found = states.read_report(
+        [
+            "| welcome, light | 38 | none |",
+            "| welcome, dark | 39 | none |",
+            "| welcome, phone | 40 | region (moderate) |",
+            "| welcome, light | 41 | none |",
+        ]
+    )
+    page = f"# Page\n\n{states.FIRST}2026-01-01:\n\nold\n\n{states.LAST}\n\nmore\n"
+    assert states.with_table(page, found, date(2026, 12, 1)) == (
+        f"# Page\n\n{states.FIRST}2026-12-01:\n\n| state | light | dark | phone |\n|---|---|---|---|\n"
+        f"| welcome | 41 passed, none | 39 passed, none | 40 passed, region (moderate) |\n\n{states.LAST}\n\nmore\n"
+    )

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from pycocotools.coco import COCO
 
-from app.client import Client, ExportFormat
+from app.client import Client, ExportFormat, User
 from app.local import Deployment
 from tests.browser.conftest import Check
 
@@ -244,7 +244,7 @@ def erase_me(page: Page, client: Client, check: Check) -> None:
     assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_signing_in_with_a_service_token(page: Page, deployment: Deployment, check: Check) -> None:
+def test_signing_in_with_a_service_token(page: Page, deployment: Deployment, user: User, check: Check) -> None:
     page.goto(deployment.base_url)
     token = page.get_by_label("Token")
     token.fill("pseg_usr_wrong")
@@ -254,6 +254,7 @@ def test_signing_in_with_a_service_token(page: Page, deployment: Deployment, che
     token.fill(deployment.service_token)
     page.keyboard.press("Enter")
     page.get_by_label("New user").fill("ada")
+    expect(page.get_by_role("button", name=f"Unnamed, {user.id[:8]}")).to_be_visible()
     check("users")
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()

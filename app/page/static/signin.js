@@ -92,7 +92,7 @@ function showUsers(place, api, onSession, users) {
     const found = users.filter((user) => `${user.external_id ?? ""} ${user.id}`.toLowerCase().includes(wanted)).reverse();
     fill(
       list,
-      ...found.slice(0, USERS_SHOWN).map((user) => el("li", {}, el("button", { type: "button", class: "user", on: { click: () => enter(user.id) } }, el("b", {}, user.external_id ?? "Unnamed"), el("span", { class: "soft small" }, `since ${date(user.created_at)}`)))),
+      ...found.slice(0, USERS_SHOWN).map((user) => el("li", {}, el("button", { type: "button", class: "user", on: { click: () => enter(user.id) } }, el("b", {}, user.external_id ?? `Unnamed, ${user.id.slice(0, 8)}`), el("span", { class: "soft small" }, `since ${date(user.created_at)}`)))),
       !found.length && el("li", { class: "soft small" }, "Nobody of this name."),
       found.length > USERS_SHOWN && el("li", { class: "soft small" }, `${found.length - USERS_SHOWN} more: search for them.`),
     );
