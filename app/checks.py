@@ -103,8 +103,8 @@ class Probes:
         self._storage = Remembered(storage_seconds, lambda: foundations.ask([_STORAGE])[_STORAGE])
 
     def ask(self, names: Iterable[str] | None = None) -> dict[str, Check]:
-        """As `Foundations.ask`; what the storage says is at most `storage_seconds` old, good or bad."""
-        wanted = self._foundations.questions if names is None else names
+        """As `Foundations.ask`, each part once however often it is named; the storage's answer is at most `storage_seconds` old."""
+        wanted = self._foundations.questions if names is None else dict.fromkeys(names)
         return {name: self._storage() if name == _STORAGE else self._foundations.ask([name])[name] for name in wanted}
 
 

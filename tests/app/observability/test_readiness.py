@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app import db
-from app.checks import Foundations, Probes
+from app.checks import Check, Foundations, Probes
 from app.db import Database
 from app.main import create_app
 from app.settings import Settings
@@ -96,3 +96,18 @@ def test_only_the_store_is_remembered(settings: Settings) -> None:
         with app.state.wiring.database.write() as session:
             session.add(Worker(queues=["adaptation"], hostname="h", pid=1, device="cpu"))
         assert client.get("/readyz").json()["ready"] is True
+
+
+def test_a_part_that_a_stranger_names_a_thousand_times_is_asked_once(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foundations, asked = Foundations(settings, database, Storage(settings.storage_url)), list[str]()
+    really_ask = foundations.ask
+
+    def ask(_: Foundations, names: list[str]) -> dict[str, Check]:
+        asked.extend(names)
+        return really_ask(names)
+
+    monkeypatch.setattr(Foundations, "ask", ask)
+    assert list(Probes(foundations).ask(["database", "workers"] * 1000)) == ["database", "workers"]
+    assert asked == ["database", "workers"]
