@@ -65,12 +65,15 @@ def announce(session: Session) -> int:
 def take_due(session: Session, now: datetime, *, sending_seconds: float, limit: int = 16) -> list[Outgoing]:
     """The messages to be sent now, at most one per webhook; nobody else gets them for `sending_seconds`.
 
-    A webhook with a message under way, here or in another process, gets none: a slow receiver holds up only its own.
+    A webhook with a message under way, here or in another process, gets none: a slow receiver holds up only its own. Behind one webhook,
+    the service's, any user may be next, each with their oldest message: a user whose thousand jobs end at once holds up only their own.
     """
     is_due = _is_due(now)
-    oldest = select(func.min(WebhookDelivery.id)).where(*is_due).group_by(WebhookDelivery.webhook_id)
+    oldest = select(WebhookDelivery.webhook_id, func.min(WebhookDelivery.id)).where(*is_due)
+    heads = oldest.group_by(WebhookDelivery.webhook_id, WebhookDelivery.user_id)
     # By chance, so that where more are due than are taken at once, slow receivers are not always the first.
-    ids = session.scalars(oldest.order_by(func.random()).limit(limit)).all()
+    first = dict(session.execute(heads.order_by(func.random())).tuples().all())
+    ids = list(first.values())[:limit]
     if not ids:
         return []
     mine = (

@@ -224,6 +224,24 @@ def test_a_failing_receiver_is_tried_for_hours_and_then_given_up(alice: Caller, 
     assert timedelta(hours=9) < waited < timedelta(hours=14)
 
 
+def test_users_take_turns_at_the_webhook_of_the_service(alice: Caller, bob: Caller, service: Caller, api: FastAPI) -> None:
+    service("PUT", "/v1/webhook", json={"url": URL})
+    for caller in (alice, bob):
+        caller.upload_photos(1)
+    many = [end_a_job(alice) for _ in range(40)]
+    of_bob = end_a_job(bob)
+    announce(api)
+    told: list[str] = []
+    while of_bob not in told:
+        (message,) = take(api)
+        told.append(str(message.payload["data"]["job_id"]))
+        with api.state.wiring.database.write() as session:
+            outbox.delivered(session, message, utc_now(), response_status=204)
+    # Each turn is Bob's by one chance in two: that all forty of Alice's come before is one in a million millions.
+    assert len(told) <= 40
+    assert told[:-1] == many[: len(told) - 1], "and each user's in their order"
+
+
 def test_one_receiver_that_is_down_does_not_hold_up_another(alice: Caller, bob: Caller, api: FastAPI) -> None:
     for caller in (alice, bob):
         put(caller)
