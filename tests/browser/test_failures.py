@@ -35,6 +35,14 @@ def test_a_revoked_token_leads_back_to_the_form(signed_in: Page, client: Client,
     check("revoked")
 
 
+def test_a_token_that_was_shortened_for_the_eye_is_told_as_unknown(page: Page, deployment: Deployment) -> None:
+    """A browser cannot send it at all."""
+    page.goto(deployment.base_url)
+    page.get_by_label("Token").fill("pseg_usr_abc…xyz")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_text("This token is unknown, expired or revoked.")
+
+
 def test_a_link_that_is_not_answered_can_be_tried_again(page: Page, deployment: Deployment, user: User) -> None:
     """Its token is in the address no more."""
     held = held_requests(page, "**/v1/me")

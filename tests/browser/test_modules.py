@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,22 @@ def test_an_app_that_starts_twice_follows_its_job_once(run: Run) -> None:
 def test_a_request_that_fails_leaves_the_button_on(run: Run) -> None:
     body = "api.post = async () => { throw new Error('no'); }; await work.personalise(); return [work.problem, work.isBusy];"
     assert run("work", WORK + body) == ["no", False]
+
+
+def test_masks_of_the_personal_model_that_failed_are_told_where_those_of_the_base_succeed(run: Run) -> None:
+    body = """
+      const failed = { ...ended, status: "failed", error_reason: "The personal model is damaged." };
+      app.follow = async () => (posted.at(-1) === "personal" ? failed : ended);
+      await work.makeMissingMasks();
+      return [posted, work.problem];
+    """
+    assert run("work", WORK + body) == [["personal", "base"], "The personal model is damaged."]
+
+
+def test_an_error_that_explains_nothing_has_a_sentence_all_the_same(run: Run) -> None:
+    bodies = json.dumps(['{"message": "no"}', "<html>", '{"detail": "Full."}'])
+    body = f"return {bodies}.map((text) => m.errorFromText(502, text).message);"
+    assert run("api", body) == ["The service answered with status 502."] * 2 + ["Full."]
 
 
 PARTS = """

@@ -20,11 +20,12 @@ export async function errorOf(response) {
 }
 
 export function errorFromText(status, text) {
+  const unexplained = `The service answered with status ${status}.`;
   try {
     const document = JSON.parse(text);
-    return new ApiError(status, document.code ?? "unknown", document.detail ?? document.title, document);
+    return new ApiError(status, document.code ?? "unknown", document.detail || document.title || unexplained, document);
   } catch {
-    return new ApiError(status, "unknown", `The service answered with status ${status}.`);
+    return new ApiError(status, "unknown", unexplained);
   }
 }
 

@@ -65,9 +65,13 @@ export class Work extends EventTarget {
   async segmentAll() {
     if (this.app.isReadOnly) return;
     const models = this.app.activeModel ? ["personal", "base"] : ["base"];
+    let problem = "";
     for (const model of models) {
-      if (await this.#segment(await this.#start({ model, adapt: "never" }))) break;
+      const isCancelled = await this.#segment(await this.#start({ model, adapt: "never" }));
+      problem ||= this.problem; // of the personal model's masks it is told also where the base's succeed
+      if (isCancelled) break;
     }
+    this.problem = problem;
   }
 
   /** Queue the masks of all photos: as one job, or as several where the photos are more than the service puts into one. */
