@@ -69,11 +69,11 @@ def take_due(session: Session, now: datetime, *, sending_seconds: float, limit: 
     the service's, any user may be next, each with their oldest message: a user whose thousand jobs end at once holds up only their own.
     """
     is_due = _is_due(now)
-    oldest = select(WebhookDelivery.webhook_id, func.min(WebhookDelivery.id)).where(*is_due)
-    heads = oldest.group_by(WebhookDelivery.webhook_id, WebhookDelivery.user_id)
+    hook = WebhookDelivery.webhook_id
+    oldest = select(hook, func.min(WebhookDelivery.id)).where(*is_due).group_by(hook, WebhookDelivery.user_id)
     # By chance, so that where more are due than are taken at once, slow receivers are not always the first.
-    first = dict(session.execute(heads.order_by(func.random())).tuples().all())
-    ids = list(first.values())[:limit]
+    by_hook = dict(session.execute(oldest.order_by(func.random())).all())
+    ids = list(by_hook.values())[:limit]
     if not ids:
         return []
     mine = (

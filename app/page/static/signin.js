@@ -6,6 +6,7 @@ import { date } from "./format.js";
 
 const TOKEN_SECONDS = 12 * 3600;
 const USERS_SHOWN = 50;
+const UNKNOWN_TOKEN = "This token is unknown, expired or revoked.";
 
 /**
  * Show the form in `place`; `onSession` gets `{token, userId}`.
@@ -30,7 +31,7 @@ export function showSignIn(place, { message = "", token = "", onSession }) {
     try {
       await signIn(input.value.trim(), place, onSession);
     } catch (error) {
-      fill(trouble, problem(error.status === 401 ? "This token is unknown, expired or revoked." : error.message));
+      fill(trouble, problem(error.status === 401 ? UNKNOWN_TOKEN : error.message));
       input.focus();
     }
     submit.disabled = false;
@@ -52,7 +53,7 @@ export function showSignIn(place, { message = "", token = "", onSession }) {
 /** Find out whose token it is, and go on from there; raises ApiError. */
 export async function signIn(token, place, onSession) {
   // A browser sends no such header: "…" of a token that was shortened for the eye.
-  if (!/^[!-~]+$/.test(token)) throw new ApiError(401, "unauthorized", "This token is unknown, expired or revoked.");
+  if (!/^[!-~]+$/.test(token)) throw new ApiError(401, "unauthorized", UNKNOWN_TOKEN);
   const api = new Api(token);
   const caller = await api.get("v1/me");
   if (caller.user_id) return onSession({ token, userId: caller.user_id, isReadOnly: caller.kind === "read_only" });

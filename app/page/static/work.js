@@ -65,13 +65,9 @@ export class Work extends EventTarget {
   async segmentAll() {
     if (this.app.isReadOnly) return;
     const models = this.app.activeModel ? ["personal", "base"] : ["base"];
-    let problem = "";
     for (const model of models) {
-      const isCancelled = await this.#segment(await this.#start({ model, adapt: "never" }));
-      problem ||= this.problem; // of the personal model's masks it is told also where the base's succeed
-      if (isCancelled) break;
+      if (await this.#segment(await this.#start({ model, adapt: "never" }))) break;
     }
-    this.problem = problem;
   }
 
   /** Queue the masks of all photos: as one job, or as several where the photos are more than the service puts into one. */
@@ -120,24 +116,22 @@ export class Work extends EventTarget {
 
   /** Follow jobs one after the other, as one piece of work; true where any of them was cancelled. */
   async #segment(jobs) {
-    let [done, problem, isCancelled] = [0, "", false];
+    let [done, isCancelled] = [0, false];
     const photos = jobs.length > 1 ? jobs.map(photosOf).reduce((sum, count) => sum + count) : 0;
     for (const job of jobs) {
       const before = done;
       const ended = await this.#run("segmentation", jobs, job, (document) => (photos ? overAll(document, before, photosOf(job), photos) : document));
-      if (ended.status === "failed") problem = ended.error_reason ?? "Segmenting failed.";
+      if (ended.status === "failed") this.problem ||= ended.error_reason ?? "Segmenting failed.";
       isCancelled ||= ended.status === "cancelled";
       if (photos) done += photosOf(job);
       this.app.masks.forgetAll();
     }
-    this.problem = problem;
     return isCancelled;
   }
 
   /** Follow one of the jobs that are one piece of work; `shown` makes what is shown of its document. */
   async #run(kind, jobs, job, shown = (document) => document) {
     this.now = { kind, jobs, job: shown(job), isCancelling: false };
-    this.problem = "";
     this.#changed();
     const note = (news) => {
       const document = shown(news);
@@ -152,6 +146,7 @@ export class Work extends EventTarget {
   async #guarded(step) {
     if (this.isBusy) return;
     this.isBusy = true;
+    this.problem = ""; // of the step before; whatever fails within this one is told at its end
     this.#changed();
     try {
       await step();
