@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 import uuid
+from datetime import datetime
 
 _RANDOM_BITS = 74
 _lock = threading.Lock()
@@ -18,6 +19,12 @@ def new_id() -> str:
     rand_a, rand_b = tail >> 62, tail & ((1 << 62) - 1)
     value = (milliseconds << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b
     return str(uuid.UUID(int=value))
+
+
+def earliest_id(moment: datetime) -> str:
+    """What no id that was made at `moment` or later is smaller than."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return str(uuid.UUID(int=milliseconds << 80))
 
 
 def _next_tick() -> tuple[int, int]:

@@ -182,6 +182,15 @@ class Settings(BaseSettings):
     max_unfinished_segmentations: int = Field(
         1000, gt=0, description="Segmentations that one user may have queued or running; past it a new one is refused (429)."
     )
+    max_listed_photos: int = Field(
+        200_000,
+        gt=0,
+        description="Photos that one user's segmentations may list together. The oldest that have ended give way: of their photos the "
+        "counts stay. Past it, by those that have not ended: 429.",
+    )
+    listed_photos_keep_days: float = Field(
+        90.0, gt=0, description="How long after its end a segmentation lists its photos; then it has their counts alone. The masks stay."
+    )
     decoding_processes: int = Field(2, ge=1, description="Photos that the API decodes at the same time, each in a process of its own.")
     decoding_seconds: float = Field(20.0, gt=0, description="Longest decoding of one photo; then its process is ended.")
     decoding_memory_bytes: int = Field(2048 * MEBIBYTE, ge=256 * MEBIBYTE, description="Address space of a process that decodes photos.")

@@ -6,6 +6,7 @@ import structlog
 
 from app import auto_adaptation, ended_tokens, idempotency, queue
 from app.clock import is_settled
+from app.listed_photos import service as listed_photos
 from workers.workshop import Workshop
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,15 @@ def forget_keys(workshop: Workshop) -> None:
         forgotten = idempotency.sweep(session, workshop.settings)
     if forgotten:
         log.info("idempotency.keys_forgotten", keys=forgotten)
+
+
+def shorten_segmentations(workshop: Workshop) -> None:
+    """Let the segmentations that ended long ago list their photos no more."""
+    if not is_settled():
+        return  # just after the clock was set, what ended now may look old
+    shortened = listed_photos.shorten_old(workshop.database, workshop.settings)
+    if shortened:
+        log.info("segmentations.shortened", jobs=shortened)
 
 
 def forget_tokens(workshop: Workshop) -> None:

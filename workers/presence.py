@@ -22,7 +22,7 @@ from app.tables import JobKind, RegisteredBase, Worker
 from models import BaseInfo, available_bases
 from models.bases.errors import BaseNotAvailable
 from workers.broker import waiting_messages
-from workers.chores import forget_keys, forget_tokens, start_adaptations
+from workers.chores import forget_keys, forget_tokens, shorten_segmentations, start_adaptations
 from workers.erasure import finish_erasures
 from workers.webhooks import forget_old, send_due
 from workers.workshop import Workshop
@@ -138,6 +138,7 @@ def start_background(workshop: Workshop, broker: RedisBroker, queues: Sequence[J
         _repeat("webhooks_past", _TIDY_SECONDS, stopping, lambda: forget_old(workshop)),
         _repeat("idempotency", _TIDY_SECONDS, stopping, lambda: forget_keys(workshop)),
         _repeat("tokens", _TIDY_SECONDS, stopping, lambda: forget_tokens(workshop)),
+        _repeat("segmentations", _TIDY_SECONDS, stopping, lambda: shorten_segmentations(workshop)),
         _repeat("tidying", min(_TIDY_SECONDS, settings.unfinished_file_seconds), stopping, lambda: tidy(workshop)),
     ]
 

@@ -16,6 +16,7 @@ from app.db import Database
 from app.erasures import service as erasures
 from app.erasures.service import Places
 from app.errors import Conflict, NotFound
+from app.listed_photos.service import is_shortened
 from app.operations import repository
 from app.settings import Settings
 from app.storage import Storage
@@ -139,6 +140,9 @@ def requeue_job(operator: Operator, job_id: str) -> Document:
     try:
         with operator.database.write() as session:
             job = _require_job(session, job_id)
+            session.refresh(job, with_for_update=True)
+            if is_shortened(job):
+                raise Conflict("job_not_requeued", "The job ended long ago and lists its photos no more: ask for a new segmentation.")
             if not repository.requeue(session, job.id, utc_now()):
                 raise Conflict("job_not_requeued", f"The job is {job.status}; only a failed, refused or cancelled one can be queued again.")
             session.refresh(job)

@@ -149,22 +149,23 @@ async def _made(
     job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, slot, needs_mask=True))
     await wait_for_end(wiring.database, user_id, job_id, wiring.settings.segment_wait_seconds)
     document = await anyio.to_thread.run_sync(service.read, wiring.database, user_id, job_id)
-    _require_mask(document, image_id)
+    if not document.items:
+        # Deleted meanwhile, or a job of long ago that lists its photo no more.
+        await anyio.to_thread.run_sync(images.require, wiring.database, user_id, image_id)
+    _require_mask(document)
     used = model if document.model_used is None else document.model_used
     return used, document.base if used == "base" else None
 
 
-def _require_mask(document: SegmentationDocument, image_id: str) -> None:
+def _require_mask(document: SegmentationDocument) -> None:
     link = {"job": document.links.self}
-    if not document.items:
-        raise images.image_not_found(image_id)  # deleted meanwhile
     if not document.has_ended:
         raise NotInTime("segmentation_not_in_time", "The mask is not ready yet; its job goes on.", extra=link)
-    item = document.items[0]
-    if document.status == JobStatus.SUCCEEDED and item["status"] == ItemStatus.DONE:
+    item = document.items[0] if document.items else None
+    if document.status == JobStatus.SUCCEEDED and (item is None or item["status"] == ItemStatus.DONE):
         return
     if document.status == JobStatus.CANCELLED:
         raise SegmentationCancelled(document.links.self)
-    code = item["error_code"] or document.error_code or "segmentation_failed"
-    reason = item["error_reason"] or document.error_reason or f"The job has {document.status}."
+    code = (item and item["error_code"]) or document.error_code or "segmentation_failed"
+    reason = (item and item["error_reason"]) or document.error_reason or f"The job has {document.status}."
     raise SegmentationFailed(code, reason, extra=link)

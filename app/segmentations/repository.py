@@ -37,20 +37,6 @@ def image_ids(session: Session, user_id: str, job_id: str) -> set[str]:
     return set(session.scalars(statement.where(Job.user_id == user_id, SegmentationItem.job_id == job_id)))
 
 
-def item_counts(session: Session, user_id: str, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Of each job, how many of its photos stand where: job id → status → photos (a status that none has is left out)."""
-    statement = (
-        select(SegmentationItem.job_id, SegmentationItem.status, func.count())
-        .join(Job, SegmentationItem.job_id == Job.id)
-        .where(Job.user_id == user_id, SegmentationItem.job_id.in_(job_ids))
-        .group_by(SegmentationItem.job_id, SegmentationItem.status)
-    )
-    counts: dict[str, dict[str, int]] = {job_id: {} for job_id in job_ids}
-    for job_id, status, photos in session.execute(statement):
-        counts[job_id][status] = photos
-    return counts
-
-
 def unfinished(session: Session, user_id: str) -> int:
     """How many of the user's segmentations have not ended."""
     statement = select(func.count()).where(Job.user_id == user_id, Job.kind == JobKind.SEGMENTATION, Job.status.in_(ACTIVE_STATUSES))

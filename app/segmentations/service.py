@@ -20,6 +20,8 @@ from app.errors import AdaptationEnding, GalleryEmpty, OtherAdaptation, TooManyR
 from app.images import repository as image_repository
 from app.images.service import image_not_found
 from app.job_documents import cancel_job, find_job, job_fields, job_url
+from app.listed_photos import repository as listed_photos_repository
+from app.listed_photos import service as listed_photos
 from app.pagination import cut, decode_cursor
 from app.personal_models import repository as model_repository
 from app.personal_models import service as models_service
@@ -77,6 +79,7 @@ def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotenc
             return _Queued(earlier["job_id"], None, is_new=False)
         _require_few_unfinished(session, settings, user_id)
         image_ids = _chosen_images(session, settings, user_id, wish)
+        listed_photos.make_room(session, settings, user_id, len(image_ids))
         adaptation = _adaptation_first(session, settings, user_id, wish)
         adaptation_id = None if adaptation is None else adaptation.id
         job = Job(
@@ -182,7 +185,7 @@ def summary(database: Database, user_id: str, job_id: str, lines: turns.RecentLi
     """The segmentation as it stands, its photos counted instead of listed, `lines` as of `turns.Places`; raises NotFound."""
     with database.read() as session:
         job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
-        counts = repository.item_counts(session, user_id, [job_id])[job_id]
+        counts = listed_photos_repository.item_counts(session, user_id, [job_id])[job_id]
         places = turns.Places(session, user_id, JobKind.SEGMENTATION, lines)
         return SegmentationSummary.model_validate(_fields(session, job, counts, places))
 
@@ -194,7 +197,7 @@ def page(database: Database, user_id: str, *, cursor: str | None, limit: int) ->
         found = adaptation_repository.page(session, user_id, JobKind.SEGMENTATION, before=before, limit=limit + 1)
         shown, next_cursor = cut(found, limit)
         places = turns.Places(session, user_id, JobKind.SEGMENTATION)
-        counts = repository.item_counts(session, user_id, [job.id for job in shown])
+        counts = listed_photos_repository.item_counts(session, user_id, [job.id for job in shown])
         items = [SegmentationSummary.model_validate(_fields(session, job, counts[job.id], places)) for job in shown]
     return SegmentationPage(items=items, next_cursor=next_cursor)
 
@@ -210,7 +213,7 @@ def _fields(session: Session, job: Job, counts: Mapping[str, int], places: turns
         **job_fields(session, job, places),
         "model_used": _model_name(job.model_version),
         "depends_on": job.depends_on,
-        "item_counts": {status.value: counts.get(status, 0) for status in ItemStatus},
+        "item_counts": listed_photos.counts_of(job, counts),
     }
 
 

@@ -1,0 +1,131 @@
+"""Segmentations list so many photos, for so long; then their counts stay."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import func, select, update
+
+from app.clock import utc_now
+from app.errors import Conflict
+from app.ids import earliest_id, new_id
+from app.listed_photos import service
+from app.operations.service import Operator, requeue_job
+from app.tables import Job, SegmentationItem
+from tests.app import hand_worker
+from tests.app.conftest import Caller
+from tests.app.photos import jpeg
+
+WISH = {"adapt": "never"}
+
+
+def rows(api: FastAPI) -> int:
+    with api.state.wiring.database.read() as session:
+        return session.execute(select(func.count()).select_from(SegmentationItem)).scalar_one()
+
+
+def ended(caller: Caller, api: FastAPI, **wish: object) -> str:
+    job_id = str(caller("POST", "segmentations", json=WISH | wish).json()["id"])
+    hand_worker.segment(api, job_id)
+    return job_id
+
+
+def make_old(api: FastAPI, job_id: str) -> str:
+    """As if it had been made and had ended a year ago; returns its id of then."""
+    then = utc_now() - timedelta(days=365)
+    old_id = earliest_id(then)[:-4] + job_id[-4:]
+    with api.state.wiring.database.write() as session:
+        job = session.get_one(Job, job_id)
+        session.add(
+            Job(id=old_id, user_id=job.user_id, kind=job.kind, status=job.status, request=job.request, base=job.base, finished_at=then)
+        )
+        session.flush()
+        session.execute(update(SegmentationItem).where(SegmentationItem.job_id == job_id).values(job_id=old_id))
+    return old_id
+
+
+def test_the_oldest_that_have_ended_give_way_and_keep_their_counts(alice: Caller, bob: Caller, api: FastAPI) -> None:
+    api.state.wiring.settings.__dict__["max_listed_photos"] = 5
+    photos = alice.upload_photos(2)
+    his = ended(bob, api, image_ids=bob.upload_photos(1))
+    first, second = ended(alice, api), ended(alice, api)
+    third = alice("POST", "segmentations", json=WISH)
+    assert third.status_code == 202 and rows(api) == 5, "two of the second and the third, one of his"
+
+    shortened = alice("GET", f"segmentations/{first}").json()
+    assert shortened["items"] == [] and shortened["item_counts"] == {"pending": 0, "done": 2, "failed": 0}
+    assert shortened["report"] == {"item_counts": {"done": 2}}
+    listed = {job["id"]: job["item_counts"]["done"] for job in alice("GET", "segmentations").json()["items"]}
+    assert listed == {first: 2, second: 2, third.json()["id"]: 0}
+    assert len(alice("GET", f"segmentations/{second}").json()["items"]) == 2
+    assert len(bob("GET", f"segmentations/{his}").json()["items"]) == 1, "others keep theirs"
+    assert alice("GET", f"images/{photos[0]}/mask").status_code == 200, "the masks stay"
+
+
+def test_what_has_not_ended_gives_no_way(alice: Caller, api: FastAPI) -> None:
+    api.state.wiring.settings.__dict__["max_listed_photos"] = 4
+    photos = alice.upload_photos(3)
+    kept = ended(alice, api, image_ids=photos[:1])
+    under_way = alice("POST", "segmentations", json=WISH).json()["id"]
+    refused = alice("POST", "segmentations", json=WISH)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_unfinished") and int(refused.headers["retry-after"]) >= 1
+    assert rows(api) == 4 and len(alice("GET", f"segmentations/{kept}").json()["items"]) == 1, "a refused one takes nothing away"
+    alice("POST", f"segmentations/{under_way}/cancel")
+    assert alice("POST", "segmentations", json=WISH).status_code == 202
+    assert alice("GET", f"segmentations/{under_way}").json()["item_counts"]["pending"] == 3
+
+
+def test_what_ended_long_ago_is_shortened(alice: Caller, api: FastAPI) -> None:
+    wiring = api.state.wiring
+    alice.upload_photos(2)
+    old, young = make_old(api, ended(alice, api)), ended(alice, api)
+    assert service.shorten_old(wiring.database, wiring.settings) == 1
+    assert rows(api) == 2
+    assert alice("GET", f"segmentations/{old}").json()["item_counts"] == {"pending": 0, "done": 2, "failed": 0}
+    assert len(alice("GET", f"segmentations/{young}").json()["items"]) == 2
+    assert service.shorten_old(wiring.database, wiring.settings) == 0
+
+
+def test_an_old_one_that_is_under_way_keeps_its_photos(alice: Caller, api: FastAPI) -> None:
+    wiring = api.state.wiring
+    alice.upload_photos(1)
+    old = make_old(api, ended(alice, api))
+    with wiring.database.write() as session:
+        session.execute(update(Job).where(Job.id == old).values(status="queued"))
+    assert service.shorten_old(wiring.database, wiring.settings) == 0 and rows(api) == 1
+
+
+def test_a_shortened_one_is_not_queued_again(alice: Caller, api: FastAPI) -> None:
+    wiring = api.state.wiring
+    alice.upload_photos(1)
+    old = make_old(api, ended(alice, api))
+    service.shorten_old(wiring.database, wiring.settings)
+    with wiring.database.write() as session:
+        session.execute(update(Job).where(Job.id == old).values(status="failed"))
+    with pytest.raises(Conflict, match="no more") as refusal:
+        requeue_job(Operator(wiring.settings, wiring.database, wiring.storage), old)
+    assert refusal.value.code == "job_not_requeued"
+
+
+def test_a_repeated_request_for_one_photo_makes_its_mask_anew(alice: Caller, api: FastAPI) -> None:
+    """Its first job has ended in vain, and lists nothing by which to see it."""
+    wiring = api.state.wiring
+    wiring.settings.__dict__["segment_wait_seconds"] = 0.1
+    headers = {"Content-Type": "image/jpeg", "Idempotency-Key": "k"}
+    first = alice("POST", "segment", content=jpeg(), headers=headers)
+    assert (first.status_code, first.json()["code"]) == (504, "segmentation_not_in_time")
+    job_id = first.json()["job"].rsplit("/", 1)[1]
+    alice("POST", f"segmentations/{job_id}/cancel")
+    with wiring.database.write() as session:
+        session.execute(update(Job).where(Job.id == job_id).values(finished_at=utc_now() - timedelta(days=365)))
+        user_id = session.get_one(Job, job_id).user_id
+        service.repository.shorten(session, user_id, [job_id])
+    again = alice("POST", "segment", content=jpeg(), headers=headers)
+    assert (again.status_code, again.json()["code"]) == (504, "segmentation_not_in_time") and again.json()["job"] != first.json()["job"]
+
+
+def test_ids_of_a_moment_and_later_are_no_smaller() -> None:
+    before, made, after = utc_now() - timedelta(milliseconds=2), new_id(), utc_now() + timedelta(milliseconds=2)
+    assert earliest_id(before) <= made < earliest_id(after) and len(earliest_id(before)) == len(made)
