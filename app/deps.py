@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
-import anyio
 from fastapi import Depends, Header, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import select
@@ -18,6 +17,7 @@ from app.checks import Foundations, Probes
 from app.db import Database
 from app.decoding.pool import DecoderPool
 from app.errors import Forbidden, Unauthorized, user_not_found
+from app.fair_places import FairPlaces
 from app.observability.metrics import ApiMetrics
 from app.settings import Settings
 from app.storage import Storage
@@ -37,7 +37,7 @@ class Wiring:
     database: Database
     storage: Storage
     # Decoding a photo takes memory in proportion to its pixels, so few of them happen at a time.
-    decoding: anyio.CapacityLimiter
+    decoding: FairPlaces
     decoder: DecoderPool
     failed_attempts: FailedAttempts
     foundations: Foundations
@@ -46,6 +46,7 @@ class Wiring:
     lines: RecentLines
     streams: OpenStreams
     exports: OpenStreams
+    uploads: OpenStreams
 
 
 _bearer = HTTPBearer(

@@ -24,6 +24,7 @@ from app.edge.fresh_context import FreshContext
 from app.edge.install import install_edge
 from app.erasures import routes as erasures
 from app.exports import routes as exports
+from app.fair_places import FairPlaces
 from app.images import routes as images
 from app.log import configure_logging
 from app.masks import routes as masks
@@ -42,7 +43,7 @@ from app.segmentations import routes as segmentations
 from app.setting_errors import BAD_SETTING, EXIT_CANNOT_START, setting_sentence
 from app.settings import Settings
 from app.storage import open_storage
-from app.streams import OpenStreams, too_many_exports, too_many_streams
+from app.streams import OpenStreams, too_many_exports, too_many_streams, too_many_uploads
 from app.tenancy import guard
 from app.tokens import routes as tokens
 from app.tracing import start_tracing, stop_tracing
@@ -83,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         database=foundations.database,
         storage=foundations.storage,
-        decoding=anyio.CapacityLimiter(settings.decoding_processes),
+        decoding=FairPlaces(settings.decoding_processes, settings.max_decodings_waiting),
         decoder=DecoderPool(settings.decoding_limits(), settings.decoding_processes),
         failed_attempts=FailedAttempts(settings.redis_url, settings.auth_failures_per_minute),
         foundations=foundations,
@@ -92,6 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         lines=RecentLines(foundations.database),
         streams=OpenStreams(settings.max_event_streams, too_many_streams),
         exports=OpenStreams(settings.max_exports_under_way, too_many_exports),
+        uploads=OpenStreams(settings.max_uploads_under_way, too_many_uploads),
     )
     install_handlers(app)
     guard(app.state.wiring.database)

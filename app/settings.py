@@ -173,6 +173,11 @@ class Settings(BaseSettings):
     max_archive_bytes: int = Field(
         2048 * MEBIBYTE, gt=0, description="Largest uploaded zip file, packed and unpacked; it is kept on the disk meanwhile."
     )
+    max_uploads_under_way: int = Field(
+        16,
+        gt=0,
+        description="Requests with photos that one user may be sending to one API process; past it: 429. Each keeps a file on the disk.",
+    )
     quota_images: int = Field(100_000, ge=0, description="Photos that one user may store, unless set for the user.")
     quota_bytes: int = Field(200 * 1024 * MEBIBYTE, ge=0, description="Bytes of photos that one user may store, unless set for the user.")
     quota_adaptation_seconds: float = Field(
@@ -194,6 +199,12 @@ class Settings(BaseSettings):
     decoding_processes: int = Field(2, ge=1, description="Photos that the API decodes at the same time, each in a process of its own.")
     decoding_seconds: float = Field(20.0, gt=0, description="Longest decoding of one photo; then its process is ended.")
     decoding_memory_bytes: int = Field(2048 * MEBIBYTE, ge=256 * MEBIBYTE, description="Address space of a process that decodes photos.")
+    max_decodings_waiting: int = Field(
+        256,
+        gt=0,
+        description="Photos and masks of one user that may wait for their turn to be decoded at one API process; past it: 429. "
+        "Turns go round among the users who wait.",
+    )
     max_rle_pixels: int = Field(25_000_000, gt=0, description="Most pixels of a mask given as `rle`.")
 
     max_wait_seconds: float = Field(30.0, gt=0, description="Longest `wait` of a segmentation request.")

@@ -1,4 +1,4 @@
-"""Long answers that are under way, event streams and exports: how many one user has at this process, and how many they may."""
+"""Long requests that are under way, event streams, exports and uploads: how many one user has at this process, and how many they may."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def too_many_exports(most: int) -> TooManyRequests:
     return TooManyRequests("too_many_exports", detail, retry_after_seconds=_COME_BACK_SECONDS)
 
 
+def too_many_uploads(most: int) -> TooManyRequests:
+    """The answer to one more upload."""
+    detail = f"{most} uploads of this user are under way already, which is the limit. Send the next one when one of them has ended."
+    return TooManyRequests("too_many_uploads", detail, retry_after_seconds=_COME_BACK_SECONDS)
+
+
 class OpenStreams:
     """How many streams of one kind each user holds open at this process. For its event loop: no lock."""
 
@@ -48,6 +54,13 @@ class OpenStreams:
             self._open[user_id] -= 1
             if not self._open[user_id]:
                 del self._open[user_id]
+
+    @contextmanager
+    def admitted(self, user_id: str) -> Iterator[None]:
+        """One more within the block; raises TooManyRequests where there is no room."""
+        self.require_room(user_id)
+        with self.counted(user_id):
+            yield
 
 
 class CountedStream(StreamingResponse):

@@ -48,7 +48,7 @@ class Ledger:
 
 def upload(
     folder: Annotated[Path, typer.Argument(help="A folder of photos, nested as you like; or one photo, or a zip of photos.")],
-    parallel: Annotated[int, typer.Option(min=1, max=32, help="Requests at the same time.")] = 4,
+    parallel: Annotated[int, typer.Option(min=1, max=16, help="Requests at the same time.")] = 4,
     again: Annotated[bool, typer.Option("--again", help="Also send what is there: files that the service has lost come back.")] = False,
     as_json: AsJson = False,
 ) -> None:

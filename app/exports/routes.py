@@ -19,8 +19,7 @@ router = APIRouter(prefix="/v1/users/{user_id}", tags=["export"], responses=prob
 
 async def count_under_way(user_id: CurrentUserId, wiring: WiringDep) -> AsyncIterator[None]:
     """One more export of the user under way, before its photos are read and until the answer has ended; raises TooManyRequests."""
-    wiring.exports.require_room(user_id)
-    with wiring.exports.counted(user_id):
+    with wiring.exports.admitted(user_id):
         yield
 
 

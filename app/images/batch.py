@@ -34,6 +34,9 @@ class UploadBatch:
         self._user_id = user_id
         self._upload = upload
         self._results: list[UploadResult] = []
+        self._files = 0
+        self.places: list[int | None] = []
+        """For each result, which of the request's files it is of; None: of one in an archive."""
 
     async def add(self, received: ReceivedFile) -> None:
         """Store a photo, or the photos of an archive; the received file is gone afterwards."""
@@ -41,9 +44,10 @@ class UploadBatch:
             if received.is_archive:
                 await self._add_archive(received)
             else:
-                self._append(await self._stored(received))
+                self._append(await self._stored(received), self._files)
         finally:
             received.discard()
+            self._files += 1
 
     def report(self) -> UploadReport:
         """The answer; raises Unprocessable when there was no file, QuotaExceeded when that alone kept every photo out."""
@@ -51,8 +55,7 @@ class UploadBatch:
             raise Unprocessable("no_files", "The request holds no files. Send them in multipart fields named `files`.")
         if all(entry.code == "quota_exceeded" for entry in self._results):
             raise QuotaExceeded("photos", self._results[0].reason or "")
-        counts = {status: sum(entry.status == status for entry in self._results) for status in ("stored", "duplicate")}
-        return UploadReport(results=self._results, rejected=len(self._results) - sum(counts.values()), **counts)
+        return UploadReport.of(self._results)
 
     async def _stored(self, received: ReceivedFile) -> UploadResult:
         limit = self._wiring.settings.max_batch_files
@@ -60,20 +63,24 @@ class UploadBatch:
             received.discard()
             return service.rejected(received.filename, "too_many_files", f"A request takes at most {limit} files.")
         slot = self._upload.photo_slot(received.sha256)
-        return await anyio.to_thread.run_sync(service.store, self._wiring, self._user_id, received, slot, limiter=self._wiring.decoding)
+        try:
+            return await self._wiring.decoding.run(self._user_id, service.store, self._wiring, self._user_id, received, slot)
+        finally:
+            received.discard()  # also where its turn did not come
 
-    def _append(self, result: UploadResult) -> None:
+    def _append(self, result: UploadResult, place: int | None) -> None:
         limit = self._wiring.settings.max_batch_files
         if len(self._results) >= 2 * limit:
             # Nobody reads so many refusals, and each of them takes memory.
             raise PayloadTooLarge("too_many_files", f"A request takes at most {limit} files. What came before is stored.")
         self._results.append(result)
+        self.places.append(place)
 
     async def _add_archive(self, received: ReceivedFile) -> None:
         settings = self._wiring.settings
         if received.is_too_large:
             reason = f"The archive has {received.byte_size} bytes; at most {settings.max_archive_bytes} are taken."
-            self._append(service.rejected(received.filename, "file_too_large", reason))
+            self._append(service.rejected(received.filename, "file_too_large", reason), self._files)
             return
         bounds = ArchiveBounds(settings.max_batch_files, settings.max_upload_file_bytes, settings.max_archive_bytes)
         count = len(self._results)
@@ -81,14 +88,14 @@ class UploadBatch:
             with closing(unpacked(received.file, bounds)) as entries:
                 await self._add_entries(entries)
         except PhotoRejected as rejection:
-            self._append(service.rejected(received.filename, rejection.code, rejection.reason))
+            self._append(service.rejected(received.filename, rejection.code, rejection.reason), self._files)
         if len(self._results) == count:
-            self._append(service.rejected(received.filename, "empty_archive", "The archive holds no files."))
+            self._append(service.rejected(received.filename, "empty_archive", "The archive holds no files."), self._files)
 
     async def _add_entries(self, entries: Entries) -> None:
         following = partial(next, entries, None)
         while (entry := await anyio.to_thread.run_sync(following)) is not None:
             if isinstance(entry, RefusedEntry):
-                self._append(service.rejected(entry.filename, entry.rejection.code, entry.rejection.reason))
+                self._append(service.rejected(entry.filename, entry.rejection.code, entry.rejection.reason), None)
             else:
-                self._append(await self._stored(entry))
+                self._append(await self._stored(entry), None)

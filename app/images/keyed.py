@@ -10,6 +10,7 @@ from app import idempotency
 from app.db import once
 from app.deps import Wiring
 from app.images.multipart import ReceivedFile
+from app.images.remembered import Places, names_of, packed, unpacked
 from app.images.schemas import UploadReport
 
 _ROUTE, _PHOTO_ROUTE = "images", "images_photo"
@@ -29,6 +30,7 @@ class KeyedUpload:
         self._wiring, self._user_id, self._key = wiring, user_id, key
         self._body = idempotency.BodySum()
         self._seen: set[str] = set()
+        self._names: dict[int, str] = {}
         with wiring.database.read() as session:
             self._is_repeated = idempotency.is_known(session, wiring.settings, user_id, _ROUTE, key)
 
@@ -37,6 +39,8 @@ class KeyedUpload:
         self._body.add(received.filename, received.sha256, str(received.byte_size))
         if self._is_repeated:
             received.discard()
+            if len(self._names) < 2 * self._wiring.settings.max_batch_files:  # no request with more was answered
+                self._names[len(self._names)] = received.filename
         return not self._is_repeated
 
     def photo_slot(self, sha256: str) -> idempotency.Slot | None:
@@ -49,24 +53,25 @@ class KeyedUpload:
         return idempotency.Slot(self._user_id, _PHOTO_ROUTE, name.sha256(), sha256)
 
     def earlier_report(self) -> UploadReport | None:
-        """What the first request was answered; None for a first one. Raises IdempotencyConflict."""
+        """What the first request was answered, where this one is known to be repeated; None for a new one. Raises IdempotencyConflict."""
+        if not self._is_repeated:
+            return None
         with self._wiring.database.read() as session:
             earlier = idempotency.recall(session, self._wiring.settings, self._slot())
-        return None if earlier is None else UploadReport.model_validate(earlier)
+        return None if earlier is None else unpacked(earlier, self._names)
 
-    def remembered(self, report: UploadReport) -> UploadReport:
-        """Keep the answer for the next request with this key; raises IdempotencyConflict when another was faster."""
-        if self._key is None or any(entry.code in _PASSING for entry in report.results):
-            return report
-        return once(lambda: self._remember(report))
+    def remembered(self, report: UploadReport, places: Places) -> UploadReport:
+        """Keep the answer for the next request with this key; what another was answered that was faster. Raises IdempotencyConflict."""
+        return report if self._key is None else once(lambda: self._remember(report, places))
 
-    def _remember(self, report: UploadReport) -> UploadReport:
+    def _remember(self, report: UploadReport, places: Places) -> UploadReport:
         with self._wiring.database.write() as session:
             slot = self._slot()
             earlier = idempotency.recall(session, self._wiring.settings, slot)
             if earlier is not None:
-                return UploadReport.model_validate(earlier)
-            idempotency.remember(session, self._wiring.settings, slot, report.model_dump(mode="json"), user_id=self._user_id)
+                return unpacked(earlier, names_of(report, places))
+            if not any(entry.code in _PASSING for entry in report.results):
+                idempotency.remember(session, self._wiring.settings, slot, packed(report, places), user_id=self._user_id)
         return report
 
     def _slot(self) -> idempotency.Slot | None:

@@ -41,7 +41,7 @@ _UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-@router.post("", summary="Upload photos", openapi_extra=_UPLOAD_BODY, responses=problem_responses(400, 413, 415, 507))
+@router.post("", summary="Upload photos", openapi_extra=_UPLOAD_BODY, responses=problem_responses(400, 413, 415, 429, 507))
 async def upload_images(
     user_id: CurrentUserId, request: Request, wiring: WiringDep, idempotency_key: IdempotencyKeyHeader = None
 ) -> UploadReport:
@@ -57,13 +57,14 @@ async def upload_images(
     """
     upload = await anyio.to_thread.run_sync(KeyedUpload, wiring, user_id, idempotency_key)
     batch = UploadBatch(wiring, user_id, upload)
-    async for received in received_files(request, body_bounds(wiring.settings)):
-        if upload.is_new(received):
-            await batch.add(received)
+    with wiring.uploads.admitted(user_id):
+        async for received in received_files(request, body_bounds(wiring.settings)):
+            if upload.is_new(received):
+                await batch.add(received)
     earlier = await anyio.to_thread.run_sync(upload.earlier_report)
     if earlier is not None:
         return earlier
-    return await anyio.to_thread.run_sync(upload.remembered, batch.report())
+    return await anyio.to_thread.run_sync(upload.remembered, batch.report(), batch.places)
 
 
 @router.get("", summary="Page through the gallery")
@@ -131,5 +132,5 @@ async def get_thumbnail(
     fresh = not_modified(request, etag)
     if fresh is not None:
         return fresh
-    picture = await anyio.to_thread.run_sync(service.small, wiring, image, size, limiter=wiring.decoding)
+    picture = await wiring.decoding.run(user_id, service.small, wiring, image, size)
     return Response(picture, media_type="image/jpeg", headers=cache_headers(etag))

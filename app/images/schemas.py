@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Literal
 
@@ -47,3 +48,9 @@ class UploadReport(BaseModel):
     stored: int
     duplicate: int
     rejected: int
+
+    @classmethod
+    def of(cls, results: list[UploadResult]) -> UploadReport:
+        """These results, counted."""
+        counts = Counter(result.status for result in results)
+        return cls(results=results, stored=counts["stored"], duplicate=counts["duplicate"], rejected=counts["rejected"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 
 import anyio.to_thread
@@ -46,28 +47,49 @@ _ROUTE, _JOB_ROUTE = "segment", "segment_job"
 _WISH: TypeAdapter[NewSegmentation] = TypeAdapter(NewSegmentation)
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """A photo that is stored, and what is asked of it; `base` where the model is the base itself."""
+
+    image_id: str
+    model: ModelChoice
+    base: str | None
+    slot: idempotency.Slot | None
+    job_slot: idempotency.Slot | None
+
+
 async def segment(request: Request, wiring: Wiring, user_id: str, model: ModelChoice, wanted: MaskFormat, key: str | None) -> Response:
     """The mask of the photo in the body, in the format that is wanted; see the route for the errors."""
-    received = await _received(request, wiring.settings.max_upload_file_bytes)
-    slot = idempotency.slot(user_id, _ROUTE, key, received.sha256, str(model), wanted)
-    # By the photo's content: deleted and sent again, it has another id.
-    job_slot = idempotency.slot(user_id, _JOB_ROUTE, key, received.sha256, str(model))
-    # A key that has answered before answers with the same mask, whichever model is in use by now.
-    choice, base = await anyio.to_thread.run_sync(_wanted, wiring, user_id, (slot, job_slot), received, model)
-    image_id = await anyio.to_thread.run_sync(_stored, wiring, user_id, received, limiter=wiring.decoding)
+    with wiring.uploads.admitted(user_id):
+        taken = await _taken_in(request, wiring, user_id, model, wanted, key)
+    image_id = taken.image_id
     try:
-        mask, response = await _rendered(wiring, user_id, image_id, choice, base, wanted)
+        mask, response = await _rendered(wiring, user_id, image_id, taken.model, taken.base, wanted)
     except (MaskNotReady, MaskLost) as error:
-        if isinstance(error, MaskLost):
-            job_slot = None  # the job that this key made did its work: another one is wanted
-        choice, base = await _made(wiring, user_id, image_id, choice, job_slot)
+        # The job that this key made has done its work where the mask is lost: another one is wanted.
+        job_slot = None if isinstance(error, MaskLost) else taken.job_slot
+        choice, base = await _made(wiring, user_id, image_id, taken.model, job_slot)
         mask, response = await _rendered(wiring, user_id, image_id, choice, base, wanted)
-    await anyio.to_thread.run_sync(_remember, wiring, slot, user_id, mask)
+    await anyio.to_thread.run_sync(_remember, wiring, taken.slot, user_id, mask)
     model_name = mask.model_version or f"base&base={mask.base}"
     response.headers["X-Model-Version"] = str(mask.model_version)
     response.headers["X-Image-Id"] = image_id
     response.headers["Content-Location"] = f"/v1/users/{user_id}/images/{image_id}/mask?model={model_name}"
     return response
+
+
+async def _taken_in(request: Request, wiring: Wiring, user_id: str, model: ModelChoice, wanted: MaskFormat, key: str | None) -> _Taken:
+    received = await _received(request, wiring.settings.max_upload_file_bytes)
+    try:
+        slot = idempotency.slot(user_id, _ROUTE, key, received.sha256, str(model), wanted)
+        # By the photo's content: deleted and sent again, it has another id.
+        job_slot = idempotency.slot(user_id, _JOB_ROUTE, key, received.sha256, str(model))
+        # A key that has answered before answers with the same mask, whichever model is in use by now.
+        choice, base = await anyio.to_thread.run_sync(_wanted, wiring, user_id, slot, job_slot, model)
+        image_id = await wiring.decoding.run(user_id, _stored, wiring, user_id, received)
+        return _Taken(image_id, choice, base, slot, job_slot)
+    finally:
+        received.discard()
 
 
 async def _received(request: Request, max_bytes: int) -> ReceivedFile:
@@ -98,29 +120,22 @@ def _stored(wiring: Wiring, user_id: str, received: ReceivedFile) -> str:
         if rejection.code == "zero_bytes":
             kind = BadRequest
         raise kind(rejection.code, rejection.reason) from rejection
-    finally:
-        received.discard()
 
 
 def _wanted(
-    wiring: Wiring, user_id: str, slots: tuple[idempotency.Slot | None, idempotency.Slot | None], received: ReceivedFile, model: ModelChoice
+    wiring: Wiring, user_id: str, slot: idempotency.Slot | None, job_slot: idempotency.Slot | None, model: ModelChoice
 ) -> tuple[ModelChoice, str | None]:
     """The model and, for the base itself, which one. Raises NotFound, IdempotencyConflict: then nothing of the file is kept."""
-    try:
-        with wiring.database.read() as session:
-            slot, job_slot = slots
-            # Where its job is not done, the key has made nothing else yet.
-            idempotency.recall(session, wiring.settings, job_slot)
-            earlier = idempotency.recall(session, wiring.settings, slot) or {}
-            choice: ModelChoice = earlier.get("model", model)
-            if isinstance(choice, int):
-                models_service.require(session, user_id, choice)
-            if choice != "base":
-                return choice, None
-            return choice, earlier.get("base") or catalog.resolve(session, wiring.settings, None)
-    except AppError:
-        received.discard()
-        raise
+    with wiring.database.read() as session:
+        # Where its job is not done, the key has made nothing else yet.
+        idempotency.recall(session, wiring.settings, job_slot)
+        earlier = idempotency.recall(session, wiring.settings, slot) or {}
+        choice: ModelChoice = earlier.get("model", model)
+        if isinstance(choice, int):
+            models_service.require(session, user_id, choice)
+        if choice != "base":
+            return choice, None
+        return choice, earlier.get("base") or catalog.resolve(session, wiring.settings, None)
 
 
 def _remember(wiring: Wiring, slot: idempotency.Slot | None, user_id: str, mask: Mask) -> None:
@@ -138,7 +153,7 @@ async def _rendered(
     wiring: Wiring, user_id: str, image_id: str, choice: ModelChoice, base: str | None, wanted: MaskFormat
 ) -> tuple[Mask, Response]:
     image, mask = await anyio.to_thread.run_sync(partial(masks.find, wiring, user_id, image_id, choice, base=base))
-    return mask, await anyio.to_thread.run_sync(render, wiring, image, mask, wanted, limiter=wiring.decoding)
+    return mask, await wiring.decoding.run(user_id, render, wiring, image, mask, wanted)
 
 
 async def _made(

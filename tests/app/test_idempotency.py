@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import tracemalloc
+import zipfile
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +32,14 @@ KEY = {"Idempotency-Key": "once"}
 def count(api: FastAPI, table: type) -> int:
     with api.state.wiring.database.read() as session:
         return len(session.scalars(select(table)).all())
+
+
+def zip_of(entries: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+    return packed.getvalue()
 
 
 def is_conflict(answer: httpx.Response) -> bool:
@@ -200,6 +210,34 @@ def test_an_upload_with_a_key_holds_no_names(alice: Caller, api: FastAPI) -> Non
     finally:
         tracemalloc.stop()
     assert held < 500_000
+
+
+def test_what_is_kept_of_an_upload_is_small_and_tells_the_same_again(alice: Caller, api: FastAPI) -> None:
+    names = [f"{number}" + "\N{DOG FACE}" * 200 for number in range(200)]
+    bad = [("files", (name, b"not a photo")) for name in names]
+    packed = zip_of({"in the zip.jpg": jpeg(seed=1), "also.txt": b"no photo either", "good.jpg": jpeg(seed=2)})
+    files = [
+        *bad[:100],
+        ("files", ("album.zip", packed)),
+        *bad[100:],
+        ("files", ("good.jpg", jpeg(seed=2))),
+        ("files", ("no.zip", packed[:50])),
+    ]
+    first = alice("POST", "images", files=files, headers=KEY).json()
+    assert [entry["filename"] for entry in first["results"][100:103]] == ["in the zip.jpg", "also.txt", "good.jpg"]
+    assert (len(first["results"]), first["stored"], first["duplicate"]) == (205, 2, 1)
+    assert alice("POST", "images", files=files, headers=KEY).json() == first
+    with api.state.wiring.database.read() as session:
+        kept = session.scalars(select(IdempotencyKey.response).where(IdempotencyKey.key == KEY["Idempotency-Key"])).one()
+    assert len(json.dumps(kept)) < 4000, "a body of 160 kB"
+
+
+def test_what_the_version_before_kept_of_an_upload_is_told_again(alice: Caller, api: FastAPI) -> None:
+    photo = [("files", ("0.jpg", jpeg(seed=0)))]
+    first = alice("POST", "images", files=photo, headers=KEY).json()
+    with api.state.wiring.database.write() as session:
+        session.execute(update(IdempotencyKey).where(IdempotencyKey.key == KEY["Idempotency-Key"]).values(response=first))
+    assert alice("POST", "images", files=photo, headers=KEY).json() == first
 
 
 def test_a_refused_request_is_not_remembered(alice: Caller) -> None:
