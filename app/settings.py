@@ -89,7 +89,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=3600,
-        description="Photos and masks come from the bucket itself, by a redirect to an address good for so long; 0: through the API.",
+        description="Photos and masks come from the bucket itself, by a redirect to an address good for so long; 0: through the API. "
+        "Whoever sends `X-No-Redirect: 1` is answered by the API.",
     )
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",

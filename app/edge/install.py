@@ -15,7 +15,15 @@ from app.edge.tenant import TenantScope
 from app.settings import Settings
 
 _CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-_CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "X-Request-ID")
+_CORS_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-No-Redirect",
+    "X-Request-ID",
+)
 _CORS_ANSWER_HEADERS = (
     "Content-Location",
     "ETag",

@@ -47,10 +47,10 @@ def test_the_head_is_the_api_s(api: FastAPI, alice: Caller, path: str) -> None:
     }
 
 
-def test_our_own_page_is_answered_by_the_api(alice: Caller) -> None:
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"X-No-Redirect": "1"}])
+def test_our_own_page_is_answered_by_the_api(alice: Caller, headers: dict[str, str]) -> None:
     photo = jpeg(seed=1)
     (entry,) = alice.upload([("a.jpg", photo)])
-    headers = {"Sec-Fetch-Site": "same-origin"}
     answer = alice("GET", f"images/{entry['image_id']}/content", headers=headers, follow_redirects=False)
     assert (answer.status_code, answer.content) == (200, photo)
 

@@ -41,6 +41,7 @@ def browser() -> Iterator[Browser]:
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     # As root (a container) Chromium has no sandbox.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    arguments.append("--host-resolver-rules=MAP *.test 127.0.0.1")  # a service that is not on this machine, to the browser
     expect.set_options(timeout=_PATIENCE_MILLISECONDS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=arguments)

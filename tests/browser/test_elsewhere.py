@@ -124,6 +124,49 @@ def test_a_page_loaded_anew_goes_on_with_the_masks(run: Run, status: str, made: 
     assert run("work", WORK + body) == [made, len(made), False]
 
 
+def test_masks_that_could_not_be_asked_for_are_asked_for_again(run: Run) -> None:
+    """Once what cannot be read is read: the model that was made is among it."""
+    body = """
+      const session = await import("/page/session.js");
+      const told = [];
+      let again = 0;
+      app.resumeLater = () => { again += 1; };
+      app.reloadModels = async () => { throw Object.assign(new Error("The database is busy."), { status: 503 }); };
+      work.addEventListener("change", () => told.push(work.problem));
+      await work.personalise();
+      const due = session.areMasksDue();
+      api.jobs = { items: [ended] };
+      told.length = 0;
+      await work.resume();
+      const stood = told.every((text) => text === "The database is busy.");
+      app.reloadModels = async () => {};
+      await work.resume();
+      return [due, again, stood, posted, work.problem, session.areMasksDue()];
+    """
+    assert run("work", WORK + body) == [True, 2, True, ["adaptation", "personal", "base"], "", False]
+
+
+def test_masks_that_may_not_be_asked_for_are_not_asked_for_for_ever(run: Run) -> None:
+    body = """
+      let again = 0;
+      app.resumeLater = () => { again += 1; };
+      app.reloadModels = async () => { throw Object.assign(new Error("No."), { status: 403 }); };
+      await work.personalise();
+      return [work.problem, again];
+    """
+    assert run("work", WORK + body) == ["No.", 0]
+
+
+def test_the_last_photo_deleted_elsewhere_is_said_to_be_gone(gallery: Page, client: Client) -> None:
+    gallery.locator("[data-photo]").first.click()
+    expect(gallery.get_by_role("dialog")).to_be_visible()
+    for image in client.images():
+        client.delete_image(image.id)
+    gallery.evaluate(COME_BACK)
+    expect(gallery.get_by_role("dialog")).to_be_hidden()
+    expect(gallery.locator("#toasts")).to_contain_text("has been deleted elsewhere.")
+
+
 def test_masks_are_made_by_nobody_who_only_looks(run: Run) -> None:
     """Neither by a token that may only read, nor for an adaptation that this tab has not followed."""
     body = """

@@ -35,6 +35,20 @@ def test_a_revoked_token_leads_back_to_the_form(signed_in: Page, client: Client,
     check("revoked")
 
 
+def test_a_second_click_on_the_account_closes_its_menu(signed_in: Page) -> None:
+    account, menu = signed_in.get_by_role("button", name="Your account"), signed_in.get_by_role("group", name="Your account")
+    expect(menu).to_be_hidden()
+    account.click()
+    expect(menu).to_be_visible()
+    expect(signed_in.get_by_role("link", name="API documentation")).to_be_focused()
+    account.click()
+    expect(menu).to_be_hidden()
+    account.click()
+    signed_in.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    expect(account).to_be_focused()
+
+
 def test_a_token_that_was_shortened_for_the_eye_is_told_as_unknown(page: Page, deployment: Deployment) -> None:
     """A browser cannot send it at all."""
     page.goto(deployment.base_url)
@@ -108,6 +122,33 @@ def test_offline(signed_in: Page, context: BrowserContext, client: Client, photo
     context.set_offline(False)
     expect(page.locator("#banner")).to_be_hidden()
     expect(page.locator("[data-photo]")).to_have_count(2)
+
+
+def test_an_upload_outlasts_a_connection_that_is_gone(
+    signed_in: Page, context: BrowserContext, client: Client, photos: list[Path], upload: Upload
+) -> None:
+    page = signed_in
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    context.set_offline(True)
+    expect(page.locator("#banner")).to_contain_text("You are offline")
+    page.locator("input[data-picker=photos]").set_input_files(photos[:2])
+    page.wait_for_timeout(8_000)  # three tries would be over after 4.2 s
+    expect(page.locator(".tray [data-status=failed]")).to_have_count(0)
+    context.set_offline(False)
+    expect(page.locator(".tray [data-status=stored]")).to_have_count(2)
+    expect(page.locator("[data-photo]")).to_have_count(2)
+
+
+def test_a_problem_of_the_connection_goes_with_it(signed_in: Page, context: BrowserContext, photos: list[Path], upload: Upload) -> None:
+    page = signed_in
+    upload(photos[:2])
+    expect(page.locator("[data-photo]")).to_have_count(2)
+    context.set_offline(True)
+    expect(page.locator("#banner")).to_contain_text("You are offline")
+    page.get_by_role("button", name="Personalise").click()
+    expect(page.get_by_role("alert")).to_contain_text("You are offline.")
+    context.set_offline(False)
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_the_gallery_that_cannot_be_read_offers_another_try(page: Page, client: Client, deployment: Deployment, user, check: Check) -> None:

@@ -92,6 +92,25 @@ def test_a_new_model_is_shown_while_its_masks_are_made(run: Run, before: str) ->
     assert run("panel", PANEL + body) == [["Version 2 in use"], True, 2]
 
 
+def test_the_focus_stays_in_the_card_when_something_begins_and_ends(run: Run) -> None:
+    body = """
+      panel.show();
+      again().focus();
+      work.now = { kind: "adaptation", job: { status: "running", percent: 0, steps: 0, eta_seconds: null } };
+      panel.show();
+      const begun = document.activeElement.textContent;
+      const cancel = [...place.querySelectorAll("button")].find((button) => button.textContent === "Cancel");
+      cancel.focus();
+      work.now.isCancelling = true;
+      panel.show();
+      const ending = [document.activeElement === cancel, cancel.getAttribute("aria-disabled"), cancel.textContent];
+      work.now = null;
+      panel.show();
+      return [begun, ending, document.activeElement.textContent];
+    """
+    assert run("panel", PANEL + body) == ["Personalising", [True, "true", "Cancelling …"], "Before and after"]
+
+
 def test_the_button_is_off_while_the_request_is_on_its_way(run: Run) -> None:
     body = """
       panel.show();
@@ -413,3 +432,76 @@ def test_the_sheet_does_not_say_either_what_it_learned_from(run: Run) -> None:
       return [untrained, said()];
     """
     assert run("models", UNTRAINED + body) == ["1.0 kB · base espnetv2", "Learned from 3 of 4 photos · 1.0 kB · base espnetv2"]
+
+
+def test_a_version_that_was_deleted_elsewhere_is_said_to_be_gone(run: Run, page: Page) -> None:
+    body = """
+      const told = { base: "espnetv2", byte_size: 1, created_at: "2026-03-01T10:00:00Z", report: {} };
+      const model = (version) => ({ version, active: version === 3, ...told });
+      const app = { models: [3, 2, 1].map(model), photo: () => null, path: "users/1", reloadModels: async () => {} };
+      app.activeModel = app.models[0];
+      app.api = { post: async () => { throw Object.assign(new Error("Gone."), { status: 404 }); } };
+      m.showModels(app);
+      Object.assign(globalThis, { app });
+    """
+    run("models", body)
+    versions, chosen = page.locator(".version"), page.locator(".version[aria-pressed=true]")
+    page.evaluate("app.models = app.models.filter(({ version }) => version !== 2)")
+    versions.nth(1).click()
+    expect(page.locator(".toast")).to_have_text("Version 2 has been deleted elsewhere.")
+    expect(versions).to_have_count(2)
+    expect(chosen).to_contain_text("Version 3")
+    versions.nth(1).click()
+    page.evaluate("app.reloadModels = async () => { app.models = app.models.slice(0, 1); }")
+    page.get_by_role("button", name="Use version 1").click()
+    expect(page.locator(".toast").last).to_have_text("Version 1 has been deleted elsewhere.")
+    expect(versions).to_have_count(1)
+    page.evaluate("app.reloadModels = async () => { app.models = []; }")
+    page.evaluate("app.models = []")
+    versions.first.click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_every_way_back_is_a_return(run: Run) -> None:
+    """A service that comes back without its workers is back, too."""
+    body = """
+      const [main, bar, tray] = ["main", "div", "div"].map((tag) => document.createElement(tag));
+      const health = Object.assign(new EventTarget(), { state: "ready" });
+      const api = { get: async () => ({ items: [] }), all: async () => [] };
+      const app = new m.App({ api, userId: "1", main, bar, health, tray, onLeave() {} });
+      await app.start();
+      const done = [];
+      app.lookAgain = () => done.push("looked");
+      app.gallery.thumbnails.retry = () => done.push("thumbnails");
+      const become = (before, state) => health.dispatchEvent(new CustomEvent("change", { detail: { before, state } }));
+      Object.assign(app.work, { problem: "You are offline.", isUnanswered: true });
+      become("ready", "away");
+      become("away", "workers");
+      const [problem, back] = [app.work.problem, [...done]];
+      become("workers", "ready");
+      app.stop();
+      return [problem, back, done.slice(back.length)];
+    """
+    assert run("app", body) == ["", ["thumbnails", "looked"], ["thumbnails"]]
+
+
+def test_the_base_that_is_compared_with_is_the_model_s_own(run: Run) -> None:
+    body = """
+      const asked = [];
+      const api = { get: async (path) => { asked.push(path.split("?")[1]); return {}; }, post: async () => ({}) };
+      const app = { api, path: "users/1", activeModel: { version: 4, base: "deeplabv3_resnet50" } };
+      const masks = new m.Masks(app);
+      await masks.document("a", "base", {});
+      await masks.document("a", 4, {});
+      app.activeModel = { version: 5, base: "espnetv2" };
+      await masks.document("a", "base", {});
+      app.activeModel = null;
+      await masks.document("a", "base", {});
+      return asked;
+    """
+    assert run("masks", body) == [
+        "model=base&base=deeplabv3_resnet50&format=json",
+        "model=4&format=json",
+        "model=base&base=espnetv2&format=json",
+        "model=base&format=json",
+    ]

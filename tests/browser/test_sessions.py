@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -10,7 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from app.client import Client, User
 from app.local import Deployment
 from app.page.opening import address_with
-from tests.browser.conftest import Run
+from tests.browser.conftest import Check, Run
 
 UNAUTHORIZED = {"code": "unauthorized", "detail": "The token was revoked."}
 
@@ -23,6 +24,12 @@ def link(deployment: Deployment, service: Client, photos: list[Path]) -> str:
     with service.for_user(other) as own:
         own.upload(photos[:1])
     return address_with(deployment.base_url, other.token)
+
+
+def follow_link(page: Page, link: str) -> None:
+    """Go there, over the session that is there, and say yes."""
+    page.goto(link)
+    page.get_by_role("button", name="Open it").click()
 
 
 def held(page: Page, path: str) -> list[Route]:
@@ -41,7 +48,7 @@ def test_a_late_refusal_leaves_the_next_session_alone(page: Page, deployment: De
     late = held(page, f"**/users/{user.id}/models?*")
     with page.expect_request(f"**/users/{user.id}/models?*"):
         page.goto(address_with(deployment.base_url, user.token))
-    page.goto(link)
+    follow_link(page, link)
     expect(page.locator("[data-photo]")).to_have_count(1)
     with page.expect_response(lambda response: response.status == 401):
         late[0].fulfill(status=401, json=UNAUTHORIZED)
@@ -57,7 +64,7 @@ def test_an_upload_ends_with_its_session(signed_in: Page, user: User, link: str,
     page.locator("input[data-picker=photos]").set_input_files(photos[:1])
     expect(page.get_by_role("progressbar", name="Upload")).to_be_visible()
     with page.expect_event("requestfailed", lambda request: request.method == "POST", timeout=10_000):
-        page.goto(link)
+        follow_link(page, link)
     expect(page.locator("[data-photo]")).to_have_count(1)
     expect(page.locator("#tray")).to_be_hidden()
     page.wait_for_timeout(2_000)  # a broken upload is tried again after 1.4 s
@@ -71,7 +78,7 @@ def test_a_link_closes_the_viewer(signed_in: Page, client: Client, link: str, ph
     page.reload()
     page.locator("[data-photo]").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.goto(link)
+    follow_link(page, link)
     expect(page.locator("[data-photo]")).to_have_count(1)
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -122,7 +129,7 @@ def test_the_next_session_has_a_tray_of_its_own(signed_in: Page, link: str, tmp_
     expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
     page.locator("input[data-picker=folder]").set_input_files(tmp_path)
     expect(page.locator("#tray")).to_contain_text("1 file of the folder")
-    page.goto(link)
+    follow_link(page, link)
     expect(page.locator("[data-photo]")).to_have_count(1)
     expect(page.locator("#tray")).to_be_hidden()
 
@@ -171,6 +178,69 @@ def test_an_answer_that_comes_after_a_later_one_is_not_shown(run: Run) -> None:
       return app.images.map((image) => image.id);
     """
     assert run("app", BARE_APP + body) == ["one", "two"]
+
+
+@pytest.fixture
+def elsewhere(deployment: Deployment) -> str:
+    """The deployment under a name that is not this machine's own, as its users reach it."""
+    return deployment.base_url.replace("127.0.0.1", "gallery.test")
+
+
+def test_a_link_from_elsewhere_is_followed_only_on_purpose(page: Page, elsewhere: str, service: Client, check: Check) -> None:
+    user = service.create_user(f"Mallory {uuid4()}")
+    page.goto(address_with(elsewhere, str(user.token)))
+    expect(page.get_by_role("heading", name=f"Open the gallery of {user.external_id}?")).to_be_visible()
+    assert page.evaluate("[sessionStorage.length, location.hash]") == [0, ""]
+    check("link")
+    page.get_by_role("button", name="Not now").click()
+    expect(page.get_by_label("Token")).to_have_value("")
+    assert page.evaluate("sessionStorage.length") == 0
+    follow_link(page, address_with(elsewhere, str(user.token)))
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    page.goto(address_with(elsewhere, str(user.token)))  # one's own gallery once more
+    expect(page.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_service_s_link_from_elsewhere_is_asked_about_too(page: Page, elsewhere: str, deployment: Deployment) -> None:
+    page.goto(address_with(elsewhere, deployment.service_token))
+    expect(page.get_by_role("heading", name="Sign in as the service?")).to_be_visible()
+    page.get_by_role("button", name="Open it").click()
+    expect(page.get_by_role("heading", name="Whose photos?")).to_be_visible()
+
+
+def test_who_does_not_follow_a_link_stays_where_they_are(sending: Page, user: User, link: str) -> None:
+    sending.goto(link)
+    expect(sending.get_by_role("dialog")).to_contain_text("You are signed in to another gallery. 1 file is still on the way.")
+    sending.get_by_role("button", name="Stay here").click()
+    expect(sending.get_by_role("progressbar", name="Upload")).to_be_visible()
+    assert sending.evaluate("JSON.parse(sessionStorage.getItem('personalseg.session')).userId") == str(user.id)
+
+
+def test_a_bad_link_leaves_the_session_alone(signed_in: Page, deployment: Deployment) -> None:
+    expect(signed_in.get_by_role("heading", name="Drop a folder")).to_be_visible()
+    signed_in.goto(address_with(deployment.base_url, "pseg_usr_gone"))
+    expect(signed_in.locator("#toasts")).to_contain_text("The token of this link is unknown, expired or revoked.")
+    expect(signed_in.get_by_role("heading", name="Drop a folder")).to_be_visible()
+
+
+def test_a_start_that_fails_late_leaves_what_is_shown(run: Run) -> None:
+    body = """
+      const answers = [];
+      const asked = () => new Promise((resolve, reject) => answers.push({ resolve, reject }));
+      const api = { get: async () => ({ items: [] }), all: (path) => (path.endsWith("/images") ? asked() : Promise.resolve([])) };
+      const app = bareApp(api);
+      const first = app.start();
+      const second = app.start();
+      answers[1].resolve([{ id: "one", filename: "one", group_index: null }]);
+      await second;
+      answers[0].reject(Object.assign(new Error("late"), { status: 503 }));
+      await first;
+      const shown = [...main.querySelectorAll("[data-photo]")].length;
+      app.stop();
+      return [shown, main.textContent.includes("cannot be shown")];
+    """
+    assert run("app", BARE_APP + body) == [1, False]
 
 
 def test_a_double_click_makes_one_user(page: Page, deployment: Deployment, service: Client) -> None:

@@ -58,7 +58,10 @@ def test_the_menu_is_reached_at_a_large_zoom(run: Run, page: Page) -> None:
     page.set_viewport_size(LARGE_ZOOM)  # type: ignore[arg-type]
     body = """
       const bar = document.getElementById("bar");
-      m.showMenu({ user: { external_id: "a-name-without-a-space-".repeat(8) }, images: [], bar }, bar);
+      const opener = bar.appendChild(document.createElement("button"));
+      const menu = m.accountMenu({ user: { external_id: "a-name-without-a-space-".repeat(8) }, images: [] }, opener);
+      bar.append(menu);
+      menu.showPopover();
     """
     run("menu", body)
     erase = page.get_by_role("button", name="Erase me")

@@ -151,3 +151,16 @@ def test_what_could_not_be_shown_is_asked_for_again_when_the_service_is_back(run
     page.evaluate("lacking.clear(); viewer.retry()")
     expect(page.locator(".legend-row")).to_have_count(1)
     expect(page.locator(".stage-note")).to_have_text("")
+
+
+def test_the_arrow_keys_go_on_after_the_last_photo(run: Run, page: Page) -> None:
+    run("viewer", f"{APP} open();")
+    button = page.get_by_role("button", name="Next photo")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="b.jpg")).to_be_visible()
+    expect(button).to_be_focused()
+    expect(button).to_have_attribute("aria-disabled", "true")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("heading", name="a.jpg")).to_be_visible()

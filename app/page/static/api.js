@@ -2,6 +2,8 @@
 
 const ROOT = new URL("../", import.meta.url);
 const PAGE = 1000;
+/** The page may load nothing from elsewhere: the service answers with photos and masks itself. */
+const NOT_ELSEWHERE = { "X-No-Redirect": "1" };
 
 /** What went wrong; `code` is the service's stable one, or `no_answer` / `offline` / `not_the_service`. */
 export class ApiError extends Error {
@@ -48,6 +50,9 @@ async function documentOf(response, signal) {
   }
 }
 
+/** Whether asking again later may help. */
+export const mayPass = (error) => error.status === 0 || error.status === 429 || error.status >= 500;
+
 export const address = (path) => new URL(path.replace(/^\//, ""), ROOT);
 
 /** The API with one token. */
@@ -60,7 +65,7 @@ export class Api {
 
   /** @returns {Promise<Response>} a response of 2xx; all else is thrown as ApiError */
   async send(method, path, { json, headers = {}, signal } = {}) {
-    const options = { method, signal, headers: { Authorization: `Bearer ${this.token}`, ...headers } };
+    const options = { method, signal, headers: { Authorization: `Bearer ${this.token}`, ...NOT_ELSEWHERE, ...headers } };
     if (json !== undefined) {
       options.body = JSON.stringify(json);
       options.headers["Content-Type"] = "application/json";

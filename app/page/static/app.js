@@ -8,7 +8,8 @@ import { plural } from "./format.js";
 import { Gallery } from "./gallery.js";
 import { followHistory, photoInHistory } from "./history.js";
 import { Masks } from "./masks.js";
-import { showMenu } from "./menu.js";
+import { AWAY } from "./health.js";
+import { accountMenu } from "./menu.js";
 import { Panel } from "./panel.js";
 import { showExport } from "./exporting.js";
 import { Tray } from "./tray.js";
@@ -27,10 +28,10 @@ export class App {
     this.stopped = new AbortController();
     this.images = [];
     this.models = [];
-    /** Of what has been asked for, and of what is shown: an answer that comes after a later one is not shown. */
-    this.turns = { asked: 0, shown: 0 };
+    /** Of what has been begun, asked for, and shown: an answer that comes after a later one is not shown. */
+    this.turns = { begun: 0, asked: 0, shown: 0 };
     this.masks = new Masks(this);
-    this.upload = new Upload(api, userId);
+    this.upload = new Upload(api, userId, health);
     this.tray = new Tray(tray, this.upload);
     this.viewer = new Viewer(this);
     this.work = new Work(this);
@@ -92,6 +93,7 @@ export class App {
   }
 
   async #load() {
+    const turn = (this.turns.begun += 1);
     try {
       const [user] = await Promise.all([this.api.get(this.path), this.#read()]);
       if (this.stopped.signal.aborted) return;
@@ -100,7 +102,8 @@ export class App {
       this.#show();
       if (this.photo(photoInHistory())) this.openPhoto(photoInHistory());
     } catch (error) {
-      if (this.stopped.signal.aborted || error.status === 401) return;
+      // Where it was begun anew meanwhile, that tells.
+      if (this.stopped.signal.aborted || error.status === 401 || this.isLoaded || turn !== this.turns.begun) return;
       if (error.status === 404) return this.onLeave("This user is no longer there.");
       return this.gallery.showProblem(error.message, () => this.start());
     }
@@ -115,8 +118,13 @@ export class App {
     } catch (error) {
       if (this.stopped.signal.aborted || error.status === 401) return;
       if (isFirst) toast(error.message);
-      this.resuming = setTimeout(() => this.#resume(false), READ_AGAIN_MILLISECONDS);
+      this.resumeLater();
     }
+  }
+
+  resumeLater() {
+    clearTimeout(this.resuming);
+    if (!this.stopped.signal.aborted) this.resuming = setTimeout(() => this.#resume(false), READ_AGAIN_MILLISECONDS);
   }
 
   /** Other tabs and programs change the same gallery: what has become of it, and what is under way by now. */
@@ -193,7 +201,8 @@ export class App {
     this.panel = new Panel(this, aside);
     this.layout = el("div", { class: "layout" }, el("div", {}, this.tools, grid), aside);
     fill(this.main, this.layout, el("div", { class: "drop-veil", "aria-hidden": "true" }, "Drop to add your photos"), this.picker, this.folderPicker);
-    fill(this.bar, iconButton("Your account", "person", (event) => showMenu(this, event.currentTarget)));
+    const account = iconButton("Your account", "person");
+    fill(this.bar, account, accountMenu(this, account));
   }
 
   #show() {
@@ -264,12 +273,18 @@ export class App {
 
   #healthChanged({ before, state }) {
     if (this.stopped.signal.aborted) return;
-    if (!this.isLoaded && state !== "away" && state !== "offline" && before !== "unknown") this.start();
-    if (state === "ready") {
+    const isAway = AWAY.has(state);
+    const isBack = this.wasAway && !isAway;
+    this.wasAway = isAway;
+    if (!this.isLoaded && !isAway && before !== "unknown") this.start();
+    if (state === "ready" || isBack) {
       this.gallery?.thumbnails.retry();
       this.viewer.retry();
     }
-    if (state === "ready" && (before === "away" || before === "offline")) this.lookAgain();
+    if (isBack) {
+      this.work.forgive();
+      this.lookAgain();
+    }
     this.panel?.show();
   }
 

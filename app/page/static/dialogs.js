@@ -22,19 +22,19 @@ export function sheet(title, { large = false, onClose = () => {} } = {}, ...chil
 }
 
 /**
- * Ask before something is lost. With `typed` the word must be typed first.
+ * Ask, as a rule before something is lost. With `typed` the word must be typed first.
  * @returns {Promise<boolean>}
  */
-export function confirmIt({ title, text, action, typed = "" }) {
+export function confirmIt({ title, text, action, otherwise = "Cancel", kind = "danger solid", typed = "" }) {
   return new Promise((resolve) => {
     let answer = false;
     const close = (value) => {
       answer = value;
       dialog.close();
     };
-    const yes = button(action, () => close(true), { kind: "danger solid", disabled: Boolean(typed) });
+    const yes = button(action, () => close(true), { kind, disabled: Boolean(typed) });
     const input = typed && el("input", { type: "text", id: "confirm-word", autocomplete: "off", autocapitalize: "off", spellcheck: "false", on: { input: () => (yes.disabled = input.value.trim().toLowerCase() !== typed) } });
     const question = typed && el("div", { class: "field" }, el("label", { for: "confirm-word" }, "Type ", el("code", {}, typed), " to confirm"), input);
-    const { dialog } = sheet(title, { onClose: () => resolve(answer) }, el("p", {}, text), question, el("div", { class: "row" }, yes, button("Cancel", () => close(false), { kind: "quiet" })));
+    const { dialog } = sheet(title, { onClose: () => resolve(answer) }, el("p", {}, text), question, el("div", { class: "row" }, yes, button(otherwise, () => close(false), { kind: "quiet" })));
   });
 }

@@ -71,7 +71,7 @@ export function button(label, onClick, { kind = "", symbol = "", ...props } = {}
 }
 
 /** A round button that shows a symbol only; `label` is what it is called. */
-export function iconButton(label, symbol, onClick, props = {}) {
+export function iconButton(label, symbol, onClick = null, props = {}) {
   return el("button", { type: "button", class: "icon-button", "aria-label": label, title: label, on: { click: onClick }, ...props }, icon(symbol));
 }
 

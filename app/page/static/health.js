@@ -7,6 +7,9 @@ const CALM_MILLISECONDS = 12_000;
 const WORRIED_MILLISECONDS = 2_500;
 const PATIENCE_MILLISECONDS = 6_000;
 
+/** States in which nothing is answered. */
+export const AWAY = new Set(["away", "offline"]);
+
 const SENTENCES = {
   offline: ["bad", "You are offline. What is on the screen stays; everything else goes on when the connection is back."],
   away: ["bad", "The service does not answer. Your photos are safe; this page tries again by itself."],

@@ -2,15 +2,18 @@
 
 import { Api } from "./api.js";
 import { App } from "./app.js";
-import { el, fill, loadIcons } from "./dom.js";
+import { el, fill, loadIcons, toast } from "./dom.js";
 import { Health } from "./health.js";
+import { isWelcome } from "./linking.js";
 import { forgetSession, storeSession, storedSession, takeTokenFromAddress } from "./session.js";
-import { showSignIn, signIn } from "./signin.js";
+import { callerOf, enter, showSignIn } from "./signin.js";
 
 const main = document.getElementById("main");
 const bar = document.getElementById("bar");
 const health = new Health(document.getElementById("banner"));
 let app = null;
+/** Links that have been followed. */
+let begun = 0;
 
 function open(session) {
   end();
@@ -43,19 +46,28 @@ function leave(message = "") {
 }
 
 async function begin() {
+  const turn = (begun += 1);
   const token = takeTokenFromAddress();
-  if (token === null) {
-    const session = storedSession();
-    return session ? open(session) : showSignIn(main, { onSession: open });
-  }
-  end();
-  fill(main, el("p", { class: "narrow soft", role: "status" }, "Signing in …"));
+  const session = storedSession();
+  // What there is goes on behind the question whether to leave it.
+  if (session && !app) open(session);
+  if (token === null) return session || showSignIn(main, { onSession: open });
+  if (!session) fill(main, el("p", { class: "narrow soft", role: "status" }, "Signing in …"));
   try {
-    await signIn(token, main, open);
+    const caller = await callerOf(token);
+    const isWanted = await isWelcome(caller, storedSession(), app?.underWay ?? "");
+    if (turn !== begun) return; // another link has been followed meanwhile
+    if (isWanted) {
+      end();
+      await enter(caller, main, open);
+    } else if (!app) showSignIn(main, { onSession: open });
   } catch (error) {
+    if (turn !== begun) return;
     // The address has it no more: where it may still be good, it stands in the form for another try.
-    if (error.status === 401) showSignIn(main, { message: "The token of this link is unknown, expired or revoked.", onSession: open });
-    else showSignIn(main, { message: error.message, token, onSession: open });
+    const isUnknown = error.status === 401;
+    const message = isUnknown ? "The token of this link is unknown, expired or revoked." : error.message;
+    if (app) toast(message);
+    else showSignIn(main, { message, token: isUnknown ? "" : token, onSession: open });
   }
 }
 

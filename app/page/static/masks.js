@@ -6,6 +6,9 @@ import { follow } from "./events.js";
 const WAIT_SECONDS = 20;
 const NOT_MADE = "No mask of this photo has been made yet, and a token that may only read cannot ask for one.";
 
+/** Of several bases the one to name beside `model: "base"`; null: the service's choice. */
+export const baseFor = (app, model) => (model === "base" ? (app.activeModel?.base ?? null) : null);
+
 /** Palette colours → class ids; the mask's PNG shows each class in its own colour. */
 export function idsByColor(classes) {
   return new Map(classes.map(({ id, color: [red, green, blue] }) => [(red << 16) | (green << 8) | blue, id]));
@@ -46,12 +49,12 @@ export class Masks {
 
   /** What the mask says in numbers; the mask is made first where there is none. `model`: "base" or a version. */
   document(imageId, model, { signal, onWait }) {
-    return this.#once(`${imageId}/${model}/json`, () => this.#document(imageId, model, signal, onWait));
+    return this.#once(`${imageId}/${this.#query(model)}/json`, () => this.#document(imageId, model, signal, onWait));
   }
 
   /** The mask's class ids at this size. */
   labels(imageId, model, width, height) {
-    return this.#once(`${imageId}/${model}/labels/${width}`, async () => {
+    return this.#once(`${imageId}/${this.#query(model)}/labels/${width}`, async () => {
       const rgba = await pixels(await this.png(imageId, model), width, height, { isSmooth: false });
       return labelsOf(rgba, idsByColor(await this.app.classes()));
     });
@@ -59,7 +62,7 @@ export class Masks {
 
   /** The confidence of each pixel, 0–255, at this size. */
   confidence(imageId, model, width, height) {
-    return this.#once(`${imageId}/${model}/confidence/${width}`, async () => {
+    return this.#once(`${imageId}/${this.#query(model)}/confidence/${width}`, async () => {
       const blob = await this.app.api.blob(this.#path(imageId, model, "confidence"));
       const rgba = await pixels(blob, width, height, { isSmooth: true });
       return everyFourth(rgba);
@@ -74,7 +77,13 @@ export class Masks {
     this.held.clear();
   }
 
-  #path = (imageId, model, format) => `${this.app.path}/images/${imageId}/mask?model=${model}&format=${format}`;
+  #path = (imageId, model, format) => `${this.app.path}/images/${imageId}/mask?${this.#query(model)}&format=${format}`;
+
+  /** Beside a personal model stands the base that it was made from, not another. */
+  #query(model) {
+    const base = baseFor(this.app, model);
+    return `model=${model}${base ? `&base=${encodeURIComponent(base)}` : ""}`;
+  }
 
   #once(key, make) {
     const known = this.held.get(key);
@@ -105,7 +114,7 @@ export class Masks {
 
   async #make(imageId, model, signal) {
     const { api, path } = this.app;
-    const wish = { image_ids: [imageId], model, adapt: "never", wait: WAIT_SECONDS };
+    const wish = { image_ids: [imageId], model, base: baseFor(this.app, model), adapt: "never", wait: WAIT_SECONDS };
     const ended = await follow(api, await api.post(`${path}/segmentations`, wish, { signal }), () => {}, signal);
     // Events count the photos; what became of this one is in the job itself.
     const job = ended.items ? ended : await api.get(ended.links.self, { signal });

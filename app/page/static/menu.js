@@ -1,32 +1,32 @@
 /** The account: who is signed in, sign out, erase everything. */
 
-import { button, el, toast } from "./dom.js";
+import { button, el, fill, toast } from "./dom.js";
 import { confirmIt } from "./dialogs.js";
 import { bytes, plural } from "./format.js";
 
 const WORD = "erase";
 
-export function showMenu(app, opener) {
+/** The menu of this button, closed; the browser opens and closes it. */
+export function accountMenu(app, opener) {
+  const menu = el("div", { class: "menu", popover: "auto", role: "group", "aria-label": "Your account" });
+  menu.addEventListener("beforetoggle", (event) => event.newState === "open" && fill(menu, ...entries(app, () => menu.hidePopover())));
+  menu.addEventListener("toggle", (event) => {
+    if (event.newState === "open") menu.querySelector(".button").focus();
+    else if (document.activeElement === document.body) opener.focus();
+  });
+  opener.popoverTargetElement = menu;
+  return menu;
+}
+
+function entries(app, close) {
   const { user } = app;
   const stored = app.images.reduce((sum, image) => sum + image.byte_size, 0);
-  const name = user?.external_id ?? "Signed in";
-  const close = () => menu.hidePopover();
-  const menu = el(
-    "div",
-    { class: "menu", popover: "auto", role: "group", "aria-label": "Your account" },
-    el("p", {}, el("b", {}, name), el("br"), el("span", { class: "soft small" }, `${plural(app.images.length, "photo")} · ${bytes(stored)}`)),
+  return [
+    el("p", {}, el("b", {}, user?.external_id ?? "Signed in"), el("br"), el("span", { class: "soft small" }, `${plural(app.images.length, "photo")} · ${bytes(stored)}`)),
     el("a", { class: "button", href: "docs", target: "_blank", rel: "noopener" }, "API documentation"),
     button("Sign out", () => { close(); signOut(app); }),
     button("Erase me …", () => { close(); eraseMe(app); }, { kind: "danger", "data-writes": "" }),
-  );
-  menu.addEventListener("toggle", (event) => {
-    if (event.newState !== "closed") return;
-    menu.remove();
-    if (document.activeElement === document.body) opener.focus();
-  });
-  app.bar.append(menu);
-  menu.showPopover();
-  menu.querySelector(".button").focus();
+  ];
 }
 
 /** Photos on their way are lost with the session: that is asked about. */

@@ -16,20 +16,32 @@ export function showModels(app) {
   const { dialog, inside } = sheet("Your models", { large: true, onClose: () => thumbnails.stop() });
   let chosen = app.activeModel?.version ?? app.models[0]?.version;
   const choose = (version) => {
+    const isThere = app.models.some((model) => model.version === version);
     chosen = version;
-    show();
-    inside.querySelector(`[data-version="${version}"]`)?.focus();
+    if (!showLeft()) return;
+    if (!isThere) toast(`Version ${version} has been deleted elsewhere.`);
+    inside.querySelector(`[data-version="${chosen}"]`)?.focus();
   };
   const act = async (step) => {
     try {
-      await step();
+      await step().catch(async (error) => {
+        if (error.status !== 404) throw error;
+        toast(`Version ${chosen} has been deleted elsewhere.`);
+      });
       await app.reloadModels();
-      if (!app.models.length) return dialog.close();
-      if (!app.models.some((model) => model.version === chosen)) chosen = app.models[0].version;
-      show();
+      showLeft();
     } catch (error) {
       toast(error.message);
     }
+  };
+  /** Show the chosen version, or the first where that is gone; false where there is none left. */
+  const showLeft = () => {
+    if (!app.models.length) dialog.close();
+    else {
+      if (!app.models.some((model) => model.version === chosen)) chosen = app.models[0].version;
+      show();
+    }
+    return app.models.length > 0;
   };
   const open = (imageId) => {
     dialog.close();

@@ -37,7 +37,12 @@ export class Panel {
     this.progress.update(now);
     // The card stays the same element while it works, so that the focus on "Cancel" is not lost.
     const isNew = this.progress.element.parentNode !== this.place;
-    if (isNew) fill(this.place, this.progress.element);
+    if (isNew) {
+      const hadFocus = this.place.contains(document.activeElement);
+      fill(this.place, this.progress.element);
+      // Not on "Cancel": who presses Enter twice would end what they began.
+      if (hadFocus) this.progress.title.focus();
+    }
     const version = this.app.activeModel?.version;
     if (!isNew && version === this.versionBeside) return;
     this.versionBeside = version;
@@ -139,7 +144,7 @@ function fact(name, value) {
 class ProgressCard {
   constructor(app) {
     this.app = app;
-    this.title = el("h2");
+    this.title = el("h2", { tabindex: -1 });
     this.percent = el("span", { class: "soft numbers" });
     this.stage = el("p", { class: "stage-name" });
     this.rest = el("p", { class: "soft small numbers" });
@@ -158,8 +163,10 @@ class ProgressCard {
     else this.bar.setAttribute("aria-valuenow", String(Math.floor(job.percent)));
     this.stage.textContent = isQueued ? this.#queued(job) : stageOf(kind, job);
     this.rest.textContent = isQueued ? "" : rest(job);
-    this.cancel.disabled = isCancelling || job.cancel_requested;
-    this.cancel.textContent = this.cancel.disabled ? "Cancelling …" : "Cancel";
+    // Not `disabled`: the focus stays here until the card goes.
+    const isEnding = isCancelling || job.cancel_requested;
+    this.cancel.setAttribute("aria-disabled", String(isEnding));
+    this.cancel.textContent = isEnding ? "Cancelling …" : "Cancel";
   }
 
   #queued(job) {

@@ -29,7 +29,7 @@ export function showSignIn(place, { message = "", token = "", onSession }) {
     submit.disabled = true;
     fill(trouble);
     try {
-      await signIn(input.value.trim(), place, onSession);
+      await enter(await callerOf(input.value.trim()), place, onSession);
     } catch (error) {
       fill(trouble, problem(error.status === 401 ? UNKNOWN_TOKEN : error.message));
       input.focus();
@@ -50,15 +50,27 @@ export function showSignIn(place, { message = "", token = "", onSession }) {
   input.focus();
 }
 
-/** Find out whose token it is, and go on from there; raises ApiError. */
-export async function signIn(token, place, onSession) {
+/**
+ * Whose token it is; raises ApiError.
+ * @returns {Promise<{token: string, api: Api, userId: string | null, isReadOnly: boolean, name: string}>} `userId`, `name`: of a user's token
+ */
+export async function callerOf(token) {
   // A browser sends no such header: "…" of a token that was shortened for the eye.
   if (!/^[!-~]+$/.test(token)) throw new ApiError(401, "unauthorized", UNKNOWN_TOKEN);
   const api = new Api(token);
-  const caller = await api.get("v1/me");
-  if (caller.user_id) return onSession({ token, userId: caller.user_id, isReadOnly: caller.kind === "read_only" });
+  const { kind, user_id: userId } = await api.get("v1/me");
+  const name = userId ? nameOf(await api.get(userPath(userId))) : "";
+  return { token, api, userId, isReadOnly: kind === "read_only", name };
+}
+
+/** Go on from there: with a user's token to their photos, with a service token to the question whose; raises ApiError. */
+export async function enter({ token, api, userId, isReadOnly }, place, onSession) {
+  if (userId) return onSession({ token, userId, isReadOnly });
   return showUsers(place, api, onSession, await api.all("v1/users"));
 }
+
+/** Ids begin with the time: those of one minute differ at their end. */
+const nameOf = (user) => user.external_id ?? `Unnamed, …${user.id.slice(-8)}`;
 
 /** With a service token: which user? */
 function showUsers(place, api, onSession, users) {
@@ -95,7 +107,7 @@ function showUsers(place, api, onSession, users) {
     const found = users.filter((user) => `${user.external_id ?? ""} ${user.id}`.toLowerCase().includes(wanted)).reverse();
     fill(
       list,
-      ...found.slice(0, USERS_SHOWN).map((user) => el("li", {}, el("button", { type: "button", class: "user", on: { click: () => enter(user.id) } }, el("b", {}, user.external_id ?? `Unnamed, ${user.id.slice(0, 8)}`), el("span", { class: "soft small" }, `since ${date(user.created_at)}`)))),
+      ...found.slice(0, USERS_SHOWN).map((user) => el("li", {}, el("button", { type: "button", class: "user", on: { click: () => enter(user.id) } }, el("b", {}, nameOf(user)), el("span", { class: "soft small" }, `since ${date(user.created_at)}`)))),
       !found.length && el("li", { class: "soft small" }, "Nobody of this name."),
       found.length > USERS_SHOWN && el("li", { class: "soft small" }, `${found.length - USERS_SHOWN} more: search for them.`),
     );

@@ -1,13 +1,15 @@
 /** Sends photos in small batches, a few at a time, and knows what became of each. */
 
-import { ApiError, address, errorFromText, noAnswer, userPath } from "./api.js";
+import { ApiError, address, errorFromText, mayPass, noAnswer, userPath } from "./api.js";
 import { sentName } from "./files.js";
+import { AWAY } from "./health.js";
 
 const BATCH_FILES = 6;
 const BATCH_BYTES = 24_000_000;
 const LANES = 3;
 const TRIES = 3;
 const REASONS_SHOWN = 3;
+const LOOK_AGAIN_MILLISECONDS = 2500;
 
 const ARCHIVE = /\.zip$/i;
 /** Where several came to different ends, the first of these names them all. */
@@ -51,9 +53,11 @@ export function batches(items, mostFiles = BATCH_FILES, mostBytes = BATCH_BYTES)
 
 /** All that is being sent and has been sent since the tray was opened; says `change` whenever something has happened. */
 export class Upload extends EventTarget {
-  constructor(api, userId) {
+  /** @param {import("./health.js").Health} health */
+  constructor(api, userId, health) {
     super();
     this.api = api;
+    this.health = health;
     this.path = `${userPath(userId)}/images`;
     /** @type {Sending[]} */
     this.items = [];
@@ -134,8 +138,10 @@ export class Upload extends EventTarget {
         break;
       } catch (error) {
         if (this.isStopped || (error.status === 0 && (await this.#partUnreadable(batch)))) break;
+        // While nothing answers, no try is used up.
+        if (error.status === 0 && (await this.#wasAway())) attempt = 0;
         if (attempt < TRIES && mayPass(error)) {
-          await new Promise((resolve) => setTimeout(resolve, 700 * 2 ** attempt));
+          await pause(700 * 2 ** attempt);
           if (this.isStopped) break;
           continue;
         }
@@ -144,6 +150,17 @@ export class Upload extends EventTarget {
       }
     }
     if (!this.isStopped) this.#changed();
+  }
+
+  /** Whether the service does not answer at all; then this returns when it does, also in a tab that nobody looks at. */
+  async #wasAway() {
+    await this.health.look();
+    const isAway = AWAY.has(this.health.state);
+    while (!this.isStopped && AWAY.has(this.health.state)) {
+      await pause(LOOK_AGAIN_MILLISECONDS);
+      await this.health.look();
+    }
+    return isAway;
   }
 
   /** No request can be sent with a file that cannot be read: it fails, and the others go without it. */
@@ -244,4 +261,4 @@ export function summary(photos, results) {
   return parts.join(" · ") + (said.length ? `: ${said.join(" ")}` : "");
 }
 
-const mayPass = (error) => error.status === 0 || error.status === 503 || error.status === 429;
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

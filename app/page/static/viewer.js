@@ -43,10 +43,10 @@ export class Viewer {
     const at = this.order.indexOf(photo.id);
     this.order = order;
     if (!order.includes(photo.id)) {
-      if (this.removing !== photo.id) toast(`${quoted(photo.filename)} has been deleted elsewhere.`);
       const next = order[Math.min(at, order.length - 1)];
       if (next) this.#show(next);
-      else this.dialog.close();
+      else this.dialog.close(); // first: what is said in a closed dialog nobody sees
+      if (this.removing !== photo.id) toast(`${quoted(photo.filename)} has been deleted elsewhere.`);
     } else if (version !== this.app.activeModel?.version) this.#show(photo.id);
     else this.#number(photo);
   }
@@ -161,8 +161,9 @@ export class Viewer {
   #number(photo) {
     const at = this.order.indexOf(photo.id);
     this.place.textContent = `${at + 1} of ${this.order.length}`;
-    this.previous.disabled = at <= 0;
-    this.next.disabled = at >= this.order.length - 1;
+    // Not `disabled`: the focus would fall out of the dialog, and the arrow keys with it.
+    this.previous.setAttribute("aria-disabled", String(at <= 0));
+    this.next.setAttribute("aria-disabled", String(at >= this.order.length - 1));
     return at;
   }
 

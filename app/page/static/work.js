@@ -1,8 +1,10 @@
 /** Personalising: the adaptation, then the masks of all photos by the new model and by the base. */
 
+import { mayPass } from "./api.js";
 import { announce, toast } from "./dom.js";
 import { hasEnded } from "./events.js";
 import { stageName } from "./format.js";
+import { baseFor } from "./masks.js";
 import { isTrained } from "./models.js";
 import { areMasksDue, noteMasksDue } from "./session.js";
 
@@ -37,6 +39,10 @@ export class Work extends EventTarget {
     this.isBusy = false;
     this.lastAdaptation = null;
     this.problem = "";
+    /** Whether the problem was that no answer came. */
+    this.isUnanswered = false;
+    /** Whether the page itself tries anew what failed before, and nothing is under way yet. */
+    this.isAgain = false;
   }
 
   /** Take up what is under way already. */
@@ -49,7 +55,7 @@ export class Work extends EventTarget {
     const active = segmentations.items.filter((job) => !hasEnded(job)).reverse();
     if (this.lastAdaptation && !hasEnded(this.lastAdaptation)) await this.#guarded(() => this.#adapt(this.lastAdaptation));
     if (active.length) await this.#guarded(() => this.#segment(active));
-    if (areMasksDue()) await this.#guarded(() => this.#makeMasks());
+    if (areMasksDue()) await this.#guarded(() => this.#makeMasks(), { isAgain: Boolean(this.problem) });
   }
 
   async personalise() {
@@ -66,7 +72,7 @@ export class Work extends EventTarget {
     if (this.app.isReadOnly) return;
     const models = this.app.activeModel ? ["personal", "base"] : ["base"];
     for (const model of models) {
-      if (await this.#segment(await this.#start({ model, adapt: "never" }))) break;
+      if (await this.#segment(await this.#start({ model, base: baseFor(this.app, model), adapt: "never" }))) break;
     }
   }
 
@@ -105,12 +111,14 @@ export class Work extends EventTarget {
     const ended = await this.#run("adaptation", [job], job);
     this.lastAdaptation = ended;
     announce({ succeeded: isTrained(ended.report ?? {}) ? "Your model is ready." : "The base model is used, with your photos corrected.", refused: this.app.activeModel ? "Your model stays as it is." : "The base model is kept.", cancelled: "Cancelled." }[ended.status] ?? "Personalising failed.");
-    if (LEADS_TO_MASKS.has(ended.status)) await this.app.reloadModels();
     await this.#makeMasks();
   }
 
   async #makeMasks() {
-    if (LEADS_TO_MASKS.has(this.lastAdaptation?.status)) await this.segmentAll();
+    if (LEADS_TO_MASKS.has(this.lastAdaptation?.status)) {
+      await this.app.reloadModels();
+      await this.segmentAll();
+    }
     noteMasksDue(false);
   }
 
@@ -131,6 +139,8 @@ export class Work extends EventTarget {
 
   /** Follow one of the jobs that are one piece of work; `shown` makes what is shown of its document. */
   async #run(kind, jobs, job, shown = (document) => document) {
+    if (this.isAgain) this.#clear();
+    this.isAgain = false;
     this.now = { kind, jobs, job: shown(job), isCancelling: false };
     this.#changed();
     const note = (news) => {
@@ -143,21 +153,39 @@ export class Work extends EventTarget {
   }
 
   /** One step at a time: a second click, or an app that starts twice, would run the same job's masks twice. */
-  async #guarded(step) {
+  async #guarded(step, { isAgain = false } = {}) {
     if (this.isBusy) return;
     this.isBusy = true;
-    this.problem = ""; // of the step before; whatever fails within this one is told at its end
+    this.isAgain = isAgain;
+    // The problem of the step before; of the same step, tried again by the page itself, it stands until something is under way.
+    if (!isAgain) this.#clear();
     this.#changed();
     try {
       await step();
+      if (this.isAgain) this.#clear();
     } catch (error) {
       if (this.app.stopped.signal.aborted || error.status === 401) return;
       this.problem = error.message;
+      this.isUnanswered = error.status === 0;
+      // The masks that follow an adaptation are made in the end.
+      if (areMasksDue() && mayPass(error)) this.app.resumeLater();
     } finally {
       this.isBusy = false;
       this.now = null;
       this.#changed();
     }
+  }
+
+  /** The service answers again: that it did not is no problem any more. */
+  forgive() {
+    if (!this.isUnanswered) return;
+    this.#clear();
+    this.#changed();
+  }
+
+  #clear() {
+    this.problem = "";
+    this.isUnanswered = false;
   }
 
   #changed() {
