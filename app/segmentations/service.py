@@ -111,7 +111,7 @@ def _require_few_unfinished(session: Session, settings: Settings, user_id: str) 
 
 
 def _chosen_images(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> Sequence[str]:
-    most = settings.max_segmentation_images
+    most = min(settings.max_segmentation_images, settings.max_listed_photos)
     if wish.image_ids == "all":
         chosen = image_repository.all_ids(session, user_id, limit=most + 1)
         if not chosen:

@@ -77,6 +77,14 @@ def test_what_has_not_ended_gives_no_way(alice: Caller, api: FastAPI) -> None:
     assert alice("GET", f"segmentations/{under_way}").json()["item_counts"]["pending"] == 3
 
 
+def test_what_would_never_have_room_is_to_be_named_in_parts(alice: Caller, api: FastAPI) -> None:
+    api.state.wiring.settings.__dict__["max_listed_photos"] = 2
+    photos = alice.upload_photos(3)
+    refused = alice("POST", "segmentations", json=WISH)
+    assert (refused.status_code, refused.json()["code"], refused.json()["most"]) == (422, "too_many_images", 2)
+    assert alice("POST", "segmentations", json=WISH | {"image_ids": photos[:2]}).status_code == 202
+
+
 def test_what_ended_long_ago_is_shortened(alice: Caller, api: FastAPI) -> None:
     wiring = api.state.wiring
     alice.upload_photos(2)
