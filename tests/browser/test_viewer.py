@@ -164,3 +164,51 @@ def test_the_arrow_keys_go_on_after_the_last_photo(run: Run, page: Page) -> None
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("heading", name="a.jpg")).to_be_visible()
+
+
+FRAME = """() => {
+  const [stage, frame] = [document.querySelector(".stage"), document.querySelector(".frame")];
+  return { width: frame.offsetWidth, left: stage.scrollLeft, room: stage.clientWidth, inside: stage.scrollWidth };
+}"""
+
+
+def test_a_photo_can_be_looked_at_closely(run: Run, page: Page) -> None:
+    run("viewer", f"{APP} open();")
+    expect(page.locator(".legend-row")).to_have_count(1)
+    closer, away = page.get_by_role("button", name="Zoom in"), page.get_by_role("button", name="Zoom out")
+    whole = page.evaluate(FRAME)
+    expect(away).to_have_attribute("aria-disabled", "true")
+    for _ in range(3):
+        closer.click()
+    near = page.evaluate(FRAME)
+    assert abs(near["width"] - whole["width"] * 1.5**3) <= 4
+    middle = (near["left"] + near["room"] / 2) / near["inside"]
+    assert abs(middle - 0.5) < 0.05, "what was in the middle is there still"
+    expect(page.locator("dialog > [role=status]")).to_have_text("Zoom 338 %")
+    page.keyboard.press("-")
+    assert abs(page.evaluate(FRAME)["width"] - whole["width"] * 1.5**2) <= 4
+    for _ in range(9):
+        page.keyboard.press("+")
+    expect(closer).to_have_attribute("aria-disabled", "true")
+    assert abs(page.evaluate(FRAME)["width"] - whole["width"] * 8) <= 8
+    page.keyboard.press("0")
+    assert page.evaluate(FRAME) == whole
+
+
+def test_two_fingers_zoom_where_they_are_and_the_next_photo_is_whole(run: Run, page: Page) -> None:
+    run("viewer", f"{APP} open();")
+    expect(page.locator(".legend-row")).to_have_count(1)
+    whole = page.evaluate(FRAME)
+    box = page.locator(".frame").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + box["height"] / 2)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    page.wait_for_function("document.querySelector('.stage').classList.contains('zoomed')")
+    near = page.evaluate(FRAME)
+    assert near["width"] > 2 * whole["width"]
+    assert near["left"] > 0.5 * (near["inside"] - near["room"]), "to the right, where the pointer was"
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="b.jpg")).to_be_visible()
+    assert page.evaluate(FRAME)["width"] == whole["width"]

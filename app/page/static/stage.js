@@ -4,9 +4,13 @@ import { el, fill } from "./dom.js";
 
 /** A frame narrower or lower than this has its labels beside or below it: on it they would hide the photo, or change sides. */
 const ROOM_FOR_LABELS = { width: 240, height: 90 };
+const MOST_ZOOM = 8;
 
 export class Stage {
-  constructor() {
+  /** @param {(zoom: number) => void} [onZoom] told of every change; 1 = the whole photo */
+  constructor(onZoom = () => {}) {
+    this.onZoom = onZoom;
+    this.zoom = 1;
     this.photo = el("img", { alt: "", draggable: "false" });
     this.base = el("canvas", { class: "layer", "data-layer": "base" });
     this.personal = el("canvas", { class: "layer", "data-layer": "personal" });
@@ -16,6 +20,8 @@ export class Stage {
     this.frame = el("div", { class: "frame" }, this.photo, this.base, this.personal, this.tags, this.line, this.slider);
     this.note = el("div", { class: "stage-note", role: "status" });
     this.element = el("div", { class: "stage" }, this.frame, this.note);
+    // Two fingers on a touchpad come as a wheel with Ctrl; the browser would enlarge the whole page.
+    this.element.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.size = { width: 4, height: 3 };
     this.observer = new ResizeObserver(() => this.#fit());
     this.observer.observe(this.element);
@@ -34,6 +40,7 @@ export class Stage {
 
   showLoading({ width, height }) {
     this.size = { width, height };
+    this.zoomBy(1 / this.zoom);
     this.photo.removeAttribute("src");
     this.photo.alt = "";
     this.frame.classList.add("loading");
@@ -76,18 +83,44 @@ export class Stage {
     fill(this.note, text && el("span", {}, text));
   }
 
+  get isLargest() {
+    return this.zoom >= MOST_ZOOM;
+  }
+
+  /** Larger or smaller, never smaller than the whole; what is under `point`, or in the middle, stays there. @param {{clientX: number, clientY: number}} [point] */
+  zoomBy(factor, point) {
+    const zoom = Math.min(MOST_ZOOM, Math.max(1, this.zoom * factor));
+    if (zoom === this.zoom) return;
+    const { element, frame } = this;
+    const room = element.getBoundingClientRect();
+    const [x, y] = point ? [point.clientX - room.left, point.clientY - room.top] : [room.width / 2, room.height / 2];
+    const across = (element.scrollLeft + x - frame.offsetLeft) / frame.offsetWidth;
+    const down = (element.scrollTop + y - frame.offsetTop) / frame.offsetHeight;
+    this.zoom = zoom;
+    element.classList.toggle("zoomed", zoom > 1);
+    this.#fit();
+    element.scrollTo(frame.offsetLeft + across * frame.offsetWidth - x, frame.offsetTop + down * frame.offsetHeight - y);
+    this.onZoom(zoom);
+  }
+
+  #wheel(event) {
+    if (!event.ctrlKey) return;
+    event.preventDefault();
+    this.zoomBy(Math.exp(-event.deltaY / 200), event);
+  }
+
   #wipe() {
     const value = Number(this.slider.value);
     this.frame.style.setProperty("--wipe", `${value}%`);
     this.slider.setAttribute("aria-valuetext", value === 0 ? "Personal only" : value === 100 ? "Base only" : `${value} % base, ${100 - value} % personal`);
   }
 
-  /** The largest frame of the photo's shape that fits. */
+  /** The largest frame of the photo's shape that fits, or as many times that as is zoomed. */
   #fit() {
     const room = this.element.getBoundingClientRect();
     const scale = Math.min(room.width / this.size.width, room.height / this.size.height);
     if (!Number.isFinite(scale) || scale <= 0) return;
-    const [width, height] = [this.size.width, this.size.height].map((side) => Math.floor(side * scale));
+    const [width, height] = [this.size.width, this.size.height].map((side) => Math.floor(side * scale * this.zoom));
     Object.assign(this.frame.style, { width: `${width}px`, height: `${height}px` });
     this.frame.classList.toggle("slim", width < ROOM_FOR_LABELS.width);
     this.frame.classList.toggle("flat", width >= ROOM_FOR_LABELS.width && height < ROOM_FOR_LABELS.height);

@@ -9,6 +9,7 @@ import { differing, paintChanges, paintConfidence, paintLabels } from "./paint.j
 import { Stage } from "./stage.js";
 
 const PICTURE_PIXELS = 1600;
+const ZOOM_STEP = 1.5;
 const MASK_NAMES = { base: "Base mask", personal: "Personal mask" };
 const VIEWS = { classes: "Classes", changes: "Changes", confidence: "Confidence", photo: "Photo" };
 
@@ -21,7 +22,7 @@ export class Viewer {
     this.order = [];
     this.shown = null;
     this.loading = new AbortController();
-    this.stage = new Stage();
+    this.stage = new Stage((zoom) => this.#zoomed(zoom));
     this.legend = new Legend(() => this.#paint());
     this.dialog = this.#build();
     this.stage.setOpacity(this.opacity);
@@ -73,6 +74,8 @@ export class Viewer {
     this.meaning = el("p", { class: "small soft", hidden: true }, "What your model sees differently, in the colour of its class; white where it sees background.");
     this.previous = iconButton("Previous photo", "left", () => this.#step(-1), { class: "icon-button previous" });
     this.next = iconButton("Next photo", "right", () => this.#step(1), { class: "icon-button next" });
+    this.zoomOut = iconButton("Zoom out", "minus", () => this.stage.zoomBy(1 / ZOOM_STEP), { "aria-disabled": "true" });
+    this.zoomIn = iconButton("Zoom in", "plus", () => this.stage.zoomBy(ZOOM_STEP));
     const side = el(
       "div",
       { class: "side", tabindex: 0, role: "region", "aria-label": "About this photo" },
@@ -84,12 +87,12 @@ export class Viewer {
       this.legend.element,
       this.downloads,
       button("Delete this photo", () => this.#remove(), { kind: "danger quiet", symbol: "trash", "data-writes": "" }),
-      el("p", { class: "soft small keys" }, el("kbd", {}, "←"), " ", el("kbd", {}, "→"), " photos  ", el("kbd", {}, "Esc"), " back"),
+      el("p", { class: "soft small keys" }, el("kbd", {}, "←"), " ", el("kbd", {}, "→"), " photos  ", el("kbd", {}, "+"), " ", el("kbd", {}, "−"), " zoom  ", el("kbd", {}, "Esc"), " back"),
     );
     return el(
       "dialog",
       { class: "viewer", "aria-labelledby": "viewer-title", on: { close: () => this.#closed(), keydown: (event) => this.#key(event) } },
-      el("header", {}, this.title, this.place, iconButton("Close", "close", () => this.dialog.close())),
+      el("header", {}, this.title, this.place, el("div", { class: "row zoom" }, this.zoomOut, this.zoomIn), iconButton("Close", "close", () => this.dialog.close())),
       el("div", { class: "theatre" }, this.previous, this.stage.element, this.next),
       side,
     );
@@ -265,10 +268,18 @@ export class Viewer {
   #key(event) {
     // Inside a slider or a choice the arrows are its own.
     if (event.target.matches("input") || event.altKey || event.ctrlKey || event.metaKey) return;
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by) return;
+    const keys = { ArrowLeft: () => this.#step(-1), ArrowRight: () => this.#step(1), "+": () => this.stage.zoomBy(ZOOM_STEP), "-": () => this.stage.zoomBy(1 / ZOOM_STEP), 0: () => this.stage.zoomBy(0) };
+    // "+" without Shift, where it shares its key with "=".
+    const act = keys[event.key === "=" ? "+" : event.key];
+    if (!act) return;
     event.preventDefault();
-    this.#step(by);
+    act();
+  }
+
+  #zoomed(zoom) {
+    this.zoomOut.setAttribute("aria-disabled", String(zoom <= 1));
+    this.zoomIn.setAttribute("aria-disabled", String(this.stage.isLargest));
+    announce(`Zoom ${percent(zoom)}`);
   }
 
   async #download(side) {
