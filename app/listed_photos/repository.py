@@ -57,6 +57,7 @@ def ended_long_ago(session: Session, before: datetime, limit: int) -> Sequence[R
         .join(SegmentationItem, SegmentationItem.job_id == Job.id)
         .where(SegmentationItem.job_id < earliest_id(before), Job.finished_at < before, Job.status.not_in(ACTIVE_STATUSES))
         .distinct()
+        .order_by(Job.id)
     )
     return session.execute(statement.limit(limit)).all()
 
@@ -65,8 +66,11 @@ def shorten(session: Session, user_id: str, job_ids: Sequence[str]) -> None:
     """Keep of these segmentations' photos the counts alone, in their jobs' reports; one that has not ended stays as it is."""
     for start in range(0, len(job_ids), _AT_ONCE):
         of_user = Job.user_id == user_id, Job.status.not_in(ACTIVE_STATUSES), Job.id.in_(job_ids[start : start + _AT_ONCE])
-        ended = session.scalars(select(Job.id).where(*of_user).with_for_update()).all()
+        # In one order, so that two who shorten the same do not wait for each other.
+        ended = session.scalars(select(Job.id).where(*of_user).order_by(Job.id).with_for_update()).all()
         for job_id, counts in item_counts(session, user_id, ended).items():
+            if not counts:
+                continue  # another was faster, and has kept them
             kept = update(Job).where(Job.user_id == user_id, Job.id == job_id).values(report={COUNTS_KEPT: counts})
             session.execute(kept, execution_options=_DIRECT)
         session.execute(delete(SegmentationItem).where(SegmentationItem.job_id.in_(ended)), execution_options=_DIRECT)

@@ -17,6 +17,9 @@ from app.tables import Job, SegmentationItem
 from tests.app import hand_worker
 from tests.app.conftest import Caller
 from tests.app.photos import jpeg
+from tests.at_once import at_once
+
+BOTH_DATABASES = True
 
 WISH = {"adapt": "never"}
 
@@ -94,6 +97,25 @@ def test_what_ended_long_ago_is_shortened(alice: Caller, api: FastAPI) -> None:
     assert alice("GET", f"segmentations/{old}").json()["item_counts"] == {"pending": 0, "done": 2, "failed": 0}
     assert len(alice("GET", f"segmentations/{young}").json()["items"]) == 2
     assert service.shorten_old(wiring.database, wiring.settings) == 0
+
+
+def test_what_another_has_shortened_keeps_its_counts(alice: Caller, api: FastAPI) -> None:
+    """Of two that shorten the same job at once the second finds nothing of it any more."""
+    alice.upload_photos(2)
+    job_id = ended(alice, api)
+    for _ in range(2):
+        with api.state.wiring.database.write() as session:
+            service.repository.shorten(session, alice.user_id, [job_id])
+    assert alice("GET", f"segmentations/{job_id}").json()["item_counts"] == {"pending": 0, "done": 2, "failed": 0}
+
+
+def test_requests_at_once_at_the_bound_are_all_answered(alice: Caller, api: FastAPI) -> None:
+    api.state.wiring.settings.__dict__["max_listed_photos"] = 12
+    alice.upload_photos(2)
+    first = [ended(alice, api) for _ in range(6)]
+    answers = at_once(4, lambda: alice("POST", "segmentations", json=WISH))
+    assert [answer.status_code for answer in answers] == [202] * 4, [answer.text for answer in answers]
+    assert {tuple(alice("GET", f"segmentations/{job_id}").json()["item_counts"].values()) for job_id in first} == {(0, 2, 0)}
 
 
 def test_an_old_one_that_is_under_way_keeps_its_photos(alice: Caller, api: FastAPI) -> None:
