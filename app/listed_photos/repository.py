@@ -14,6 +14,7 @@ from app.tables import ACTIVE_STATUSES, Job, JobKind, SegmentationItem
 COUNTS_KEPT = "item_counts"
 """Where the report of a segmentation has its photos' counts, once it lists them no more."""
 _AT_ONCE = 500
+_LOOKED_AT = 100
 _DIRECT = {"synchronize_session": False}
 
 
@@ -51,15 +52,17 @@ def ended_and_listed(session: Session, user_id: str) -> Sequence[Row[str, int]]:
 
 def ended_long_ago(session: Session, before: datetime, limit: int) -> Sequence[Row[str, str]]:
     """(user id, job id) of segmentations of all users that ended before this time and still list photos."""
-    # Ids sort by time, and the items lie in the order of their job's: what is younger is not looked at.
+    # From the photos, whose primary key begins with their job's id, and ids sort by time: neither what is younger is looked at, nor
+    # the jobs of all the years that list none any more.
+    oldest = select(SegmentationItem.job_id).where(SegmentationItem.job_id < earliest_id(before)).distinct()
+    oldest = oldest.order_by(SegmentationItem.job_id).limit(_LOOKED_AT)
     statement = (
         select(Job.user_id, Job.id)
-        .join(SegmentationItem, SegmentationItem.job_id == Job.id)
-        .where(SegmentationItem.job_id < earliest_id(before), Job.finished_at < before, Job.status.not_in(ACTIVE_STATUSES))
-        .distinct()
+        .where(Job.id.in_(oldest), Job.finished_at < before, Job.status.not_in(ACTIVE_STATUSES))
         .order_by(Job.id)
+        .limit(limit)
     )
-    return session.execute(statement.limit(limit)).all()
+    return session.execute(statement).all()
 
 
 def shorten(session: Session, user_id: str, job_ids: Sequence[str]) -> None:
