@@ -59,7 +59,8 @@ class PersonalizeConfig:
 
     remembered_photos: int = 2  # ours: photos of each group whose class proxies the context bank keeps
     held_out_share: float = 0.125
-    """Share of the photos chosen to learn from that only the guard sees (ours: one in eight, from `held_out_from` chosen photos on)."""
+    """Share of the photos chosen to learn from that are kept for the guard, and not trained on (ours: one in eight, from `held_out_from`
+    chosen photos on). They give context to their group mates while these are labelled, and may be among the photos of the context bank."""
     held_out_from: int = 16
     guard_photos: int = 32  # ours: photos the guard looks at, those held out first
     guard_share: float = 0.12  # ours: share of the budget that training leaves to the guard

@@ -27,7 +27,7 @@ DROPOUT = 0.05  # METHOD, "Inter-image context"
 def class_proxies(
     features: Float[Tensor, "images channels h w"], coarse: Float[Tensor, "images classes h w"]
 ) -> Float[Tensor, "images classes channels"]:
-    """Softmax of the coarse logits over the positions, times the features (OCR's object region representation, arXiv 1909.11065, eq. 2)."""
+    """Softmax of the coarse logits over the positions, times the features (OCR's object region representation, 1909.11065, section 3.2)."""
     weights = coarse.flatten(2).softmax(2)  # (B, K, HW): each class's weights over the positions add up to 1
     return weights @ rows_of(features)  # (B, K, HW) @ (B, HW, C)
 

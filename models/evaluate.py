@@ -63,7 +63,7 @@ def evaluate(base: Base, folder: LabelledFolder, *, side: int, seed: int = 0) ->
     for run in track(group_runs(groups, GROUP_SIZE), "scoring"):
         x = torch.cat([network_input(shrink(folder.load(i), side)[None], side, base.device) for i in run])
         grouped = base.segmenter(x)
-        alone = base.segmenter.with_context(grouped.features, groups=torch.arange(len(run)))
+        alone = base.segmenter.with_context(grouped.features, groups=torch.arange(len(run), device=x.device))
         for mode, logits in zip(MODES, (grouped.features.logits, alone, grouped.logits), strict=True):
             for row, index in zip(logits, run, strict=True):
                 _score(scorers[mode], row, folder.label(index))

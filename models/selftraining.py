@@ -115,6 +115,7 @@ class Learner:
 
     def _optimizer(self) -> torch.optim.AdamW:
         learning = self.segmenter if self.segmenter.use_context else self.segmenter.base
+        # Weight decay is torch's default, 0.01: over fifty steps of 5e-5 it takes 2.5e-5 of a weight.
         return torch.optim.AdamW(learning.parameters(), lr=self.config.learning_rate)
 
     def begin_again(self) -> None:

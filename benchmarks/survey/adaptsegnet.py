@@ -1,7 +1,7 @@
 """AdaptSegNet: adversarial alignment of the output space (Tsai et al., arXiv 1802.10349), single level.
 
-Section 3: a discriminator tells source from target by the softmax maps; section 4.3: its five convolutions; section 5: adversarial
-weight 1e-3 for a single level, SGD 2.5e-4, momentum 0.9, weight decay 1e-4 (released: 5e-4), poly 0.9; discriminator Adam 1e-4, betas
+Section 3: a discriminator tells source from target by the softmax maps; section 5: adversarial weight 1e-3 for a single level; section
+4.3: its five convolutions, SGD 2.5e-4, momentum 0.9, weight decay 1e-4 (released: 5e-4), poly 0.9; discriminator Adam 1e-4, betas
 (0.9, 0.99), the same decay. As released and not in the paper: the classifier learns at 10 times the rate, and the momentum is plain (the
 paper's is Nesterov's). Here: batches of 8 + 8, as many steps as the plan has, where the decay ends (released: 150,000 of a decay over
 250,000), maps at the logits' own stride of 2 (published: stride 8, enlarged).

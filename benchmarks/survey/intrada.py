@@ -2,8 +2,9 @@
 
 Section 3: (1) AdvEnt between source and target; (2) the target photos are ranked by their mean entropy, the easiest λ = 67 % keep that
 network's predictions as labels; (3) a second network, started at the base, learns these labels and is aligned by AdvEnt from easy to
-hard photos. Constants of both as AdvEnt's (section 4), the classifier's tenfold rate included. Here: half of the planned passes each,
-at whose end the decay ends, too (released as AdvEnt's), batches of 8 + 8.
+hard photos. Constants of both as AdvEnt's (section 4), the classifier's tenfold rate included. Here: at least half of the planned steps
+each (the second half's passes over a third of the photos round up: 16 + 24 steps at 64 photos), at whose end the decay ends, too
+(released as AdvEnt's), batches of 8 + 8.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class IntraDA:
             chosen = [easy[int(index)] for index in rng.integers(0, len(easy), problem.batch_size)]
             return problem.pixels[chosen].float(), labels[chosen]
 
-        # as many steps as passes over the whole gallery would have
+        # at least as many steps as passes over the whole gallery would have
         repeats = -(-len(order) // len(hard))
         within = Plan(replace(problem, pixels=problem.pixels[hard]), passes * repeats, between.start)
         align_maps(second, within.problem, within, weighted_self_information, rate=self.rate, labelled=easy_batch)

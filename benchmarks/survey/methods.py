@@ -63,7 +63,7 @@ SURVEY = _table(
     Entry(IntraDA(), "IntraDA"),
     Entry(CBST(), "CBST", seeds=3),
     # With the base's batch-norm statistics kept, which their released code lets follow the gallery: that is what costs them most on a few
-    # dozen photos, so this is the fairer rival.
+    # dozen photos, so this is the fairer rival. All scales and shifts learn then, too.
     Entry(MinEnt("minent_kind", True, KIND_RATE), "MinEnt, kind", short=False),
     Entry(MaxSquare("maxsquare_kind", True, KIND_RATE), "MaxSquare, kind", short=False),
     Entry(AdvEnt("advent_kind", True, KIND_RATE), "AdvEnt, kind", short=False),

@@ -1,7 +1,7 @@
 """Ours, step 1 alone: `models.alignment` with the inter-image context, without self-training and without a guard (METHOD, 5).
 
-As published but for the length (the plan's passes instead of 120,000 steps) and batch norm, which keeps the base's statistics. Photos
-are predicted each with its own context.
+As published but for the length (the plan's passes instead of 120,000 steps), batch norm, which keeps the base's statistics, a random
+draw of source photos and clipped gradients. Photos are predicted each with its own context.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from models.losses import masked_cross_entropy
 from models.preprocess import normalize, shrink
 
 MOMENTUM, POWER = 0.9, 0.9
-"""SGD and its polynomial decay, as AdaptSegNet (arXiv 1802.10349, section 5) and all that build on it have them."""
+"""SGD and its polynomial decay, as AdaptSegNet (arXiv 1802.10349, section 4.3) and all that build on it have them."""
 HEAD_RATE = 10.0
 """Times the rate, for the classifier: so in the released code of AdaptSegNet, AdvEnt, MaxSquare, FDA and IntraDA (`optim_parameters`)."""
 

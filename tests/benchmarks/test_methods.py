@@ -1,11 +1,15 @@
+import math
+import re
+import time
 from dataclasses import fields, replace
 from importlib import import_module
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.survey import adabn, loop
+from benchmarks.survey import adabn, cotta, fda, intrada, loop, sar, two_domains
 from benchmarks.survey.adabn import AdaBN, Moments
 from benchmarks.survey.cbst import pseudo_labels, thresholds
 from benchmarks.survey.cotta import DECAY, follow, restore
@@ -16,6 +20,7 @@ from benchmarks.survey.sar import SAR, climb
 from benchmarks.survey.source_only import SourceOnly
 from benchmarks.survey.tent import Tent
 from models.config import PersonalizeConfig
+from models.fourier import swap_low_frequencies
 from models.losses import pixel_entropy
 from models.preprocess import normalize
 
@@ -106,7 +111,22 @@ def test_the_same_seed_gives_the_same_network(name: str, problem: Problem) -> No
 @pytest.mark.parametrize("entry", named(GRADIENTS))
 def test_no_step_is_begun_after_the_budget(entry: Entry, problem: Problem) -> None:
     adapted = entry.method.adapt(replace(problem, budget_seconds=0.0))
-    assert "0 of" in adapted.note
+    assert set(re.findall(r"(\d+) of", adapted.note)) == {"0"}
+
+
+@pytest.mark.parametrize(("name", "slow"), [("intrada", "rank_and_label"), ("cbst", "gallery_probabilities")])
+def test_no_part_of_a_method_has_a_budget_of_its_own(name: str, slow: str, problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before a part has used up the time of all."""
+    module = import_module(f"benchmarks.survey.{name}")
+    original = getattr(module, slow)
+
+    def slowly(*given: object) -> object:
+        time.sleep(0.3)
+        return original(*given)
+
+    monkeypatch.setattr(module, slow, slowly)
+    note = METHODS[name].method.adapt(replace(problem, budget_seconds=0.3)).note
+    assert re.findall(r"(\d+) of", note)[-1] == "0", note
 
 
 @pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.method.needs_source])
@@ -203,3 +223,52 @@ def test_a_share_of_labels_is_overridden_for_unfamiliar_cameras_too(name: str) -
     method = METHODS[name].method
     assert isinstance(method, Ours)
     assert method.settings["keep_share"] == method.settings["keep_share_shifted"]
+
+
+def test_intrada_aligns_from_easy_photos_to_hard_ones(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Problem, Any]] = []
+    monkeypatch.setattr(intrada, "align_maps", lambda _net, part, _plan, _maps, *, rate, labelled=None: given.append((part, labelled)))
+    ranks = torch.arange(4).view(4, 1, 1)
+    monkeypatch.setattr(intrada, "rank_and_label", lambda _network, _problem: ([2, 0, 3, 1], ranks))
+    METHODS["intrada"].method.adapt(problem)
+    (first, _), (second, easy_batch) = given
+    assert torch.equal(first.pixels, problem.pixels) and torch.equal(second.pixels, problem.pixels[[1]])
+    pixels, labels = easy_batch(0, [0])
+    assert set(labels.flatten().tolist()) <= {0, 2, 3} and torch.equal(pixels, problem.pixels[labels.flatten()].float())
+
+
+@pytest.mark.parametrize(("confident", "averaged"), [(1.1, True), (0.0, False)])
+def test_cotta_averages_over_views_where_the_base_is_unsure(
+    confident: float, averaged: bool, problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    original = cotta.averaged
+    monkeypatch.setattr(cotta, "averaged", lambda *given: seen.append(given) or original(*given))
+    monkeypatch.setattr(cotta, "CONFIDENT", confident)
+    METHODS["cotta"].method.adapt(problem)
+    assert bool(seen) == averaged
+
+
+def test_sar_learns_from_reliable_pixels_only(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    original = sar.reliable_entropy
+    monkeypatch.setattr(sar, "reliable_entropy", lambda *given: seen.append(given) or original(*given))
+    SAR().adapt(problem)
+    middle = float(seen[0][0].detach().median())  # so that some pixels are reliable and some are not
+    monkeypatch.setattr(sar, "RELIABLE", middle / math.log(problem.base.classes))
+    seen.clear()
+    SAR().adapt(problem)
+    (first, among), (again, still) = seen[0], seen[1]
+    assert torch.equal(among, first < middle) and 0 < among.sum() < among.numel()
+    assert torch.equal(still, among & (again < middle))
+
+
+def test_fda_shows_source_photos_in_the_look_of_the_target(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(fda, "train_two_domains", lambda *_given, labelled, **_named: given.append(labelled))
+    METHODS["fda"].method.adapt(problem)
+    photos, labels = two_domains.source_batch(problem, 3)
+    shown, kept = given[0](3, [1, 0])
+    style = problem.pixels[[(1, 0)[index % 2] for index in range(len(photos))]].float()
+    assert torch.equal(kept, labels) and torch.equal(shown, swap_low_frequencies(photos, style, fda.BETA))
+    assert not torch.equal(shown, photos)

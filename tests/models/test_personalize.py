@@ -14,6 +14,7 @@ from models.check import ENOUGH
 from models.clock import STAGES, Clock
 from models.datasets import LabelledFolder
 from models.gallery import snap
+from models.inference import personal_features, personal_logits
 from models.look import Copies, Look
 from models.memory import Portions
 from models.preprocess import shrink
@@ -245,9 +246,11 @@ def test_only_what_is_learned_from_can_teach() -> None:
 def test_a_new_photo_finds_its_context_in_the_bank(tiny: models.Base, result: models.Personalization, photos) -> None:
     personal = result.model
     assert personal is not None
-    # the tiny base's context module is untrained (it adds nothing), so that only the delta counts here
-    new = models.segment(tiny, photos[0][:, ::-1].copy(), personal)
-    assert new.labels.shape == photos[0].shape[:2]
+    new = photos[0][:, ::-1].copy()
+    assert models.segment(tiny, new, personal).labels.shape == photos[0].shape[:2]
+    pixels = shrink(new, personal.appearance.side)[None]
+    alone = personal.segmenter.with_context(personal_features(personal, pixels, tiny.device))
+    assert (personal_logits(personal, pixels, tiny.device) - alone).abs().max() > 0.01, "the bank changes what is seen"
     known = models.segment(tiny, photos[0], personal, group=result.groups["photo-0"])
     assert np.array_equal(known.labels, models.segment(tiny, photos[0], personal).labels)
 
