@@ -37,8 +37,12 @@ def queue_due(database: Database, settings: Settings) -> list[Due]:
     """Queue an adaptation for every user who is due and needs one; ring for each."""
     with database.read() as session:
         users = _due_users(session, settings)
+        # Whom the quota refuses is asked for again every few seconds: that must take no write lock.
+        allowed = quotas.have_room_to_adapt(session, settings, [user_id for user_id, _newest in users])
     due = []
     for user_id, newest in users:
+        if user_id not in allowed:
+            continue
         try:
             with database.write() as session:
                 job = _take_care(session, settings, user_id, newest)

@@ -84,10 +84,9 @@ _SHOWN_COLUMNS = (
 )
 
 
-def job_fields(session: Session, job: Job, places: turns.Places | None = None) -> dict[str, Any]:
-    """What every kind of job shows; `places` where many jobs of one user are shown at once."""
+def job_fields(job: Job, places: turns.Places) -> dict[str, Any]:
+    """What every kind of job shows; `places` of its user and kind."""
     url = job_url(job)
-    places = places or turns.Places(session, job.user_id, JobKind(job.kind))
     return {
         **{name: getattr(job, name) for name in _SHOWN_COLUMNS},
         "queue_position": places.of(job),

@@ -8,11 +8,12 @@ its lease: after another process took the job over, the late writer gets `LeaseL
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, exists, false, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.clock import is_settled, utc_now
@@ -24,6 +25,9 @@ RING_AGAIN_SECONDS = 15.0
 LONGEST_LEASE_SECONDS = 600.0
 MOST_SPANS = 32
 """Lines of a timeline; of a job that has come to its stages more often, the earliest of them are forgotten."""
+ENOUGH_UNHEARD = 200
+"""With so many rings of a kind still unheard, ringing again would only fill Redis."""
+_MOST_RINGS = dict.fromkeys(JobKind, ENOUGH_UNHEARD)
 ENDED_STATUSES = tuple(status for status in JobStatus if status not in ACTIVE_STATUSES)
 
 
@@ -212,16 +216,30 @@ def request_cancel(session: Session, job: Job) -> None:
     session.refresh(job)
 
 
-def due(session: Session, now: datetime, *, ring_again_seconds: float = RING_AGAIN_SECONDS) -> list[Due]:
+def due(
+    session: Session, now: datetime, *, ring_again_seconds: float = RING_AGAIN_SECONDS, most: Mapping[JobKind, int] = _MOST_RINGS
+) -> list[Due]:
     """The jobs that a worker should be told of: queued ones and expired leases, not told of in the last seconds.
 
-    Marks them as told in the same transaction, so that two sweepers do not ring for one job.
+    The oldest of a kind, at most so many as `most` says of either status. Marks them as told in the same transaction, so that two
+    sweepers do not ring for one job.
     """
     lately = timedelta(seconds=ring_again_seconds)
     # A ring in the future: the clock has been set back.
     long_ago = or_(Job.rung_at.is_(None), Job.rung_at < now - lately, Job.rung_at > now + lately)
-    statement = update(Job).where(claimable(now), long_ago).values(rung_at=now).returning(Job.id, Job.kind)
+    chosen: list[str] = []
+    for kind, limit in most.items():
+        for status in ACTIVE_STATUSES if limit > 0 else ():
+            # Status by status: an index has these in their order.
+            oldest = _free(Job.kind == kind, Job.status == status, claimable(now), long_ago).limit(limit)
+            chosen += session.scalars(oldest)
+    statement = update(Job).where(Job.id.in_(chosen), claimable(now), long_ago).values(rung_at=now).returning(Job.id, Job.kind)
     return sorted(Due(job_id, JobKind(kind)) for job_id, kind in session.execute(statement, execution_options=_DIRECT))
+
+
+def _free(*conditions: ColumnElement[bool]) -> Select[str]:
+    """The jobs that nobody else has locked, locked in one order: whoever sweeps waits for nobody, so nobody waits in a ring."""
+    return select(Job.id).where(*conditions).order_by(Job.id).with_for_update(key_share=True, skip_locked=True)
 
 
 def close_abandoned(session: Session, now: datetime) -> list[Closed]:
@@ -229,10 +247,12 @@ def close_abandoned(session: Session, now: datetime) -> list[Closed]:
     nobody_works = or_(expired(now), Job.status == JobStatus.QUEUED)
     closed = {"finished_at": now, "lease_owner": None, "lease_expires_at": None, "revision": Job.revision + 1}
     # A queued one: the cancel request came between the worker's last look and its handing back.
-    cancelled = update(Job).where(nobody_works, Job.cancel_requested.is_(True)).values(status=JobStatus.CANCELLED, **closed)
+    cancelled = (
+        update(Job).where(Job.id.in_(_free(nobody_works, Job.cancel_requested.is_(True)))).values(status=JobStatus.CANCELLED, **closed)
+    )
     died = (
         update(Job)
-        .where(nobody_works, Job.attempt >= MAX_ATTEMPTS)
+        .where(Job.id.in_(_free(nobody_works, Job.attempt >= MAX_ATTEMPTS)))
         .values(
             status=JobStatus.FAILED,
             error_code="worker_died",

@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         foundations=foundations,
         probes=Probes(foundations),
         metrics=metrics,
-        lines=RecentLines(foundations.database),
+        lines=RecentLines(),
         streams=OpenStreams(settings.max_event_streams, too_many_streams),
         exports=OpenStreams(settings.max_exports_under_way, too_many_exports),
         uploads=OpenStreams(settings.max_uploads_under_way, too_many_uploads),

@@ -178,6 +178,7 @@ class WebhookDelivery(Table):
     __table_args__ = (
         UniqueConstraint("webhook_id", "job_id"),
         Index("ix_webhook_deliveries_status_next_attempt_at", "status", "next_attempt_at"),
+        Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True, default=new_id)
     webhook_id: Mapped[str] = mapped_column(Id, ForeignKey("webhooks.id", ondelete="CASCADE"))

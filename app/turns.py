@@ -12,19 +12,21 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
+from heapq import nsmallest
 
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.clock import utc_now
-from app.db import Database
 from app.jobs import claimable, expired
-from app.remembered import Remembered
+from app.remembered import Recent
 from app.tables import ACTIVE_STATUSES, Job, JobKind, JobStatus
 from app.tenancy import for_everyone
 
 _RECENT_SECONDS = 1.0
+FEW = 8
+"""So many free workers at once need not ask again."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,14 +39,17 @@ class UserInLine:
     waiting: int
 
 
-def next_job(session: Session, kind: JobKind) -> str | None:
-    """The job that a free worker should take now; None where nothing waits. Claiming it can still fail: then ask again."""
+def next_jobs(session: Session, kind: JobKind, few: int = FEW) -> list[str]:
+    """The `few` jobs that free workers should take now, the first one first; claiming each can still fail, where another was faster."""
     now = utc_now()
-    users = _line(session, kind, now)
-    if not users:
-        return None
-    of_user = select(Job.id).where(*_of_user(min(users).user_id, kind), *_takeable(now))
-    return session.execute(of_user.order_by(_waits_since(), Job.id).limit(1)).scalar_one_or_none()
+    users = nsmallest(few, _line(session, kind, now))
+    turns: list[tuple[int, int, UserInLine, str]] = []
+    for user in users:
+        of_user = select(Job.id).where(*_of_user(user.user_id, kind), *_takeable(now)).order_by(_waits_since(), Job.id)
+        # A user's second job comes when the first is running.
+        jobs = session.scalars(of_user.limit(-(-few // len(users))))
+        turns += [(user.running + later, later, user, job_id) for later, job_id in enumerate(jobs)]
+    return [job_id for *_turn, job_id in sorted(turns)[:few]]
 
 
 def somebody_waits(session: Session, kind: JobKind) -> bool:
@@ -53,34 +58,22 @@ def somebody_waits(session: Session, kind: JobKind) -> bool:
         return session.execute(select(Job.id).where(Job.kind == kind, claimable(utc_now())).limit(1)).first() is not None
 
 
-def queue_position(session: Session, job: Job) -> int | None:
-    """1 for the next job of its kind, and so on, in the order of `next_job`; None when the job is not queued.
-
-    Jobs that come later can go first: those of users who have waited longer, or who have fewer running.
-    """
-    return Places(session, job.user_id, JobKind(job.kind)).of(job)
-
-
 class RecentLines:
-    """The line of each kind, at most a second old: read once for all who follow jobs in this process."""
+    """The line of each kind, at most a second old: read once for all who ask for places in this process."""
 
-    def __init__(self, database: Database) -> None:
-        self._lines = {kind: Remembered(_RECENT_SECONDS, partial(_line_now, database, kind)) for kind in JobKind}
+    def __init__(self, seconds: float = _RECENT_SECONDS) -> None:
+        self._lines: dict[JobKind, Recent[Sequence[UserInLine]]] = {kind: Recent(seconds) for kind in JobKind}
 
-    def of(self, kind: JobKind) -> Sequence[UserInLine]:
-        """The users in line, in no order."""
-        return self._lines[kind]()
-
-
-def _line_now(database: Database, kind: JobKind) -> Sequence[UserInLine]:
-    with database.read() as session:
-        return _line(session, kind, utc_now())
+    def of(self, session: Session, kind: JobKind) -> Sequence[UserInLine]:
+        """The users in line, in no order; by this session where nobody has read it of late, because one more could wait for its own."""
+        return self._lines[kind].get(lambda: _line(session, kind, utc_now()))
 
 
 class Places:
-    """Where one user's jobs of a kind are in line; asks the database once, however many jobs are looked up.
+    """Where one user's jobs of a kind are in line: 1 for the next one, and so on, in the order of `next_jobs`.
 
-    With `lines`, where the other users stand may be a second old.
+    Jobs that come later can go first: those of users who have waited longer, or who have fewer running. The database is asked once,
+    however many jobs are looked up. With `lines`, where the other users stand may be a second old.
     """
 
     def __init__(self, session: Session, user_id: str, kind: JobKind, lines: RecentLines | None = None) -> None:
@@ -99,7 +92,7 @@ class Places:
 
     @cached_property
     def _others(self) -> list[UserInLine]:
-        line = _line(self._session, self._kind, self._now) if self._lines is None else self._lines.of(self._kind)
+        line = _line(self._session, self._kind, self._now) if self._lines is None else self._lines.of(self._session, self._kind)
         return [user for user in line if user.user_id != self._user_id]
 
     @cached_property

@@ -18,7 +18,9 @@ UNSCOPED = {
     "app/erasures/repository.py": {"get", "begun", "take_unfinished", "forget_finished"},
     "app/sweeping/repository.py": {"take_turn", "give_turn_back"},
     "app/observability/repository.py": {"jobs_by_state", "waiting", "abandoned"},
-    "app/listed_photos/repository.py": {"ended_long_ago"},
+    "app/listed_photos/repository.py": {"listing_since", "ended_before"},
+    # Of the users that are named, for what looks at all of them.
+    "app/quotas/repository.py": {"adaptations_of", "users"},
     # The operator's: all users.
     "app/operations/repository.py": {"users", "user_named", "tokens", "token_named", "find_jobs", "item_counts", "requeue", "blob_keys"},
 }

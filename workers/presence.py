@@ -32,8 +32,6 @@ _FORGET_WORKERS_AFTER = timedelta(hours=1)
 _TIDY_SECONDS = 600.0
 _WEBHOOK_SECONDS = 1.0
 _BASES_SECONDS = 30.0
-# With this many rings still unheard, ringing again would only fill Redis.
-_ENOUGH_UNHEARD = 200
 
 log = structlog.get_logger(__name__)
 
@@ -99,7 +97,6 @@ def sweep(workshop: Workshop, broker: RedisBroker) -> int:
 
     Returns how many rings.
     """
-    rung = 0
     # Before the rows: where Redis does not answer, nothing must be marked as rung for.
     unheard = {kind: waiting_messages(broker, kind) for kind in JobKind}
     # An empty Redis may have been emptied: then nobody hears the rings that the rows speak of.
@@ -107,14 +104,12 @@ def sweep(workshop: Workshop, broker: RedisBroker) -> int:
     with workshop.database.write() as session:
         now = utc_now()
         closed = jobs.close_abandoned(session, now)
-        found = jobs.due(session, now, ring_again_seconds=min(lately, jobs.RING_AGAIN_SECONDS))
+        most = {kind: jobs.ENOUGH_UNHEARD - rings for kind, rings in unheard.items()}
+        found = jobs.due(session, now, ring_again_seconds=min(lately, jobs.RING_AGAIN_SECONDS), most=most)
     for job in closed:
         log.warning("job.closed_without_worker", job_id=job.job_id, kind=job.kind, status=job.status, code=job.error_code)
         workshop.metrics.job_closed(job.kind, job.status, job.error_code)
-    for due in found:
-        if unheard[due.kind] < _ENOUGH_UNHEARD:
-            rung += queue.enqueue(workshop.settings.redis_url, due.kind, due.job_id)
-    return rung
+    return sum(queue.enqueue(workshop.settings.redis_url, due.kind, due.job_id) for due in found)
 
 
 def tidy(workshop: Workshop) -> None:

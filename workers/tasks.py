@@ -57,13 +57,14 @@ def run_next(workshop: Workshop, kind: JobKind, work: Work) -> str | None:
     """
     while not workshop.stopping.is_set():
         with workshop.database.read() as session:
-            job_id = turns.next_job(session, kind)
-        if job_id is None:
+            job_ids = turns.next_jobs(session, kind)
+        if not job_ids:
             log.debug("job.none_waits")
             return None
-        if run(workshop, job_id, work):
-            return job_id
-        # Another worker was faster with it: ask again whose turn it is.
+        for job_id in job_ids:
+            if run(workshop, job_id, work):
+                return job_id
+            # Another worker was faster with it: the next one's turn it is.
     return None
 
 

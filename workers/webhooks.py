@@ -29,7 +29,6 @@ from workers.workshop import Workshop
 _GONE = 410
 # How much longer than its timeout a message is kept from other senders.
 _GRACE_SECONDS = 60.0
-_MOST_UNDER_WAY = 16
 # How often it is looked for new work while nobody answers.
 _LOOK_SECONDS = 1.0
 
@@ -50,8 +49,9 @@ class Answer:
 
 def send_due(workshop: Workshop) -> int:
     """Announce what has ended and send what is due, until nothing is; returns how many messages were taken."""
-    if not _has_work(workshop):
-        return 0
+    with workshop.database.read() as session:
+        if not outbox.has_work(session, utc_now()):
+            return 0
     with start_blocking_portal() as portal:
         return _send_until_idle(workshop, portal)
 
@@ -62,7 +62,8 @@ def _send_until_idle(workshop: Workshop, portal: BlockingPortal) -> int:
     under_way: dict[Future[Answer], Outgoing] = {}
     while True:
         answers = [(under_way.pop(future), future.result()) for future in list(under_way) if future.done()]
-        taken = _close_and_take(workshop, answers, _MOST_UNDER_WAY - len(under_way))
+        _close_answered(workshop, answers)
+        taken = _take(workshop, outbox.MOST_AT_ONCE - len(under_way))
         for message in taken:
             under_way[portal.start_task_soon(send, workshop.settings, message)] = message
         sent += len(taken)
@@ -71,24 +72,31 @@ def _send_until_idle(workshop: Workshop, portal: BlockingPortal) -> int:
         wait(under_way, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
 
 
-def _has_work(workshop: Workshop) -> bool:
-    with workshop.database.read() as session:
-        return outbox.has_work(session, utc_now())
-
-
-def _close_and_take(workshop: Workshop, answers: Sequence[tuple[Outgoing, Answer]], room: int) -> list[Outgoing]:
-    """Write what came of these attempts, announce what has ended, take up to `room` messages."""
-    may_take = room > 0 and not workshop.stopping.is_set()
-    if not answers and not (may_take and _has_work(workshop)):
-        return []
+def _close_answered(workshop: Workshop, answers: Sequence[tuple[Outgoing, Answer]]) -> None:
+    """Write what came of these attempts; alone, so that nothing that goes wrong elsewhere has them made again."""
+    if not answers:
+        return
     with workshop.database.write() as session:
-        for message, answer in answers:
+        for message, answer in sorted(answers, key=lambda one: one[0].delivery_id):
             _close(session, message, answer)
-        if not may_take:
-            return []
-        outbox.announce(session)
-        sending_seconds = workshop.settings.webhook_timeout_seconds + _GRACE_SECONDS
-        return outbox.take_due(session, utc_now(), sending_seconds=sending_seconds, limit=room)
+
+
+def _take(workshop: Workshop, room: int) -> list[Outgoing]:
+    """Announce what has ended, take up to `room` messages."""
+    if room <= 0 or workshop.stopping.is_set():
+        return []
+    with workshop.database.read() as session:
+        is_untold = outbox.has_untold(session)
+    if is_untold:
+        with workshop.database.write() as session:
+            outbox.announce(session)
+    with workshop.database.read() as session:
+        delivery_ids = outbox.due_ids(session, utc_now(), room)
+    if not delivery_ids:
+        return []
+    sending_seconds = workshop.settings.webhook_timeout_seconds + _GRACE_SECONDS
+    with workshop.database.write() as session:
+        return outbox.take(session, delivery_ids, utc_now(), sending_seconds=sending_seconds)
 
 
 def forget_old(workshop: Workshop) -> int:

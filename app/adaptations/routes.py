@@ -40,13 +40,13 @@ def list_adaptations(
     user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE
 ) -> AdaptationPage:
     """Newest first; their reports come without `groups`, which the adaptation itself has."""
-    return service.page(wiring.database, user_id, cursor=cursor, limit=limit)
+    return service.page(wiring, user_id, cursor=cursor, limit=limit)
 
 
 @router.get("/{job_id}", summary="Read an adaptation")
 def get_adaptation(user_id: CurrentUserId, job_id: UUID, wiring: WiringDep, response: Response) -> AdaptationDocument:
     """The job as it stands; poll after `Retry-After` seconds while that header is there."""
-    document = service.read(wiring.database, user_id, str(job_id))
+    document = service.read(wiring, user_id, str(job_id))
     response.headers.update(job_headers(document))
     return document
 
@@ -65,7 +65,7 @@ async def follow_adaptation(
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> Response:
     """Server-sent events: the same document whenever it changes, at most four a second."""
-    read = partial(service.read, wiring.database, user_id, str(job_id), wiring.lines)
+    read = partial(service.read, wiring, user_id, str(job_id))
     return await event_stream(request, wiring, user_id, read, last_event_id)
 
 

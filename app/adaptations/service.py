@@ -8,7 +8,7 @@ from app import base_choice, idempotency, jobs, queue, turns
 from app.adaptations import repository
 from app.adaptations.schemas import AdaptationDocument, AdaptationPage, NewAdaptation
 from app.catalog import service as catalog
-from app.db import Database, once
+from app.db import once
 from app.deps import Wiring
 from app.errors import AdaptationEnding, GalleryEmpty, GalleryTooSmall, Unprocessable
 from app.images import repository as image_repository
@@ -23,20 +23,21 @@ _ROUTE = "adaptations"
 
 def start(wiring: Wiring, user_id: str, wish: NewAdaptation, key: str | None) -> AdaptationDocument:
     """Queue an adaptation, or return the one that is under way; raises as `ensure`."""
-    document = once(lambda: _start(wiring, user_id, wish, idempotency.slot(user_id, _ROUTE, key, wish)))
+    job_id = once(lambda: _start(wiring, user_id, wish, idempotency.slot(user_id, _ROUTE, key, wish)))
+    document = read(wiring, user_id, job_id)
     if not document.has_ended:
         queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, document.id)
     return document
 
 
-def _start(wiring: Wiring, user_id: str, wish: NewAdaptation, slot: idempotency.Slot | None) -> AdaptationDocument:
+def _start(wiring: Wiring, user_id: str, wish: NewAdaptation, slot: idempotency.Slot | None) -> str:
     with wiring.database.write() as session:
         earlier = idempotency.recall(session, wiring.settings, slot)
         if earlier is not None:
-            return document_of(session, find_job(session, user_id, JobKind.ADAPTATION, earlier["job_id"]))
+            return str(earlier["job_id"])
         job = ensure(session, wiring.settings, user_id, wish)
         idempotency.remember(session, wiring.settings, slot, {"job_id": job.id}, user_id=user_id)
-        return document_of(session, job)
+        return job.id
 
 
 def ensure(session: Session, settings: Settings, user_id: str, wish: NewAdaptation) -> Job:
@@ -72,28 +73,28 @@ def _require_bounded(settings: Settings, wish: NewAdaptation) -> None:
         raise Unprocessable("budget_too_large", f"budget_seconds is at most {most:g} here.")
 
 
-def read(database: Database, user_id: str, job_id: str, lines: turns.RecentLines | None = None) -> AdaptationDocument:
-    """The adaptation as it stands, `lines` as of `turns.Places`; raises NotFound."""
-    with database.read() as session:
+def read(wiring: Wiring, user_id: str, job_id: str) -> AdaptationDocument:
+    """The adaptation as it stands; raises NotFound."""
+    with wiring.database.read() as session:
         job = find_job(session, user_id, JobKind.ADAPTATION, job_id)
-        return document_of(session, job, turns.Places(session, user_id, JobKind.ADAPTATION, lines))
+        return document_of(job, turns.Places(session, user_id, JobKind.ADAPTATION, wiring.lines))
 
 
-def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> AdaptationPage:
+def page(wiring: Wiring, user_id: str, *, cursor: str | None, limit: int) -> AdaptationPage:
     """One page of adaptations, newest first; raises MalformedCursor."""
     before = decode_cursor(cursor)
-    with database.read() as session:
+    with wiring.database.read() as session:
         found = repository.page(session, user_id, JobKind.ADAPTATION, before=before, limit=limit + 1)
         shown, next_cursor = cut(found, limit)
-        places = turns.Places(session, user_id, JobKind.ADAPTATION)
-        items = [document_of(session, job, places) for job in shown]
+        places = turns.Places(session, user_id, JobKind.ADAPTATION, wiring.lines)
+        items = [document_of(job, places) for job in shown]
     return AdaptationPage(items=items, next_cursor=next_cursor)
 
 
 def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> AdaptationDocument:
     """Ask it to stop; whatever waited for it goes on with the model there is. Raises NotFound."""
     cancel_job(wiring, user_id, JobKind.ADAPTATION, job_id, key)
-    document = read(wiring.database, user_id, job_id)
+    document = read(wiring, user_id, job_id)
     if document.has_ended:
         with wiring.database.read() as session:
             waiting = jobs.dependents(session, job_id)
@@ -102,6 +103,6 @@ def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> Adapta
     return document
 
 
-def document_of(session: Session, job: Job, places: turns.Places | None = None) -> AdaptationDocument:
+def document_of(job: Job, places: turns.Places) -> AdaptationDocument:
     """The adaptation as the API shows it."""
-    return AdaptationDocument.model_validate(job_fields(session, job, places))
+    return AdaptationDocument.model_validate(job_fields(job, places))

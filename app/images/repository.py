@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from app.tables import Image
@@ -28,18 +28,24 @@ def page(session: Session, user_id: str, *, after: str, limit: int) -> Sequence[
     return session.scalars(statement).all()
 
 
-def all_ids(session: Session, user_id: str, *, limit: int) -> Sequence[str]:
-    """The ids of the gallery in order of arrival, at most `limit`."""
-    return session.scalars(select(Image.id).where(Image.user_id == user_id).order_by(Image.id).limit(limit)).all()
+def all_ids(session: Session, user_id: str, *, limit: int, kept: bool = False) -> Sequence[str]:
+    """The ids of the gallery in order of arrival, at most `limit`; `kept`: nobody deletes these photos until the transaction ends."""
+    return session.scalars(_ids(user_id, kept=kept).limit(limit)).all()
 
 
-def existing_ids(session: Session, user_id: str, image_ids: Sequence[str]) -> set[str]:
-    """Those of the ids that are the user's photos."""
+def existing_ids(session: Session, user_id: str, image_ids: Sequence[str], *, kept: bool = False) -> set[str]:
+    """Those of the ids that are the user's photos, `kept` as of `all_ids`."""
+    ids = sorted(image_ids)
     found: set[str] = set()
-    for start in range(0, len(image_ids), _IDS_PER_QUERY):
-        some = image_ids[start : start + _IDS_PER_QUERY]
-        found.update(session.scalars(select(Image.id).where(Image.user_id == user_id, Image.id.in_(some))))
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        found.update(session.scalars(_ids(user_id, kept=kept).where(Image.id.in_(ids[start : start + _IDS_PER_QUERY]))))
     return found
+
+
+def _ids(user_id: str, *, kept: bool) -> Select[str]:
+    # In one order, so that whoever locks several waits for nobody who waits for them. SQLite writes one at a time anyway.
+    ids = select(Image.id).where(Image.user_id == user_id).order_by(Image.id)
+    return ids.with_for_update(read=True, key_share=True) if kept else ids
 
 
 def count(session: Session, user_id: str) -> int:

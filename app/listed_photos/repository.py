@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.ids import earliest_id
-from app.tables import ACTIVE_STATUSES, Job, JobKind, SegmentationItem
+from app.tables import ACTIVE_STATUSES, Image, Job, JobKind, JobStatus, SegmentationItem
 
 COUNTS_KEPT = "item_counts"
 """Where the report of a segmentation has its photos' counts, once it lists them no more."""
-_AT_ONCE = 500
-_LOOKED_AT = 100
 _DIRECT = {"synchronize_session": False}
 
 
@@ -32,48 +30,57 @@ def item_counts(session: Session, user_id: str, job_ids: Sequence[str]) -> dict[
     return counts
 
 
-def listed(session: Session, user_id: str) -> int:
-    """How many photos the user's segmentations list, those that have ended too; as often as they are listed."""
+def listed(session: Session, user_id: str, *, statuses: Sequence[JobStatus] | None = None) -> int:
+    """How many photos the user's segmentations list, as often as they are listed; with `statuses`, of those that stand so."""
     statement = select(func.count()).select_from(SegmentationItem).join(Job, SegmentationItem.job_id == Job.id)
-    return session.execute(statement.where(Job.user_id == user_id, Job.kind == JobKind.SEGMENTATION)).scalar_one()
+    statement = statement.where(Job.user_id == user_id, Job.kind == JobKind.SEGMENTATION)
+    return session.execute(statement if statuses is None else statement.where(Job.status.in_(statuses))).scalar_one()
 
 
-def ended_and_listed(session: Session, user_id: str) -> Sequence[Row[str, int]]:
-    """(job id, photos) of the user's segmentations that have ended and still list photos, the oldest first."""
+def ended_and_listed(session: Session, user_id: str, *, after: str, limit: int) -> Sequence[Row[str, int]]:
+    """(job id, photos) of the user's oldest segmentations past this id that have ended and still list photos, at most `limit`."""
+    item = SegmentationItem
+    photos = select(func.count()).where(item.job_id == Job.id).correlate(Job).scalar_subquery()
     statement = (
-        select(SegmentationItem.job_id, func.count())
-        .join(Job, SegmentationItem.job_id == Job.id)
-        .where(Job.user_id == user_id, Job.kind == JobKind.SEGMENTATION, Job.status.not_in(ACTIVE_STATUSES))
-        .group_by(SegmentationItem.job_id)
-        .order_by(SegmentationItem.job_id)
-    )
-    return session.execute(statement).all()
-
-
-def ended_long_ago(session: Session, before: datetime, limit: int) -> Sequence[Row[str, str]]:
-    """(user id, job id) of segmentations of all users that ended before this time and still list photos."""
-    # From the photos, whose primary key begins with their job's id, and ids sort by time: neither what is younger is looked at, nor
-    # the jobs of all the years that list none any more.
-    oldest = select(SegmentationItem.job_id).where(SegmentationItem.job_id < earliest_id(before)).distinct()
-    oldest = oldest.order_by(SegmentationItem.job_id).limit(_LOOKED_AT)
-    statement = (
-        select(Job.user_id, Job.id)
-        .where(Job.id.in_(oldest), Job.finished_at < before, Job.status.not_in(ACTIVE_STATUSES))
+        select(Job.id, photos)
+        .where(Job.user_id == user_id, Job.kind == JobKind.SEGMENTATION, Job.status.not_in(ACTIVE_STATUSES), Job.id > after)
+        .where(exists().where(item.job_id == Job.id))
         .order_by(Job.id)
         .limit(limit)
     )
     return session.execute(statement).all()
 
 
+def listing_since(session: Session, before: datetime, *, after: str, limit: int) -> Sequence[str]:
+    """The ids of up to `limit` segmentations of all users, past this id, that were made before this time and still list photos."""
+    # From the photos, whose primary key begins with their job's id, and ids sort by time: neither what is younger is looked at, nor
+    # the jobs of all the years that list none any more.
+    oldest = select(SegmentationItem.job_id).where(SegmentationItem.job_id > after, SegmentationItem.job_id < earliest_id(before))
+    return session.scalars(oldest.distinct().order_by(SegmentationItem.job_id).limit(limit)).all()
+
+
+def ended_before(session: Session, job_ids: Sequence[str], before: datetime) -> Sequence[Row[str, str]]:
+    """(user id, job id) of those of the jobs that ended before this time."""
+    ended = (Job.id.in_(job_ids), Job.finished_at < before, Job.status.not_in(ACTIVE_STATUSES))
+    return session.execute(select(Job.user_id, Job.id).where(*ended).order_by(Job.id)).all()
+
+
 def shorten(session: Session, user_id: str, job_ids: Sequence[str]) -> None:
-    """Keep of these segmentations' photos the counts alone, in their jobs' reports; one that has not ended stays as it is."""
-    for start in range(0, len(job_ids), _AT_ONCE):
-        of_user = Job.user_id == user_id, Job.status.not_in(ACTIVE_STATUSES), Job.id.in_(job_ids[start : start + _AT_ONCE])
-        # In one order, so that two who shorten the same do not wait for each other.
-        ended = session.scalars(select(Job.id).where(*of_user).order_by(Job.id).with_for_update()).all()
-        for job_id, counts in item_counts(session, user_id, ended).items():
-            if not counts:
-                continue  # another was faster, and has kept them
-            kept = update(Job).where(Job.user_id == user_id, Job.id == job_id).values(report={COUNTS_KEPT: counts})
-            session.execute(kept, execution_options=_DIRECT)
-        session.execute(delete(SegmentationItem).where(SegmentationItem.job_id.in_(ended)), execution_options=_DIRECT)
+    """Keep of these segmentations' photos the counts alone, in their jobs' reports; one that has not ended stays as it is.
+
+    Once a transaction, and for some hundred jobs at most: the rows are locked in one order, the jobs and then their photos.
+    """
+    of_user = Job.user_id == user_id, Job.status.not_in(ACTIVE_STATUSES), Job.id.in_(job_ids)
+    # In one order, so that two who shorten the same do not wait for each other.
+    ended = session.execute(select(Job.id, Job.report).where(*of_user).order_by(Job.id).with_for_update()).all()
+    reports = dict(tuple(row) for row in ended)
+    items = SegmentationItem.job_id.in_(list(reports))
+    # Whoever deletes a photo locks it before what goes with it.
+    photos = select(Image.id).where(Image.user_id == user_id, Image.id.in_(select(SegmentationItem.image_id).where(items)))
+    session.execute(photos.order_by(Image.id).with_for_update(read=True, key_share=True))
+    for job_id, counts in item_counts(session, user_id, list(reports)).items():
+        if not counts:
+            continue  # another was faster, and has kept them
+        kept = update(Job).where(Job.user_id == user_id, Job.id == job_id)
+        session.execute(kept.values(report={**(reports[job_id] or {}), COUNTS_KEPT: counts}), execution_options=_DIRECT)
+    session.execute(delete(SegmentationItem).where(items), execution_options=_DIRECT)

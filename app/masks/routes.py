@@ -57,6 +57,9 @@ async def get_mask(
     if response is not None:
         response.headers["X-Model-Version"] = str(mask.model_version)
         return response
-    response = await wiring.decoding.run(user_id, render, wiring, image, mask, format)
+    if format.is_decoded:
+        response = await wiring.decoding.run(user_id, render, wiring, image, mask, format)
+    else:
+        response = await anyio.to_thread.run_sync(render, wiring, image, mask, format)
     response.headers.update(cache_headers(etag) | {"X-Model-Version": str(mask.model_version)})
     return response

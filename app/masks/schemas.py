@@ -17,6 +17,11 @@ class MaskFormat(StrEnum):
     JSON = "json"
     RLE = "rle"
 
+    @property
+    def is_decoded(self) -> bool:
+        """Whether pixels are decoded for it: the others are given as they are stored."""
+        return self in (MaskFormat.OVERLAY, MaskFormat.RLE)
+
 
 class MaskClass(BaseModel):
     """One class of a mask."""

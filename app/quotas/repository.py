@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -37,7 +38,20 @@ def stored(session: Session, user_id: str) -> tuple[int, int]:
 
 def adaptations(session: Session, user_id: str, since: datetime) -> list[AdaptationUse]:
     """The user's adaptations that ended after this time or have not ended, in the order of their end."""
-    statement = select(Job.request, Job.started_at, Job.finished_at, Job.report["seconds"]).where(
-        Job.user_id == user_id, Job.kind == JobKind.ADAPTATION, or_(Job.finished_at.is_(None), Job.finished_at > since)
+    return adaptations_of(session, [user_id], since)[user_id]
+
+
+def adaptations_of(session: Session, user_ids: Sequence[str], since: datetime) -> dict[str, list[AdaptationUse]]:
+    """As `adaptations`, of each of some hundred users."""
+    statement = select(Job.user_id, Job.request, Job.started_at, Job.finished_at, Job.report["seconds"]).where(
+        Job.user_id.in_(user_ids), Job.kind == JobKind.ADAPTATION, or_(Job.finished_at.is_(None), Job.finished_at > since)
     )
-    return [AdaptationUse(*row) for row in session.execute(statement.order_by(Job.finished_at))]
+    found: dict[str, list[AdaptationUse]] = {user_id: [] for user_id in user_ids}
+    for user_id, *use in session.execute(statement.order_by(Job.finished_at)):
+        found[user_id].append(AdaptationUse(*use))
+    return found
+
+
+def users(session: Session, user_ids: Sequence[str]) -> Sequence[User]:
+    """Those of some hundred users that are not erased."""
+    return session.scalars(select(User).where(User.id.in_(user_ids), User.erased_at.is_(None))).all()

@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.tables import User
 
 WINDOW = timedelta(hours=24)
+_USERS_PER_QUERY = 500  # SQLite bounds the number of parameters
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,35 @@ def adaptation_budget(session: Session, settings: Settings, user_id: str, wanted
     limit = limits_of(settings, user).adaptation_seconds
     if wanted is not None and wanted > limit > 0:
         raise Unprocessable("budget_too_large", f"budget_seconds is at most {limit:g} for this user: that is their quota of 24 hours.")
-    budget_seconds = min(settings.adaptation_budget_seconds, limit or math.inf) if wanted is None else wanted
+    budget_seconds = _usual_budget(settings, limit) if wanted is None else wanted
     now = utc_now()
     jobs = repository.adaptations(session, user_id, now - WINDOW)
-    used = sum(_seconds(settings, job) for job in jobs)
+    used = _used(settings, jobs)
     if used + budget_seconds <= limit:
         return budget_seconds
     detail = f"This user's adaptations took {used:.0f} of {limit:g} s in the last 24 hours, and this one may take {budget_seconds:g} s."
     wait = _fits_again_at(settings, jobs, used + budget_seconds - limit, now) - now
     raise TooManyRequests("quota_exceeded", detail, retry_after_seconds=math.ceil(wait.total_seconds()))
+
+
+def have_room_to_adapt(session: Session, settings: Settings, user_ids: Sequence[str]) -> set[str]:
+    """Those of the users whose quota allows an adaptation of the usual length now; asked for all together, and nothing is locked."""
+    since = utc_now() - WINDOW
+    allowed: set[str] = set()
+    for start in range(0, len(user_ids), _USERS_PER_QUERY):
+        users = repository.users(session, user_ids[start : start + _USERS_PER_QUERY])
+        jobs = repository.adaptations_of(session, [user.id for user in users], since)
+        limits = {user.id: limits_of(settings, user).adaptation_seconds for user in users}
+        allowed.update(one for one, limit in limits.items() if _used(settings, jobs[one]) + _usual_budget(settings, limit) <= limit)
+    return allowed
+
+
+def _usual_budget(settings: Settings, limit: float) -> float:
+    return min(settings.adaptation_budget_seconds, limit or math.inf)
+
+
+def _used(settings: Settings, jobs: Sequence[AdaptationUse]) -> float:
+    return sum(_seconds(settings, job) for job in jobs)
 
 
 def _fits_again_at(settings: Settings, jobs: Sequence[AdaptationUse], excess: float, now: datetime) -> datetime:
@@ -123,7 +144,7 @@ def change(database: Database, settings: Settings, user_id: str, wish: OwnQuotas
 def _document(session: Session, settings: Settings, user: User) -> QuotaDocument:
     limits = limits_of(settings, user)
     images, stored_bytes = repository.stored(session, user.id)
-    seconds = sum(_seconds(settings, job) for job in repository.adaptations(session, user.id, utc_now() - WINDOW))
+    seconds = _used(settings, repository.adaptations(session, user.id, utc_now() - WINDOW))
     return QuotaDocument(
         images=Quota(limit=limits.images, used=images, is_own=user.quota_images is not None),
         bytes=Quota(limit=limits.bytes, used=stored_bytes, is_own=user.quota_bytes is not None),

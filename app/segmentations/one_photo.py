@@ -163,7 +163,7 @@ async def _made(
     wish = _WISH.validate_python({"image_ids": [image_id], "adapt": "never", "model": model})
     job_id = await anyio.to_thread.run_sync(partial(service.start, wiring, user_id, wish, slot, needs_mask=True))
     await wait_for_end(wiring.database, user_id, job_id, wiring.settings.segment_wait_seconds)
-    document = await anyio.to_thread.run_sync(service.read, wiring.database, user_id, job_id)
+    document = await anyio.to_thread.run_sync(service.read, wiring, user_id, job_id)
     if not document.items:
         # Deleted meanwhile, or a job of long ago that lists its photo no more.
         await anyio.to_thread.run_sync(images.require, wiring.database, user_id, image_id)

@@ -61,7 +61,7 @@ async def start_segmentation(
     """
     job_id = await anyio.to_thread.run_sync(service.start, wiring, user_id, wish, service.slot_of(user_id, wish, idempotency_key))
     await wait_for_end(wiring.database, user_id, job_id, wish.wait)
-    document = await anyio.to_thread.run_sync(service.read, wiring.database, user_id, job_id)
+    document = await anyio.to_thread.run_sync(service.read, wiring, user_id, job_id)
     response.status_code = 200 if document.has_ended else 202
     response.headers.update(job_headers(document))
     return document
@@ -72,7 +72,7 @@ def list_segmentations(
     user_id: CurrentUserId, wiring: WiringDep, cursor: PageCursor = None, limit: PageLimit = DEFAULT_PAGE
 ) -> SegmentationPage:
     """Newest first, their photos counted instead of listed."""
-    return service.page(wiring.database, user_id, cursor=cursor, limit=limit)
+    return service.page(wiring, user_id, cursor=cursor, limit=limit)
 
 
 @router.get("/segmentations/{job_id}", summary="Read a segmentation")
@@ -81,7 +81,7 @@ def get_segmentation(
 ) -> SegmentationDocument | SegmentationSummary:
     """The job as it stands, with one entry per photo, or, with `items=false`, its photos counted instead of listed."""
     read = service.read if items else service.summary
-    document = read(wiring.database, user_id, str(job_id))
+    document = read(wiring, user_id, str(job_id))
     response.headers.update(job_headers(document))
     return document
 
@@ -102,7 +102,7 @@ async def follow_segmentation(
     """Server-sent events: the job as the list shows it (`SegmentationSummary`: its photos counted, not listed) whenever
     it changes, at most four a second. Which photo stands where is read from the job itself.
     """
-    read = partial(service.summary, wiring.database, user_id, str(job_id), wiring.lines)
+    read = partial(service.summary, wiring, user_id, str(job_id))
     return await event_stream(request, wiring, user_id, read, last_event_id)
 
 

@@ -14,7 +14,7 @@ from app.adaptations import repository as adaptation_repository
 from app.adaptations import service as adaptations
 from app.adaptations.schemas import NewAdaptation
 from app.catalog import service as catalog
-from app.db import Database, once
+from app.db import once
 from app.deps import Wiring
 from app.errors import AdaptationEnding, GalleryEmpty, OtherAdaptation, TooManyRequests, Unprocessable
 from app.images import repository as image_repository
@@ -57,8 +57,7 @@ def start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency
     `needs_mask`: an earlier job of this slot that will make no mask of these photos is forgotten, and another made.
     Raises GalleryEmpty, GalleryTooSmall (`adapt: always`), NotFound for a photo or a model version, TooManyRequests, Unprocessable.
     """
-    # Another request can be faster with the key, or with the adaptation.
-    queued = once(lambda: _start(wiring, user_id, wish, slot, needs_mask=needs_mask))
+    queued = _start_with_room(wiring, user_id, wish, slot, needs_mask=needs_mask)
     if queued.adaptation_id is not None:
         queue.enqueue(wiring.settings.redis_url, JobKind.ADAPTATION, queued.adaptation_id)
     elif queued.is_new:
@@ -66,7 +65,18 @@ def start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency
     return queued.job_id
 
 
-def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency.Slot | None, *, needs_mask: bool) -> _Queued:
+def _start_with_room(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency.Slot | None, *, needs_mask: bool) -> _Queued:
+    while True:
+        # Counted before the write lock is taken: requests that arrive together may go past the bound by what they ask for.
+        listed = listed_photos.listed(wiring.database, user_id)
+        try:
+            # Another request can be faster with the key, or with the adaptation.
+            return once(lambda: _start(wiring, user_id, wish, slot, listed, needs_mask=needs_mask))  # noqa: B023 - called here and now
+        except listed_photos.NoRoom as full:
+            listed_photos.make_room(wiring.database, wiring.settings, user_id, full.wanted)
+
+
+def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotency.Slot | None, listed: int, *, needs_mask: bool) -> _Queued:
     settings = wiring.settings
     if wish.wait > settings.max_wait_seconds:
         raise Unprocessable("wait_too_long", f"wait is at most {settings.max_wait_seconds:g} seconds.")
@@ -79,7 +89,7 @@ def _start(wiring: Wiring, user_id: str, wish: NewSegmentation, slot: idempotenc
             return _Queued(earlier["job_id"], None, is_new=False)
         _require_few_unfinished(session, settings, user_id)
         image_ids = _chosen_images(session, settings, user_id, wish)
-        listed_photos.make_room(session, settings, user_id, len(image_ids))
+        listed_photos.require_room(settings, listed, len(image_ids))
         adaptation = _adaptation_first(session, settings, user_id, wish)
         adaptation_id = None if adaptation is None else adaptation.id
         job = Job(
@@ -113,7 +123,7 @@ def _require_few_unfinished(session: Session, settings: Settings, user_id: str) 
 def _chosen_images(session: Session, settings: Settings, user_id: str, wish: NewSegmentation) -> Sequence[str]:
     most = min(settings.max_segmentation_images, settings.max_listed_photos)
     if wish.image_ids == "all":
-        chosen = image_repository.all_ids(session, user_id, limit=most + 1)
+        chosen = image_repository.all_ids(session, user_id, limit=most + 1, kept=True)
         if not chosen:
             raise GalleryEmpty
     else:
@@ -126,7 +136,7 @@ def _chosen_images(session: Session, settings: Settings, user_id: str, wish: New
 
 
 def _require_images(session: Session, user_id: str, chosen: Sequence[str]) -> None:
-    existing = image_repository.existing_ids(session, user_id, chosen)
+    existing = image_repository.existing_ids(session, user_id, chosen, kept=True)
     for image_id in chosen:
         if image_id not in existing:
             raise image_not_found(image_id)
@@ -172,45 +182,46 @@ def _base_of(session: Session, settings: Settings, user_id: str, wish: NewSegmen
     return catalog.resolve(session, settings, wish.base)
 
 
-def read(database: Database, user_id: str, job_id: str) -> SegmentationDocument:
+def read(wiring: Wiring, user_id: str, job_id: str) -> SegmentationDocument:
     """The segmentation as it stands; raises NotFound."""
-    with database.read() as session:
+    with wiring.database.read() as session:
         job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
         items = _items(session, job)
         counts = Counter(item["status"] for item in items)
-        return SegmentationDocument.model_validate({**_fields(session, job, counts), "items": items})
+        places = turns.Places(session, user_id, JobKind.SEGMENTATION, wiring.lines)
+        return SegmentationDocument.model_validate({**_fields(job, counts, places), "items": items})
 
 
-def summary(database: Database, user_id: str, job_id: str, lines: turns.RecentLines | None = None) -> SegmentationSummary:
-    """The segmentation as it stands, its photos counted instead of listed, `lines` as of `turns.Places`; raises NotFound."""
-    with database.read() as session:
+def summary(wiring: Wiring, user_id: str, job_id: str) -> SegmentationSummary:
+    """The segmentation as it stands, its photos counted instead of listed; raises NotFound."""
+    with wiring.database.read() as session:
         job = find_job(session, user_id, JobKind.SEGMENTATION, job_id)
         counts = listed_photos_repository.item_counts(session, user_id, [job_id])[job_id]
-        places = turns.Places(session, user_id, JobKind.SEGMENTATION, lines)
-        return SegmentationSummary.model_validate(_fields(session, job, counts, places))
+        places = turns.Places(session, user_id, JobKind.SEGMENTATION, wiring.lines)
+        return SegmentationSummary.model_validate(_fields(job, counts, places))
 
 
-def page(database: Database, user_id: str, *, cursor: str | None, limit: int) -> SegmentationPage:
+def page(wiring: Wiring, user_id: str, *, cursor: str | None, limit: int) -> SegmentationPage:
     """One page of segmentations, newest first; raises MalformedCursor."""
     before = decode_cursor(cursor)
-    with database.read() as session:
+    with wiring.database.read() as session:
         found = adaptation_repository.page(session, user_id, JobKind.SEGMENTATION, before=before, limit=limit + 1)
         shown, next_cursor = cut(found, limit)
-        places = turns.Places(session, user_id, JobKind.SEGMENTATION)
+        places = turns.Places(session, user_id, JobKind.SEGMENTATION, wiring.lines)
         counts = listed_photos_repository.item_counts(session, user_id, [job.id for job in shown])
-        items = [SegmentationSummary.model_validate(_fields(session, job, counts[job.id], places)) for job in shown]
+        items = [SegmentationSummary.model_validate(_fields(job, counts[job.id], places)) for job in shown]
     return SegmentationPage(items=items, next_cursor=next_cursor)
 
 
 def cancel(wiring: Wiring, user_id: str, job_id: str, key: str | None) -> SegmentationDocument:
     """Ask it to stop; the masks that are made stay. Raises NotFound."""
     cancel_job(wiring, user_id, JobKind.SEGMENTATION, job_id, key)
-    return read(wiring.database, user_id, job_id)
+    return read(wiring, user_id, job_id)
 
 
-def _fields(session: Session, job: Job, counts: Mapping[str, int], places: turns.Places | None = None) -> dict[str, Any]:
+def _fields(job: Job, counts: Mapping[str, int], places: turns.Places) -> dict[str, Any]:
     return {
-        **job_fields(session, job, places),
+        **job_fields(job, places),
         "model_used": _model_name(job.model_version),
         "depends_on": job.depends_on,
         "item_counts": listed_photos.counts_of(job, counts),

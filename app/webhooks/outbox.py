@@ -1,7 +1,7 @@
 """The life of a webhook delivery: a job ends → pending → delivered, or failed after hours of attempts.
 
 Rows are the truth: that a job's end has to be told follows from the job's row (`announced`), so whoever ends a job need
-not know of webhooks, and nothing is lost when a process dies. A delivery is taken by one conditional UPDATE that sets
+not know of webhooks, and nothing is lost when a process dies. A delivery is taken by a conditional UPDATE that sets
 its next attempt into the future; who dies while sending has it sent again, so receivers get every message at least once.
 No function commits.
 """
@@ -21,6 +21,7 @@ from app.tables import ENDED_UNTOLD, DeliveryStatus, Job, Webhook, WebhookDelive
 
 _SERVICE = "service"
 MAX_ATTEMPTS = 10
+MOST_AT_ONCE = 16
 # 10 s, 30 s, 90 s, … up to 4 h: the ninth pause ends after about eleven hours.
 FIRST_PAUSE = timedelta(seconds=10)
 PAUSE_GROWTH = 3
@@ -47,12 +48,18 @@ def owner_of(user_id: str | None) -> str:
 
 def has_work(session: Session, now: datetime) -> bool:
     """Whether there is anything to announce or to send: a read, so that idle workers take no write lock."""
-    return any(session.execute(one.limit(1)).first() for one in (_untold(), select(WebhookDelivery.id).where(*_is_due(now))))
+    return has_untold(session) or session.execute(select(WebhookDelivery.id).where(*_is_due(now)).limit(1)).first() is not None
+
+
+def has_untold(session: Session) -> bool:
+    """Whether there is anything to announce."""
+    return session.execute(_untold().limit(1)).first() is not None
 
 
 def announce(session: Session) -> int:
     """Put the end of jobs that nobody was told of into the outbox; returns how many jobs."""
-    untold = _untold().limit(_AT_ONCE)
+    # What another sender or a request holds is announced a moment later: nobody waits here, so that nobody waits for each other.
+    untold = session.scalars(_untold().limit(_AT_ONCE).with_for_update(key_share=True, skip_locked=True)).all()
     mine = update(Job).where(Job.id.in_(untold), ENDED_UNTOLD).values(announced=True).returning(Job.id)
     job_ids = session.scalars(mine, execution_options=_DIRECT).all()
     ended = session.scalars(select(Job).where(Job.id.in_(job_ids)).order_by(Job.id)).all()
@@ -62,23 +69,29 @@ def announce(session: Session) -> int:
     return len(ended)
 
 
-def take_due(session: Session, now: datetime, *, sending_seconds: float, limit: int = 16) -> list[Outgoing]:
-    """The messages to be sent now, at most one per webhook; nobody else gets them for `sending_seconds`.
+def due_ids(session: Session, now: datetime, limit: int = MOST_AT_ONCE) -> Sequence[str]:
+    """The messages to be sent now, at most one per webhook; a read, because behind a service's webhook there can be many.
 
     A webhook with a message under way, here or in another process, gets none: a slow receiver holds up only its own. Behind one webhook,
     the service's, any user may be next, each with their oldest message: a user whose thousand jobs end at once holds up only their own.
     """
-    is_due = _is_due(now)
     hook = WebhookDelivery.webhook_id
-    oldest = select(hook, func.min(WebhookDelivery.id)).where(*is_due).group_by(hook, WebhookDelivery.user_id)
+    oldest = select(hook, func.min(WebhookDelivery.id)).where(*_is_due(now)).group_by(hook, WebhookDelivery.user_id)
     # By chance, so that where more are due than are taken at once, slow receivers are not always the first.
     by_hook = dict(session.execute(oldest.order_by(func.random())).all())
-    ids = list(by_hook.values())[:limit]
-    if not ids:
+    return list(by_hook.values())[:limit]
+
+
+def take(session: Session, delivery_ids: Sequence[str], now: datetime, *, sending_seconds: float) -> list[Outgoing]:
+    """Those of the messages that are still due; nobody else gets them for `sending_seconds`."""
+    if not delivery_ids:
         return []
+    hooks = select(WebhookDelivery.webhook_id).where(WebhookDelivery.id.in_(delivery_ids))
+    # Of two senders who have chosen different messages of one webhook, only one gets to the second statement with it.
+    free = select(Webhook.id).where(Webhook.id.in_(hooks)).order_by(Webhook.id).with_for_update(key_share=True, skip_locked=True)
     mine = (
         update(WebhookDelivery)
-        .where(WebhookDelivery.id.in_(ids), *is_due)
+        .where(WebhookDelivery.id.in_(delivery_ids), WebhookDelivery.webhook_id.in_(session.scalars(free).all()), *_is_due(now))
         .values(attempts=WebhookDelivery.attempts + 1, error=None, next_attempt_at=now + timedelta(seconds=sending_seconds))
         .returning(WebhookDelivery.id)
     )
@@ -138,7 +151,7 @@ def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
 def _nothing_under_way(now: datetime) -> ColumnElement[bool]:
     """Whether the delivery's webhook is being sent nothing. The list is made once a statement, not once a delivery."""
     other = aliased(WebhookDelivery)
-    # Taken, and no word yet of how it went: `take_due` clears the error, `failed` writes one.
+    # Taken, and no word yet of how it went: `take` clears the error, `failed` writes one.
     is_under_way = (other.status == DeliveryStatus.PENDING, other.next_attempt_at > now, other.attempts > 0, other.error.is_(None))
     return WebhookDelivery.webhook_id.not_in(select(other.webhook_id).where(*is_under_way))
 

@@ -296,7 +296,7 @@ def test_the_queue_position_counts_those_ahead_of_the_same_kind(database: Databa
 
     def position(job_id: str) -> int | None:
         with database.read() as session:
-            return turns.queue_position(session, session.get_one(Job, job_id))
+            return turns.Places(session, user_id, JobKind.SEGMENTATION).of(session.get_one(Job, job_id))
 
     assert [position(job_id) for job_id in (first, second, third)] == [1, 2, 3]
     must_claim(database, first)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from app.clock import utc_now
 from app.errors import Conflict
@@ -54,12 +56,14 @@ def test_the_oldest_that_have_ended_give_way_and_keep_their_counts(alice: Caller
     photos = alice.upload_photos(2)
     his = ended(bob, api, image_ids=bob.upload_photos(1))
     first, second = ended(alice, api), ended(alice, api)
+    with api.state.wiring.database.write() as session:
+        session.execute(update(Job).where(Job.id == first).values(report={"photos": 2, "model_version": 0}))
     third = alice("POST", "segmentations", json=WISH)
     assert third.status_code == 202 and rows(api) == 5, "two of the second and the third, one of his"
 
     shortened = alice("GET", f"segmentations/{first}").json()
     assert shortened["items"] == [] and shortened["item_counts"] == {"pending": 0, "done": 2, "failed": 0}
-    assert shortened["report"] == {"item_counts": {"done": 2}}
+    assert shortened["report"] == {"photos": 2, "model_version": 0, "item_counts": {"done": 2}}
     listed = {job["id"]: job["item_counts"]["done"] for job in alice("GET", "segmentations").json()["items"]}
     assert listed == {first: 2, second: 2, third.json()["id"]: 0}
     assert len(alice("GET", f"segmentations/{second}").json()["items"]) == 2
@@ -80,6 +84,31 @@ def test_what_has_not_ended_gives_no_way(alice: Caller, api: FastAPI) -> None:
     assert alice("GET", f"segmentations/{under_way}").json()["item_counts"]["pending"] == 3
 
 
+def test_room_is_made_in_advance_and_bit_by_bit(alice: Caller, api: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that not every request at the bound has to, and nobody else who writes waits for long."""
+    api.state.wiring.settings.__dict__["max_listed_photos"] = 40
+    alice.upload_photos(4)
+    jobs = [ended(alice, api) for _ in range(10)]
+    together: list[int] = []
+    shorten = service.repository.shorten
+
+    def noting(session: Session, user_id: str, job_ids: Sequence[str]) -> None:
+        together.append(len(job_ids))
+        shorten(session, user_id, job_ids)
+
+    monkeypatch.setattr(service.repository, "shorten", noting)
+    monkeypatch.setattr(service, "_PHOTOS_AT_ONCE", 1)
+    assert alice("POST", "segmentations", json=WISH).status_code == 202
+    assert together == [1, 1] and rows(api) == 36, "one for this request, and one of a twentieth of the bound"
+    monkeypatch.setattr(service, "_PHOTOS_AT_ONCE", 100)
+    monkeypatch.setattr(service, "_IN_ADVANCE", 2)
+    assert alice("POST", "segmentations", json=WISH).status_code == 202
+    assert together == [1, 1], "there was room"
+    assert alice("POST", "segmentations", json=WISH).status_code == 202
+    assert together == [1, 1, 6]
+    assert [len(alice("GET", f"segmentations/{job_id}").json()["items"]) for job_id in jobs] == [0] * 8 + [4] * 2
+
+
 def test_what_would_never_have_room_is_to_be_named_in_parts(alice: Caller, api: FastAPI) -> None:
     api.state.wiring.settings.__dict__["max_listed_photos"] = 2
     photos = alice.upload_photos(3)
@@ -97,6 +126,17 @@ def test_what_ended_long_ago_is_shortened(alice: Caller, api: FastAPI) -> None:
     assert alice("GET", f"segmentations/{old}").json()["item_counts"] == {"pending": 0, "done": 2, "failed": 0}
     assert len(alice("GET", f"segmentations/{young}").json()["items"]) == 2
     assert service.shorten_old(wiring.database, wiring.settings) == 0
+
+
+def test_those_that_may_not_be_shortened_yet_hide_no_others(alice: Caller, api: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    wiring = api.state.wiring
+    monkeypatch.setattr(service, "_LOOKED_AT", 1)
+    alice.upload_photos(1)
+    under_way, old, older = sorted(make_old(api, ended(alice, api)) for _ in range(3))
+    with wiring.database.write() as session:
+        session.execute(update(Job).where(Job.id == under_way).values(status="running"))
+    assert service.shorten_old(wiring.database, wiring.settings) == 2
+    assert [alice("GET", f"segmentations/{job_id}").json()["items"] == [] for job_id in (under_way, old, older)] == [False, True, True]
 
 
 def test_what_another_has_shortened_keeps_its_counts(alice: Caller, api: FastAPI) -> None:

@@ -60,7 +60,7 @@ def test_segmentations_go_on_during_the_adaptation_with_the_model_in_use(alice: 
         job = alice("POST", "segmentations", json={"adapt": adapt, "image_ids": [image]}).json()
         assert job["depends_on"] is None
         with api.state.wiring.database.read() as session:
-            assert turns.next_job(session, JobKind.SEGMENTATION) == job["id"]
+            assert turns.next_jobs(session, JobKind.SEGMENTATION) == [job["id"]]
         hand_worker.segment(api, job["id"])
         assert alice("GET", f"segmentations/{job['id']}").json()["model_used"] == 1
     assert alice("GET", f"adaptations/{running}").json()["status"] == JobStatus.RUNNING

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app import jobs
+from app import jobs, turns
 from app.settings import Settings
 from tests.app import hand_worker
 from tests.app.conftest import Caller, statements_on
@@ -42,7 +42,8 @@ def succeed(api: FastAPI, lease: jobs.Lease) -> None:
         jobs.succeed(session, lease)
 
 
-def test_the_place_in_the_queue_is_that_of_taking_turns(alice: Caller, bob: Caller) -> None:
+def test_the_place_in_the_queue_is_that_of_taking_turns(alice: Caller, bob: Caller, api: FastAPI) -> None:
+    api.state.wiring.__dict__["lines"] = turns.RecentLines(0.0)
     for caller in (alice, bob):
         caller.upload_photos(1)
     of_alice = [segmentation(alice) for _ in range(3)]
@@ -89,6 +90,21 @@ def test_followers_of_queued_jobs_share_what_they_ask_the_queue(alice: Caller, b
     assert statuses == ["cancelled"] * 4
     # At their start, and once more after two seconds; a look each quarter of a second would be 48.
     assert 1 <= reads_of_the_line <= 4
+
+
+@pytest.mark.parametrize("path", ["segmentations/{0}", "segmentations/{0}?items=false", "segmentations", "adaptations/{1}", "adaptations"])
+def test_those_who_poll_share_what_they_ask_the_queue(alice: Caller, api: FastAPI, path: str) -> None:
+    api.state.wiring.__dict__["lines"] = turns.RecentLines(60.0)
+    alice.upload_photos(2)
+    adaptation = alice("POST", "adaptations", json={}).json()["id"]
+    polled = path.format(segmentation(alice), adaptation)
+    with statements_on(api.state.wiring.database) as sent:
+        for _ in range(3):
+            answer = alice("GET", polled).json()
+            assert [job["queue_position"] for job in answer.get("items", [answer]) if "queue_position" in job] in ([1], [])
+        for kind, job_id in (("segmentations", segmentation(alice)), ("adaptations", adaptation)):
+            assert alice("POST", f"{kind}/{job_id}/cancel").status_code == 202
+    assert sum("GROUP BY jobs.user_id" in statement for statement in sent) <= 1
 
 
 def test_a_silent_stream_says_that_it_lives(alice: Caller, api: FastAPI) -> None:
@@ -184,6 +200,7 @@ def test_who_polls_is_told_when_to_ask_again_until_the_end(alice: Caller, api: F
 
 
 def test_a_job_that_gave_way_shows_no_stale_estimate(alice: Caller, bob: Caller, api: FastAPI) -> None:
+    api.state.wiring.__dict__["lines"] = turns.RecentLines(0.0)
     for caller in (alice, bob):
         caller.upload_photos(1)
     long, other = segmentation(alice), segmentation(bob)

@@ -17,6 +17,7 @@ from app.segmentations import repository as segmentations
 from app.settings import Settings
 from app.tables import Job, JobKind, JobStatus, User, Webhook, WebhookDelivery
 from app.webhooks import outbox
+from tests.app.deliveries import take_due
 
 KIND = JobKind.SEGMENTATION
 
@@ -86,11 +87,12 @@ def unfinished(session: Session) -> object:
 
 
 def next_job(session: Session) -> object:
-    return turns.next_job(session, KIND)
+    return turns.next_jobs(session, KIND)
 
 
 def place_in_line(session: Session) -> object:
-    return turns.queue_position(session, session.scalars(select(Job).where(Job.status == JobStatus.QUEUED)).one())
+    job = session.scalars(select(Job).where(Job.status == JobStatus.QUEUED)).one()
+    return turns.Places(session, job.user_id, KIND).of(job)
 
 
 def told(session: Session) -> object:
@@ -134,7 +136,7 @@ def make_deliveries(database: Database, count: int) -> None:
 
 
 def take_one(session: Session) -> None:
-    assert len(outbox.take_due(session, utc_now(), sending_seconds=60.0)) == 1
+    assert len(take_due(session, utc_now())) == 1
 
 
 def find_none(session: Session) -> None:

@@ -33,7 +33,7 @@ def make_jobs(database: Database, user_id: str, count: int = 1) -> list[str]:
 
 def next_job(database: Database) -> str | None:
     with database.read() as session:
-        return turns.next_job(session, KIND)
+        return next(iter(turns.next_jobs(session, KIND)), None)
 
 
 def take(database: Database, owner: str = "one") -> Lease | None:
@@ -59,7 +59,8 @@ def finish(database: Database, lease: Lease) -> None:
 
 def positions(database: Database, job_ids: list[str]) -> list[int | None]:
     with database.read() as session:
-        return [turns.queue_position(session, session.get_one(Job, job_id)) for job_id in job_ids]
+        found = [session.get_one(Job, job_id) for job_id in job_ids]
+        return [turns.Places(session, job.user_id, KIND).of(job) for job in found]
 
 
 def test_a_thousand_jobs_of_one_user_delay_anothers_first_by_none_but_the_running_one(database: Database) -> None:
@@ -78,6 +79,20 @@ def test_two_workers_serve_two_users_at_once(database: Database) -> None:
     (of_bea,) = make_jobs(database, bea)
     assert must_take(database, "one").job_id == of_ann[0]
     assert must_take(database, "two").job_id == of_bea
+
+
+def test_free_workers_that_ask_at_once_are_given_what_they_would_take_one_after_another(database: Database) -> None:
+    ann, bea, cid = (make_user(database) for _ in range(3))
+    of_cid = make_jobs(database, cid, 2)
+    must_take(database)
+    of_ann, of_bea = make_jobs(database, ann, 3), make_jobs(database, bea, 1)
+    with database.read() as session:
+        given = turns.next_jobs(session, KIND, 5)
+    assert given == [of_ann[0], of_bea[0], of_cid[1], of_ann[1]], "two of each of three users make five"
+    taken = [must_take(database, str(place)).job_id for place in range(4)]
+    assert taken == given
+    with database.read() as session:
+        assert turns.next_jobs(session, KIND) == [of_ann[2]]
 
 
 def test_users_take_turns_and_each_users_oldest_goes_first(database: Database) -> None:
@@ -149,8 +164,8 @@ def test_the_kinds_have_lines_of_their_own(database: Database) -> None:
         adaptation = Job(user_id=user, kind=JobKind.ADAPTATION, request={}, base="espnetv2")
         session.add(adaptation)
         session.flush()
-        assert turns.next_job(session, JobKind.ADAPTATION) == adaptation.id
-        assert turns.next_job(session, KIND) == segmentation
+        assert turns.next_jobs(session, JobKind.ADAPTATION) == [adaptation.id]
+        assert turns.next_jobs(session, KIND) == [segmentation]
 
 
 def test_an_abandoned_job_is_taken_again_and_its_dead_worker_counts_as_none(database: Database) -> None:

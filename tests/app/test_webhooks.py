@@ -19,6 +19,7 @@ from app.webhooks.addresses import is_public
 from app.webhooks.outbox import Outgoing
 from tests.app import hand_worker
 from tests.app.conftest import Caller
+from tests.app.deliveries import take_due
 
 BOTH_DATABASES = True
 URL = "https://example.org/hook"
@@ -31,7 +32,7 @@ def announce(api: FastAPI) -> int:
 
 def take(api: FastAPI, later_seconds: float = 0.0) -> list[Outgoing]:
     with api.state.wiring.database.write() as session:
-        return outbox.take_due(session, utc_now() + timedelta(seconds=later_seconds), sending_seconds=60.0)
+        return take_due(session, utc_now() + timedelta(seconds=later_seconds))
 
 
 def rows(api: FastAPI) -> Sequence[WebhookDelivery]:
@@ -211,7 +212,7 @@ def test_a_failing_receiver_is_tried_for_hours_and_then_given_up(alice: Caller, 
     now, waited = utc_now(), timedelta()
     for attempt in range(1, outbox.MAX_ATTEMPTS + 1):
         with api.state.wiring.database.write() as session:
-            (message,) = outbox.take_due(session, now, sending_seconds=60.0)
+            (message,) = take_due(session, now)
             assert message.attempts == attempt
             outbox.failed(session, message, now, error="no", response_status=500)
         (row,) = rows(api)

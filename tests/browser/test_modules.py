@@ -456,6 +456,7 @@ def test_a_version_that_was_deleted_elsewhere_is_said_to_be_gone(run: Run, page:
     page.get_by_role("button", name="Use version 1").click()
     expect(page.locator(".toast").last).to_have_text("Version 1 has been deleted elsewhere.")
     expect(versions).to_have_count(1)
+    expect(versions.first).to_be_focused()  # the button that was pressed has gone
     page.evaluate("app.reloadModels = async () => { app.models = []; }")
     page.evaluate("app.models = []")
     versions.first.click()

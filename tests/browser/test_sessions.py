@@ -217,6 +217,31 @@ def test_who_does_not_follow_a_link_stays_where_they_are(sending: Page, user: Us
     assert sending.evaluate("JSON.parse(sessionStorage.getItem('personalseg.session')).userId") == str(user.id)
 
 
+def test_a_link_to_the_gallery_that_is_open_breaks_nothing_off_without_a_question(
+    sending: Page, deployment: Deployment, user: User
+) -> None:
+    follow = address_with(deployment.base_url, str(user.token))
+    sending.goto(follow)
+    dialog = sending.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", name="Open this gallery anew?")).to_be_visible()
+    expect(dialog).to_contain_text("1 file is still on the way. What has not arrived will not be added.")
+    expect(dialog).not_to_contain_text("another gallery")
+    sending.get_by_role("button", name="Stay here").click()
+    expect(sending.get_by_role("progressbar", name="Upload")).to_be_visible()
+
+
+def test_a_late_list_of_users_covers_no_later_session(page: Page, deployment: Deployment, link: str) -> None:
+    late = held(page, "**/v1/users?*")
+    with page.expect_request("**/v1/users?*"):
+        page.goto(address_with(deployment.base_url, deployment.service_token))
+    page.goto(link)
+    expect(page.locator("[data-photo]")).to_have_count(1)
+    late[0].fulfill(status=200, json={"items": [], "next_cursor": None})
+    page.wait_for_timeout(300)
+    expect(page.locator("[data-photo]")).to_have_count(1)
+    expect(page.get_by_role("heading", name="Whose photos?")).to_have_count(0)
+
+
 def test_a_bad_link_leaves_the_session_alone(signed_in: Page, deployment: Deployment) -> None:
     expect(signed_in.get_by_role("heading", name="Drop a folder")).to_be_visible()
     signed_in.goto(address_with(deployment.base_url, "pseg_usr_gone"))

@@ -81,6 +81,30 @@ def test_an_answer_that_is_not_the_services_fails_the_files(run: Run) -> None:
     assert not is_busy
 
 
+def test_who_has_no_room_left_is_told_at_once(run: Run) -> None:
+    """Asking three times makes none; of the user's own bound it is the service's last word."""
+    body = """
+      let code = "quota_exceeded";
+      XMLHttpRequest.prototype.send = function (data) {
+        sent.push(data.getAll("files").map((file) => file.name));
+        setTimeout(() => {
+          Object.assign(this, { status: 507, responseText: JSON.stringify({ code, detail: "This user has 5 photos; 5 are allowed." }) });
+          this.onload();
+          this.onloadend?.();
+        });
+      };
+      upload.api.noted = (error) => error;
+      const told = [await through("a.jpg")];
+      code = "storage_full";
+      upload.items = [];
+      told.push(await through("b.jpg"));
+      return [told, sent];
+    """
+    told, sent = run("upload", UPLOAD + body)
+    assert told == [[["rejected", "This user has 5 photos; 5 are allowed."]], [["failed", "This user has 5 photos; 5 are allowed."]]]
+    assert sent == [["a.jpg"], ["b.jpg"]]
+
+
 def test_photos_that_are_there_already_are_not_called_added(run: Run, page: Page) -> None:
     run(
         "upload",

@@ -195,6 +195,34 @@ def test_a_photo_can_be_looked_at_closely(run: Run, page: Page) -> None:
     assert page.evaluate(FRAME) == whole
 
 
+def test_the_arrow_keys_move_about_in_a_photo_that_is_close(run: Run, page: Page) -> None:
+    run("viewer", f"{APP} open();")
+    expect(page.locator(".legend-row")).to_have_count(1)
+    expect(page.locator(".keys")).to_contain_text("→ photos")
+    at = "(({ scrollLeft, scrollTop }) => [scrollLeft, scrollTop])(document.querySelector('.stage'))"
+    for _ in range(9):
+        page.keyboard.press("+")
+    expect(page.locator(".keys")).to_contain_text("→ move")
+    left, top = page.evaluate(at)
+    for key in ("ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    right, bottom = page.evaluate(at)
+    assert right > left + 50 and bottom > top + 50
+    for key in ("ArrowLeft", "ArrowUp"):
+        page.keyboard.press(key)
+    assert page.evaluate(at) == [left, top]
+    expect(page.get_by_role("heading", name="a.jpg")).to_be_visible()
+
+
+def test_of_the_next_photo_its_name_is_told_though_one_was_close(run: Run, page: Page) -> None:
+    run("viewer", f"{APP} open();")
+    expect(page.locator(".legend-row")).to_have_count(1)
+    page.keyboard.press("+")
+    page.get_by_role("button", name="Next photo").click()
+    expect(page.get_by_role("heading", name="b.jpg")).to_be_visible()
+    expect(page.locator("dialog > [role=status]")).to_contain_text("b.jpg, photo 2 of 2")
+
+
 def test_two_fingers_zoom_where_they_are_and_the_next_photo_is_whole(run: Run, page: Page) -> None:
     run("viewer", f"{APP} open();")
     expect(page.locator(".legend-row")).to_have_count(1)
@@ -209,6 +237,6 @@ def test_two_fingers_zoom_where_they_are_and_the_next_photo_is_whole(run: Run, p
     near = page.evaluate(FRAME)
     assert near["width"] > 2 * whole["width"]
     assert near["left"] > 0.5 * (near["inside"] - near["room"]), "to the right, where the pointer was"
-    page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Next photo").click()
     expect(page.get_by_role("heading", name="b.jpg")).to_be_visible()
     assert page.evaluate(FRAME)["width"] == whole["width"]

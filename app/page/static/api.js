@@ -50,8 +50,10 @@ async function documentOf(response, signal) {
   }
 }
 
-/** Whether asking again later may help. */
-export const mayPass = (error) => error.status === 0 || error.status === 429 || error.status >= 500;
+const FULL = 507;
+
+/** Whether asking again later may help; who has no room left has none in a moment either. */
+export const mayPass = (error) => error.status === 0 || error.status === 429 || (error.status >= 500 && error.status !== FULL);
 
 export const address = (path) => new URL(path.replace(/^\//, ""), ROOT);
 

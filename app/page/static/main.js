@@ -59,7 +59,7 @@ async function begin() {
     if (turn !== begun) return; // another link has been followed meanwhile
     if (isWanted) {
       end();
-      await enter(caller, main, open);
+      await enter(caller, main, open, () => turn === begun);
     } else if (!app) showSignIn(main, { onSession: open });
   } catch (error) {
     if (turn !== begun) return;

@@ -20,8 +20,10 @@ export function showModels(app) {
     chosen = version;
     if (!showLeft()) return;
     if (!isThere) toast(`Version ${version} has been deleted elsewhere.`);
-    inside.querySelector(`[data-version="${chosen}"]`)?.focus();
+    focusChosen();
   };
+  // The button that was pressed has gone: without this the focus would be nowhere.
+  const focusChosen = () => inside.querySelector(`[data-version="${chosen}"]`)?.focus();
   const act = async (step) => {
     try {
       await step().catch(async (error) => {
@@ -29,7 +31,7 @@ export function showModels(app) {
         toast(`Version ${chosen} has been deleted elsewhere.`);
       });
       await app.reloadModels();
-      showLeft();
+      if (showLeft()) focusChosen();
     } catch (error) {
       toast(error.message);
     }

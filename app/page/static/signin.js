@@ -63,10 +63,14 @@ export async function callerOf(token) {
   return { token, api, userId, isReadOnly: kind === "read_only", name };
 }
 
-/** Go on from there: with a user's token to their photos, with a service token to the question whose; raises ApiError. */
-export async function enter({ token, api, userId, isReadOnly }, place, onSession) {
+/**
+ * Go on from there: with a user's token to their photos, with a service token to the question whose, which is left unasked where `isStill`
+ * says no when it could be; raises ApiError.
+ */
+export async function enter({ token, api, userId, isReadOnly }, place, onSession, isStill = () => true) {
   if (userId) return onSession({ token, userId, isReadOnly });
-  return showUsers(place, api, onSession, await api.all("v1/users"));
+  const users = await api.all("v1/users");
+  if (isStill()) showUsers(place, api, onSession, users);
 }
 
 /** Ids begin with the time: those of one minute differ at their end. */

@@ -5,6 +5,8 @@ import { el, fill } from "./dom.js";
 /** A frame narrower or lower than this has its labels beside or below it: on it they would hide the photo, or change sides. */
 const ROOM_FOR_LABELS = { width: 240, height: 90 };
 const MOST_ZOOM = 8;
+/** Of the room that is seen. */
+const MOVE_SHARE = 0.2;
 
 export class Stage {
   /** @param {(zoom: number) => void} [onZoom] told of every change; 1 = the whole photo */
@@ -81,6 +83,16 @@ export class Stage {
     if (this.note.textContent === text) return;
     this.note.classList.toggle("bad", isProblem);
     fill(this.note, text && el("span", {}, text));
+  }
+
+  get isWhole() {
+    return this.zoom <= 1;
+  }
+
+  /** Show more of a photo that is larger than the room: a part of it to the right or (-1) left, down or up. */
+  moveBy(right, down) {
+    const { element } = this;
+    element.scrollBy(right * element.clientWidth * MOVE_SHARE, down * element.clientHeight * MOVE_SHARE);
   }
 
   get isLargest() {

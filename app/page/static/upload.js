@@ -145,7 +145,9 @@ export class Upload extends EventTarget {
           if (this.isStopped) break;
           continue;
         }
-        for (const item of batch) Object.assign(item, { status: "failed", reason: error.message });
+        // So the service says it where others of the batch were stored: that photo by photo, and it is its last word.
+        if (error.code === "quota_exceeded") for (const item of batch) settle(item, [{ status: "rejected", reason: error.message }]);
+        else for (const item of batch) Object.assign(item, { status: "failed", reason: error.message });
         break;
       }
     }

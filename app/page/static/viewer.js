@@ -10,6 +10,8 @@ import { Stage } from "./stage.js";
 
 const PICTURE_PIXELS = 1600;
 const ZOOM_STEP = 1.5;
+/** Key → right, down. */
+const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const MASK_NAMES = { base: "Base mask", personal: "Personal mask" };
 const VIEWS = { classes: "Classes", changes: "Changes", confidence: "Confidence", photo: "Photo" };
 
@@ -76,6 +78,7 @@ export class Viewer {
     this.next = iconButton("Next photo", "right", () => this.#step(1), { class: "icon-button next" });
     this.zoomOut = iconButton("Zoom out", "minus", () => this.stage.zoomBy(1 / ZOOM_STEP), { "aria-disabled": "true" });
     this.zoomIn = iconButton("Zoom in", "plus", () => this.stage.zoomBy(ZOOM_STEP));
+    this.arrows = el("span", {}, " photos  ");
     const side = el(
       "div",
       { class: "side", tabindex: 0, role: "region", "aria-label": "About this photo" },
@@ -87,7 +90,7 @@ export class Viewer {
       this.legend.element,
       this.downloads,
       button("Delete this photo", () => this.#remove(), { kind: "danger quiet", symbol: "trash", "data-writes": "" }),
-      el("p", { class: "soft small keys" }, el("kbd", {}, "←"), " ", el("kbd", {}, "→"), " photos  ", el("kbd", {}, "+"), " ", el("kbd", {}, "−"), " zoom  ", el("kbd", {}, "Esc"), " back"),
+      el("p", { class: "soft small keys" }, el("kbd", {}, "←"), " ", el("kbd", {}, "→"), this.arrows, el("kbd", {}, "+"), " ", el("kbd", {}, "−"), " zoom  ", el("kbd", {}, "Esc"), " back"),
     );
     return el(
       "dialog",
@@ -136,8 +139,9 @@ export class Viewer {
     if (!photo) return this.dialog.close();
     this.shown = { photo, version: this.app.activeModel?.version, masks: {}, isReady: false, hasFailed: false, trouble: "" };
     enterPhoto(photo.id);
-    this.#head(photo);
+    // It tells of its zoom; what is told last is heard.
     this.stage.showLoading(photo);
+    this.#head(photo);
     this.legend.showLoading();
     this.changed.textContent = "";
     fill(this.downloads);
@@ -268,7 +272,10 @@ export class Viewer {
   #key(event) {
     // Inside a slider or a choice the arrows are its own.
     if (event.target.matches("input") || event.altKey || event.ctrlKey || event.metaKey) return;
-    const keys = { ArrowLeft: () => this.#step(-1), ArrowRight: () => this.#step(1), "+": () => this.stage.zoomBy(ZOOM_STEP), "-": () => this.stage.zoomBy(1 / ZOOM_STEP), 0: () => this.stage.zoomBy(0) };
+    const move = Object.fromEntries(Object.entries(DIRECTIONS).map(([key, by]) => [key, () => this.stage.moveBy(...by)]));
+    const step = { ArrowLeft: () => this.#step(-1), ArrowRight: () => this.#step(1) };
+    // Of a photo that is larger than the stage the arrows show the rest.
+    const keys = { ...(this.stage.isWhole ? step : move), "+": () => this.stage.zoomBy(ZOOM_STEP), "-": () => this.stage.zoomBy(1 / ZOOM_STEP), 0: () => this.stage.zoomBy(0) };
     // "+" without Shift, where it shares its key with "=".
     const act = keys[event.key === "=" ? "+" : event.key];
     if (!act) return;
@@ -277,6 +284,7 @@ export class Viewer {
   }
 
   #zoomed(zoom) {
+    this.arrows.textContent = this.stage.isWhole ? " photos  " : " move  ";
     this.zoomOut.setAttribute("aria-disabled", String(zoom <= 1));
     this.zoomIn.setAttribute("aria-disabled", String(this.stage.isLargest));
     announce(`Zoom ${percent(zoom)}`);
