@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.ids import earliest_id
@@ -21,7 +21,7 @@ def item_counts(session: Session, user_id: str, job_ids: Sequence[str]) -> dict[
     statement = (
         select(SegmentationItem.job_id, SegmentationItem.status, func.count())
         .join(Job, SegmentationItem.job_id == Job.id)
-        .where(Job.user_id == user_id, SegmentationItem.job_id.in_(job_ids))
+        .where(*_these(user_id, job_ids))
         .group_by(SegmentationItem.job_id, SegmentationItem.status)
     )
     counts: dict[str, dict[str, int]] = {job_id: {} for job_id in job_ids}
@@ -70,9 +70,9 @@ def shorten(session: Session, user_id: str, job_ids: Sequence[str]) -> None:
 
     Once a transaction, and for some hundred jobs at most: the rows are locked in one order, the jobs and then their photos.
     """
-    of_user = Job.user_id == user_id, Job.status.not_in(ACTIVE_STATUSES), Job.id.in_(job_ids)
     # In one order, so that two who shorten the same do not wait for each other.
-    ended = session.execute(select(Job.id, Job.report).where(*of_user).order_by(Job.id).with_for_update()).all()
+    of_ended = select(Job.id, Job.report).where(*_these(user_id, job_ids), Job.status.not_in(ACTIVE_STATUSES)).order_by(Job.id)
+    ended = session.execute(of_ended.with_for_update()).all()
     reports = dict(tuple(row) for row in ended)
     items = SegmentationItem.job_id.in_(list(reports))
     # Whoever deletes a photo locks it before what goes with it.
@@ -84,3 +84,8 @@ def shorten(session: Session, user_id: str, job_ids: Sequence[str]) -> None:
         kept = update(Job).where(Job.user_id == user_id, Job.id == job_id)
         session.execute(kept.values(report={**(reports[job_id] or {}), COUNTS_KEPT: counts}), execution_options=_DIRECT)
     session.execute(delete(SegmentationItem).where(items), execution_options=_DIRECT)
+
+
+def _these(user_id: str, job_ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    # The kind is one of an index's columns: without it SQLite reads all jobs that the user ever had.
+    return (Job.user_id == user_id, Job.kind == JobKind.SEGMENTATION, Job.id.in_(job_ids))
