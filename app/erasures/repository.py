@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.tables import ACTIVE_STATUSES, Erasure, IdempotencyKey, Image, Job, JobStatus, Mask, PersonalModel, Token, User
+from app.tables import ACTIVE_STATUSES, Erasure, IdempotencyKey, Image, Job, JobStatus, Mask, PersonalModel, SegmentationItem, Token, User
 
 _REMOVED: dict[str, type[Any]] = {"masks": Mask, "models": PersonalModel, "images": Image, "tokens": Token}
+# So many go in one transaction: on SQLite nobody else writes meanwhile.
+_ROWS_AT_ONCE = 2000
+_DIRECT = {"synchronize_session": False}
 
 
 def get(session: Session, erasure_id: str) -> Erasure | None:
@@ -41,7 +46,7 @@ def take_unfinished(session: Session, now: datetime, *, untouched_since: datetim
         .values(attempted_at=now)
         .returning(Erasure.id)
     )
-    return session.scalars(statement, execution_options={"synchronize_session": False}).all()
+    return session.scalars(statement, execution_options=_DIRECT).all()
 
 
 def forget_finished(session: Session, before: datetime) -> None:
@@ -65,6 +70,35 @@ def is_held(session: Session, user_id: str, now: datetime) -> bool:
     return session.execute(held.limit(1)).first() is not None
 
 
+def delete_some(session: Session, user_id: str) -> dict[str, int] | None:
+    """Remove some of the rows of which a user may have very many; returns how many of what, None where there are no more.
+
+    The masks go before the photos, which would take them along; and so do the jobs that have ended, with the lists of their photos.
+    """
+    masks = session.scalars(select(Mask.id).where(Mask.user_id == user_id).limit(_ROWS_AT_ONCE)).all()
+    if masks:
+        return _delete_these(session, "masks", Mask, masks)
+    jobs = _some_jobs(session, user_id)
+    if jobs:
+        return _delete_these(session, "jobs", Job, jobs)
+    images = session.scalars(select(Image.id).where(Image.user_id == user_id).limit(_ROWS_AT_ONCE)).all()
+    return _delete_these(session, "images", Image, images) if images else None
+
+
+def _some_jobs(session: Session, user_id: str) -> Sequence[str]:
+    """As many jobs that have ended as list so many photos together; one at least."""
+    photos = select(func.count()).where(SegmentationItem.job_id == Job.id).correlate(Job).scalar_subquery()
+    ended = select(Job.id, photos).where(Job.user_id == user_id, Job.status.not_in(ACTIVE_STATUSES)).limit(_ROWS_AT_ONCE)
+    found = session.execute(ended).all()
+    listed = list(accumulate(of_job for _job_id, of_job in found))
+    return [job_id for job_id, _photos in found[: bisect_left(listed, _ROWS_AT_ONCE) + 1]]
+
+
+def _delete_these(session: Session, name: str, table: type[Mask | Job | Image], ids: Sequence[str]) -> dict[str, int]:
+    session.execute(delete(table).where(table.id.in_(ids)), execution_options=_DIRECT)
+    return {name: len(ids)}
+
+
 def delete_content(session: Session, user_id: str) -> dict[str, int]:
     """Remove the rows of masks, models, photos and tokens, and what requests made; returns how many of each."""
     session.execute(delete(IdempotencyKey).where(or_(IdempotencyKey.user_id == user_id, IdempotencyKey.owner == user_id)))
@@ -80,5 +114,5 @@ def delete_user(session: Session, user_id: str) -> dict[str, int]:
 
 def _delete(session: Session, table: type[Any], where: ColumnElement[bool]) -> int:
     count = session.execute(select(func.count()).select_from(table).where(where)).scalar_one()
-    session.execute(delete(table).where(where), execution_options={"synchronize_session": False})
+    session.execute(delete(table).where(where), execution_options=_DIRECT)
     return count

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -126,6 +126,8 @@ def _proceed(places: Places, erasure_id: str) -> bool:
     if user_id is not None:
         messages = queue.forget(places.redis_url, job_ids)
         blobs = places.storage.delete_prefix(user_prefix(user_id))
+        while _delete_some(places.database, erasure_id, user_id):
+            pass
         with places.database.write() as session:
             is_gone = _delete_rows(session, erasure_id, user_id, messages=messages, blobs=blobs)
         if not is_gone:
@@ -142,6 +144,15 @@ def _proceed(places: Places, erasure_id: str) -> bool:
     return True
 
 
+def _delete_some(database: Database, erasure_id: str, user_id: str) -> bool:
+    """Whether there may be more; each time in a transaction of its own, which says what it has removed."""
+    with database.write() as session:
+        lock_user(session, user_id)
+        counts = repository.delete_some(session, user_id)
+        _count(session, erasure_id, counts or {})
+    return counts is not None
+
+
 def _delete_rows(session: Session, erasure_id: str, user_id: str, **counted: int) -> bool:
     """Whether the user's own row is gone; it stays while a worker holds a job, so that the id still leads here."""
     lock_user(session, user_id)
@@ -149,8 +160,12 @@ def _delete_rows(session: Session, erasure_id: str, user_id: str, **counted: int
     is_held = repository.is_held(session, user_id, utc_now())
     if not is_held:
         counts |= repository.delete_user(session, user_id)
+    _count(session, erasure_id, counts)
+    return not is_held
+
+
+def _count(session: Session, erasure_id: str, counts: Mapping[str, int]) -> None:
     erasure = repository.get(session, erasure_id)
     if erasure is not None:
         erasure.report = {name: count + counts.get(name, 0) for name, count in erasure.report.items()}
         erasure.attempted_at = utc_now()
-    return not is_held

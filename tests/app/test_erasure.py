@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 import redis
 from fastapi import FastAPI
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from app import jobs
 from app.clock import utc_now
@@ -20,7 +21,7 @@ from app.erasures import service as erasures
 from app.erasures.service import Places
 from app.settings import Settings
 from app.storage import Storage, user_prefix
-from app.tables import Erasure, Table, User
+from app.tables import Erasure, Job, Table, User
 from tests.app import hand_worker
 from tests.app.conftest import Caller, make_user
 from tests.app.photos import encoded, jpeg_with_exif, picture
@@ -199,7 +200,10 @@ class Broken(Exception):
     """As if the process had been killed here."""
 
 
-STEPS = ["queue.forget", "storage.delete_prefix", "repository.delete_content", "repository.delete_user", "database.overwrite_deleted"]
+STEPS = [
+    *("queue.forget", "storage.delete_prefix", "repository.delete_some", "repository._some_jobs"),
+    *("repository.delete_content", "repository.delete_user", "database.overwrite_deleted"),
+]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -224,6 +228,28 @@ def test_an_erasure_that_breaks_off_is_finished_by_a_worker(
         assert session.scalars(select(User)).all() == []
     places.database.engine.dispose()
     assert found(places, tmp_path, traces) == []
+
+
+def test_very_many_rows_go_in_parts(alice: Caller, bob: Caller, service: Caller, api: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else writes to SQLite while a part goes."""
+    for caller in (alice, bob):
+        caller.upload_photos(5)
+        for _ in range(4):
+            hand_worker.segment(api, caller("POST", "segmentations", json={"adapt": "never"}).json()["id"])
+        caller("POST", "segmentations", json={"adapt": "never"})
+    parts = []
+    delete_these = erasures.repository._delete_these
+
+    def noting(session: Session, name: str, table: type[Job], ids: Sequence[str]) -> dict[str, int]:
+        parts.append((name, len(ids)))
+        return delete_these(session, name, table, ids)
+
+    monkeypatch.setattr(erasures.repository, "_delete_these", noting)
+    monkeypatch.setattr(erasures.repository, "_ROWS_AT_ONCE", 4)
+    removed = service("DELETE", f"/v1/users/{alice.user_id}").json()["report"]
+    assert (removed["images"], removed["masks"], removed["jobs"]) == (5, 5, 5)
+    assert parts == [("masks", 4), ("masks", 1), *[("jobs", 1)] * 5, ("images", 4), ("images", 1)]
+    assert len(bob("GET", "images").json()["items"]) == 5 and len(bob("GET", "segmentations").json()["items"]) == 5
 
 
 def test_a_mark_without_an_erasure_is_found(alice: Caller, places: Places) -> None:
