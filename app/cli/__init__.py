@@ -14,7 +14,7 @@ import typer
 
 from app.cli import account, jobs, local, results, session
 from app.cli.bases import bases
-from app.cli.console import EXIT_INTERRUPTED, errors
+from app.cli.console import EXIT_INTERRUPTED, end_with_json, errors
 from app.cli.operations import add_operations
 from app.cli.personalize import personalize
 from app.cli.sweep import sweep
@@ -50,6 +50,8 @@ def main() -> None:
     """The entry point of the `personalseg` command."""
     try:
         app()
+    except SystemExit as end:
+        end_with_json(end)
     except KeyboardInterrupt:
         errors().print("Stopped.")
         sys.exit(EXIT_INTERRUPTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,13 @@ WeightsDir = Annotated[
     Path | None,
     typer.Option("--dir", help="Folder of fetched weights.", show_default="PERSONALSEG_WEIGHTS_DIR, or the user's cache folder"),
 ]
+
+
+def end_with_json(end: SystemExit) -> NoReturn:
+    """End so; where JSON was asked for and the command was refused before it began (an option that is none), with JSON."""
+    if end.code == EXIT_CANNOT and "--json" in sys.argv[1:] and not _Answer.is_given:
+        print_json({"error": {"code": "bad_option", "message": "The command could not be understood: the standard error says what of it."}})
+    raise end
 
 
 def errors() -> Console:
@@ -94,7 +102,14 @@ def exit_code_of(error: ClientError) -> int:
     return EXIT_UNAVAILABLE if isinstance(error, ConnectionFailed | BadAnswer | ServerFailed) else EXIT_CANNOT
 
 
+class _Answer:
+    """Whether this process has given its JSON."""
+
+    is_given = False
+
+
 def print_json(document: Any) -> None:
     """One JSON document on the standard output."""
+    _Answer.is_given = True
     text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
     typer.echo(printable(text))

@@ -36,6 +36,19 @@ def test_version() -> None:
     assert done.stdout.startswith("personalseg 0.")
 
 
+@pytest.mark.parametrize("arguments", [("adapt", "--json", "--budget", "much"), ("no-such-command", "--json"), ("upload", "--json")])
+def test_a_command_that_cannot_be_understood_says_so_in_json_too(arguments: tuple[str, ...]) -> None:
+    done = personalseg(*arguments)
+    assert done.returncode == 2 and json.loads(done.stdout)["error"]["code"] == "bad_option" and "Error" in done.stderr
+    plain = personalseg(*(word for word in arguments if word != "--json"))
+    assert (plain.returncode, plain.stdout) == (2, "") and "Error" in plain.stderr
+
+
+def test_a_refusal_of_our_own_is_one_json_document(tmp_path: Path) -> None:
+    done = personalseg("upload", str(tmp_path / "nothing"), "--json", HOME=str(tmp_path))
+    assert done.returncode == 2 and json.loads(done.stdout)["error"]["code"] != "bad_option"
+
+
 def commands(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Every command, however deep, by its name."""
     for word, below in getattr(command, "commands", {}).items():
