@@ -95,7 +95,7 @@ class Runner:
         child = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.cell"],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).resolve().parent.parent,
-            env=os.environ | allocator_of(spec.method),
+            env=share_of_cores(self.jobs) | os.environ | allocator_of(spec.method),
         )  # fmt: skip
         sent: str | None = json.dumps(order)
         waited = 0.0
@@ -132,6 +132,15 @@ def _as_installed(info: BaseInfo) -> BaseInfo:
 def allocator_of(method: str) -> dict[str, str]:
     """The environment variables that rule the memory of a method's process."""
     return ALLOCATOR if METHODS[method].ours else KEEPING
+
+
+def share_of_cores(jobs: int) -> dict[str, str]:
+    """The environment variables that give each of so many processes its share of the cores; for what the caller's environment leaves open.
+
+    Where each takes all cores, their threads spin while they wait for each other's: two cells on two cores took four times as long.
+    """
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    return {} if jobs == 1 else {"OMP_NUM_THREADS": str(max(1, (cores or 1) // jobs)), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def _last_lines(text: str, count: int = 6) -> str:

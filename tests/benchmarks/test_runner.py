@@ -1,4 +1,4 @@
-"""How the processes of cells keep their memory."""
+"""How the processes of cells keep their memory and share the cores."""
 
 import os
 import subprocess
@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from benchmarks.runner import ALLOCATOR, KEEPING, allocator_of
+from benchmarks import runner
+from benchmarks.runner import ALLOCATOR, KEEPING, allocator_of, share_of_cores
 from workers import memory
 
 BLOCKS = """
@@ -35,6 +36,13 @@ def test_a_cell_of_the_survey_gives_no_block_back() -> None:
     faults = {name: _page_faults(variables) for name, variables in (("ours", ALLOCATOR), ("survey", KEEPING))}
     assert faults["ours"] > 35 * PAGES
     assert faults["survey"] < 12 * PAGES
+
+
+def test_cells_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 8)
+    monkeypatch.delattr(runner.os, "process_cpu_count", raising=False)
+    assert share_of_cores(1) == {}
+    assert [share_of_cores(jobs)["OMP_NUM_THREADS"] for jobs in (2, 3, 8, 16)] == ["4", "2", "1", "1"]
 
 
 def _page_faults(variables: dict[str, str]) -> int:
