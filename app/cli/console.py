@@ -32,9 +32,12 @@ WeightsDir = Annotated[
 
 
 def end_with_json(end: SystemExit) -> NoReturn:
-    """End so; where JSON was asked for and the command was refused before it began (an option that is none), with JSON."""
-    if end.code == EXIT_CANNOT and "--json" in sys.argv[1:] and not _Answer.is_given:
-        print_json({"error": {"code": "bad_option", "message": "The command could not be understood: the standard error says what of it."}})
+    """End so; where the command was refused before it began (an option that is none) and JSON was asked for, with JSON."""
+    # A command that has begun, and has answered, ends by `typer.Exit`; what its words are refused by is of typer's own kind.
+    refusal = end.__context__
+    say = getattr(refusal, "format_message", None)
+    if say is not None and not isinstance(refusal, typer.Exit) and "--json" in sys.argv[1:]:
+        print_json({"error": {"code": "bad_option", "message": say()}})
     raise end
 
 
@@ -102,14 +105,7 @@ def exit_code_of(error: ClientError) -> int:
     return EXIT_UNAVAILABLE if isinstance(error, ConnectionFailed | BadAnswer | ServerFailed) else EXIT_CANNOT
 
 
-class _Answer:
-    """Whether this process has given its JSON."""
-
-    is_given = False
-
-
 def print_json(document: Any) -> None:
     """One JSON document on the standard output."""
-    _Answer.is_given = True
     text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
     typer.echo(printable(text))

@@ -39,7 +39,9 @@ def test_version() -> None:
 @pytest.mark.parametrize("arguments", [("adapt", "--json", "--budget", "much"), ("no-such-command", "--json"), ("upload", "--json")])
 def test_a_command_that_cannot_be_understood_says_so_in_json_too(arguments: tuple[str, ...]) -> None:
     done = personalseg(*arguments)
-    assert done.returncode == 2 and json.loads(done.stdout)["error"]["code"] == "bad_option" and "Error" in done.stderr
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == 2 and error["code"] == "bad_option" and "Error" in done.stderr
+    assert any(word in error["message"] for word in ("--budget", "no-such-command", "folder"))
     plain = personalseg(*(word for word in arguments if word != "--json"))
     assert (plain.returncode, plain.stdout) == (2, "") and "Error" in plain.stderr
 
